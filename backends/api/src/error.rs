@@ -1,0 +1,203 @@
+//! Why a call to a backend failed.
+//!
+//! Owns the one taxonomy that everything above the backends decides by. The [`Class`] tells the cache and the rotation what
+//! to do; the [`Kind`] tells the rest. Never carries a vendor's words: `Display` names the kind, the backend and the
+//! operation, and `source` holds only what a backend crate judged safe to log.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::BackendName;
+
+/// What went wrong, by meaning. Not `non_exhaustive` on purpose: a new kind must break every decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such secret, version or field.
+    NotFound,
+    /// It existed and is deleted, disabled or destroyed.
+    Gone,
+    /// Our identity is accepted but may not do this.
+    PermissionDenied,
+    /// The request, name or setting is refused as such. Nothing changes until the configuration does.
+    Misconfigured,
+    /// A compare-and-swap lost against another writer. Read again and decide again.
+    Conflict,
+    /// Our identity was refused or has expired.
+    Unauthenticated,
+    /// There is nothing to identify with.
+    NoCredentials,
+    /// Too many requests.
+    RateLimited {
+        /// How long the backend asks us to wait, if it said.
+        retry_after: Option<Duration>,
+    },
+    /// A limit on versions or secrets is reached.
+    Quota,
+    /// No answer in time. A write becomes [`Kind::InDoubt`].
+    Timeout,
+    /// Nothing was sent, so a write may be repeated.
+    Unreachable,
+    /// The backend is up but does not serve: 5xx, sealed, lagging, connection lost.
+    Unavailable,
+    /// The answer cannot be understood.
+    InvalidResponse,
+    /// The stored bytes do not decrypt: the wrong key, or they were tampered with.
+    Undecryptable,
+    /// A write was sent and its outcome is unknown. Read again and compare before anything else.
+    InDoubt,
+}
+
+/// What a failure means for what is already held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The backend has decided: evict what is cached.
+    Authoritative,
+    /// Says nothing about the secret: keep what is cached within its bounds.
+    Transient,
+    /// Our own login failed: keep what is cached, and log in again.
+    Identity,
+    /// Somebody made a mistake that time does not heal: keep what is cached, and report.
+    Defect,
+    /// A lost race, part of normal operation.
+    Expected,
+    /// A write without an answer.
+    Unknown,
+}
+
+impl Kind {
+    /// The class that decides what happens to cached values.
+    pub fn class(self) -> Class {
+        match self {
+            Self::NotFound | Self::Gone | Self::PermissionDenied => Class::Authoritative,
+            Self::Misconfigured => Class::Defect,
+            Self::Conflict => Class::Expected,
+            Self::Unauthenticated | Self::NoCredentials => Class::Identity,
+            Self::RateLimited { .. }
+            | Self::Quota
+            | Self::Timeout
+            | Self::Unreachable
+            | Self::Unavailable
+            | Self::InvalidResponse
+            | Self::Undecryptable => Class::Transient,
+            Self::InDoubt => Class::Unknown,
+        }
+    }
+
+    /// Whether a *read* that failed this way may be sent again soon.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::RateLimited { .. } | Self::Timeout | Self::Unreachable | Self::Unavailable => true,
+            Self::NotFound
+            | Self::Gone
+            | Self::PermissionDenied
+            | Self::Misconfigured
+            | Self::Conflict
+            | Self::Unauthenticated
+            | Self::NoCredentials
+            | Self::Quota
+            | Self::InvalidResponse
+            | Self::Undecryptable
+            | Self::InDoubt => false,
+        }
+    }
+
+    /// A stable name for status, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::PermissionDenied => "permission_denied",
+            Self::Misconfigured => "misconfigured",
+            Self::Conflict => "conflict",
+            Self::Unauthenticated => "unauthenticated",
+            Self::NoCredentials => "no_credentials",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Quota => "quota",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Unavailable => "unavailable",
+            Self::InvalidResponse => "invalid_response",
+            Self::Undecryptable => "undecryptable",
+            Self::InDoubt => "in_doubt",
+        }
+    }
+}
+
+/// A failed call to a backend.
+#[derive(Debug)]
+pub struct BackendError {
+    /// What went wrong.
+    pub kind: Kind,
+    /// Which backend of the configuration.
+    pub backend: BackendName,
+    /// What was attempted, for example `fetch`.
+    pub operation: &'static str,
+    /// What a backend crate judged safe to log; never text of an SDK or a body.
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl BackendError {
+    /// A failure without a further cause.
+    pub fn new(kind: Kind, backend: &BackendName, operation: &'static str) -> Self {
+        Self { kind, backend: backend.clone(), operation, source: None }
+    }
+
+    /// Adds a cause. Its `Display` must be safe to log.
+    #[must_use]
+    pub fn because(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, backend, operation, source: _ } = self;
+        write!(f, "backend \"{backend}\": {operation} failed: {}", kind.as_str())
+    }
+}
+
+impl StdError for BackendError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_transient_failures_are_retried() {
+        let kinds = [
+            Kind::NotFound,
+            Kind::Gone,
+            Kind::PermissionDenied,
+            Kind::Misconfigured,
+            Kind::Conflict,
+            Kind::Unauthenticated,
+            Kind::NoCredentials,
+            Kind::RateLimited { retry_after: None },
+            Kind::Quota,
+            Kind::Timeout,
+            Kind::Unreachable,
+            Kind::Unavailable,
+            Kind::InvalidResponse,
+            Kind::Undecryptable,
+            Kind::InDoubt,
+        ];
+        for kind in kinds {
+            assert!(!kind.is_retryable() || kind.class() == Class::Transient, "{}", kind.as_str());
+        }
+    }
+
+    #[test]
+    fn display_leaves_the_cause_out() {
+        let backend = "prod".parse::<BackendName>().unwrap();
+        let error = BackendError::new(Kind::Timeout, &backend, "fetch")
+            .because(std::io::Error::other("the cause"));
+        assert_eq!(error.to_string(), "backend \"prod\": fetch failed: timeout");
+        assert_eq!(error.source().unwrap().to_string(), "the cause");
+    }
+}

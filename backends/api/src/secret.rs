@@ -1,0 +1,88 @@
+//! Plaintext in a box.
+//!
+//! Owns [`Secret`], the only type in which plaintext travels between backends and the daemon. It cannot be cloned, printed,
+//! compared or serialized, and wipes itself when dropped. Share it by `Arc`. `Secret::expose` is a disallowed method: each
+//! place that may call it carries an `#[expect]` with its reason and a row in ARCHITECTURE.md.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret as _, SecretSlice};
+use zeroize::Zeroize as _;
+
+/// Bytes that must not leave memory except where somebody is entitled to them.
+///
+/// ```compile_fail
+/// let secret = claviger_backend::Secret::new(vec![1]);
+/// let copy = secret.clone(); // a secret has one owner
+/// ```
+/// ```compile_fail
+/// let a = claviger_backend::Secret::new(vec![1]);
+/// let b = claviger_backend::Secret::new(vec![1]);
+/// assert!(a == b); // comparison in variable time would leak
+/// ```
+/// ```compile_fail
+/// println!("{}", claviger_backend::Secret::new(vec![1]));
+/// ```
+pub struct Secret(SecretSlice<u8>);
+
+impl Secret {
+    /// Boxes `bytes`. Spare capacity is given back first, so that no copy stays behind in it.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        if bytes.capacity() == bytes.len() {
+            return Self(SecretSlice::from(bytes));
+        }
+        // `into_boxed_slice` may move the bytes and free the old block; copy and wipe instead of relying on the allocator.
+        let exact = Box::<[u8]>::from(bytes.as_slice());
+        bytes.zeroize();
+        Self(SecretSlice::from(exact))
+    }
+
+    /// Boxes the bytes of `text`.
+    pub fn from_text(text: String) -> Self {
+        Self::new(text.into_bytes())
+    }
+
+    /// The plaintext. A disallowed method outside the places that ARCHITECTURE.md lists.
+    pub fn expose(&self) -> &[u8] {
+        #[expect(clippy::disallowed_methods, reason = "this is the wrapper that everybody else uses")]
+        self.0.expose_secret()
+    }
+
+    /// The number of bytes. Lengths may be logged; values never.
+    pub fn len(&self) -> usize {
+        #[expect(clippy::disallowed_methods, reason = "reads the length only")]
+        self.0.expose_secret().len()
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Prints the length only.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret([{} bytes])", self.len())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look inside")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_every_byte() {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(b"a\0b\n");
+        assert_eq!(Secret::new(bytes).expose(), b"a\0b\n");
+        assert_eq!(Secret::from_text("ü".to_owned()).len(), 2);
+        assert!(Secret::new(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn debug_shows_the_length_only() {
+        assert_eq!(format!("{:?}", Secret::from_text("hunter2".into())), "Secret([7 bytes])");
+    }
+}
