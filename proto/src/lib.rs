@@ -11,7 +11,12 @@ use std::fmt;
 
 /// The package `claviger.v1`.
 #[path = "gen/claviger.v1.rs"]
-#[allow(clippy::pedantic, clippy::allow_attributes, missing_docs, reason = "generated code")]
+#[allow(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    missing_docs,
+    reason = "generated code"
+)]
 pub mod v1;
 
 /// The compiled descriptors of the package, for server reflection.
@@ -26,7 +31,10 @@ pub const REQUEST_HEADER_VALUE: &str = "true";
 impl fmt::Debug for v1::GetTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetTokenResponse")
-            .field("access_token", &format_args!("[{} bytes]", self.access_token.len()))
+            .field(
+                "access_token",
+                &format_args!("[{} bytes]", self.access_token.len()),
+            )
             .field("token_type", &self.token_type)
             .field("expires_at", &self.expires_at)
             .field("lifetime_left", &self.lifetime_left)

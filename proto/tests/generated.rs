@@ -15,8 +15,10 @@ const FILES: [&str; 4] = [
 ];
 
 /// Messages that carry a credential: `Debug` is written by hand in the crate's root.
-const CARRY_SECRETS: [&str; 2] =
-    [".claviger.v1.GetTokenResponse", ".claviger.v1.GetSecretResponse"];
+const CARRY_SECRETS: [&str; 2] = [
+    ".claviger.v1.GetTokenResponse",
+    ".claviger.v1.GetSecretResponse",
+];
 
 fn generate(root: &Path, out: &Path) {
     let descriptors = protox::compile(FILES, [root]).expect("the .proto files compile");
@@ -55,10 +57,17 @@ fn only_listed_messages_have_credential_fields() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let descriptors = protox::compile(FILES, [&root]).expect("the .proto files compile");
     let mut found = Vec::new();
-    for file in descriptors.file.iter().filter(|file| file.package() == "claviger.v1") {
+    for file in descriptors
+        .file
+        .iter()
+        .filter(|file| file.package() == "claviger.v1")
+    {
         for message in &file.message_type {
             if message.field.iter().any(|field| {
-                matches!(field.name(), "access_token" | "value" | "secret" | "password" | "token")
+                matches!(
+                    field.name(),
+                    "access_token" | "value" | "secret" | "password" | "token"
+                )
             }) {
                 found.push(format!(".claviger.v1.{}", message.name()));
             }

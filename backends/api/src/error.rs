@@ -87,7 +87,9 @@ impl Kind {
     /// Whether a *read* that failed this way may be sent again soon.
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::Timeout | Self::Unreachable | Self::Unavailable => true,
+            Self::RateLimited { .. } | Self::Timeout | Self::Unreachable | Self::Unavailable => {
+                true
+            }
             Self::NotFound
             | Self::Gone
             | Self::PermissionDenied
@@ -140,7 +142,12 @@ pub struct BackendError {
 impl BackendError {
     /// A failure without a further cause.
     pub fn new(kind: Kind, backend: &BackendName, operation: &'static str) -> Self {
-        Self { kind, backend: backend.clone(), operation, source: None }
+        Self {
+            kind,
+            backend: backend.clone(),
+            operation,
+            source: None,
+        }
     }
 
     /// Adds a cause. Its `Display` must be safe to log.
@@ -153,14 +160,25 @@ impl BackendError {
 
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, backend, operation, source: _ } = self;
-        write!(f, "backend \"{backend}\": {operation} failed: {}", kind.as_str())
+        let Self {
+            kind,
+            backend,
+            operation,
+            source: _,
+        } = self;
+        write!(
+            f,
+            "backend \"{backend}\": {operation} failed: {}",
+            kind.as_str()
+        )
     }
 }
 
 impl StdError for BackendError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -188,7 +206,11 @@ mod tests {
             Kind::InDoubt,
         ];
         for kind in kinds {
-            assert!(!kind.is_retryable() || kind.class() == Class::Transient, "{}", kind.as_str());
+            assert!(
+                !kind.is_retryable() || kind.class() == Class::Transient,
+                "{}",
+                kind.as_str()
+            );
         }
     }
 

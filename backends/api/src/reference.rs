@@ -14,7 +14,9 @@ pub enum InvalidReference {
     #[error("expected `backend:path#field`, but there is no `:`")]
     NoBackend,
     /// The part before the colon cannot be the name of a backend.
-    #[error("a backend's name is 1 to 63 of a-z, 0-9, `-` and `_`, beginning with a letter or digit")]
+    #[error(
+        "a backend's name is 1 to 63 of a-z, 0-9, `-` and `_`, beginning with a letter or digit"
+    )]
     Backend,
     /// The path cannot be a secret's name.
     #[error(
@@ -133,7 +135,12 @@ impl FromStr for SecretRef {
             Some((name, version)) => (name, VersionSelector::Exact(version.parse()?)),
             None => (rest, VersionSelector::Current),
         };
-        Ok(Self { backend: backend.parse()?, name: name.parse()?, version, field })
+        Ok(Self {
+            backend: backend.parse()?,
+            name: name.parse()?,
+            version,
+            field,
+        })
     }
 }
 

@@ -44,7 +44,10 @@ impl Secret {
 
     /// The plaintext. A disallowed method outside the places that ARCHITECTURE.md lists.
     pub fn expose(&self) -> &[u8] {
-        #[expect(clippy::disallowed_methods, reason = "this is the wrapper that everybody else uses")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the wrapper that everybody else uses"
+        )]
         self.0.expose_secret()
     }
 
@@ -83,6 +86,9 @@ mod tests {
 
     #[test]
     fn debug_shows_the_length_only() {
-        assert_eq!(format!("{:?}", Secret::from_text("hunter2".into())), "Secret([7 bytes])");
+        assert_eq!(
+            format!("{:?}", Secret::from_text("hunter2".into())),
+            "Secret([7 bytes])"
+        );
     }
 }

@@ -1,0 +1,185 @@
+//! What the configuration says about issuers, clients and tokens.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_backend::SecretRef;
+
+use crate::oauth::wire::Scopes;
+
+/// An issuer.
+#[derive(Clone, Debug)]
+pub struct IssuerSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its issuer identifier, exactly as configured.
+    pub issuer: String,
+    /// Endpoints given one by one; those that are given are not discovered.
+    pub endpoints: Endpoints,
+    /// A bundle of CA certificates (PEM) that replaces the public roots.
+    pub ca: Option<PathBuf>,
+    /// `sha256/BASE64` of SubjectPublicKeyInfo; a certificate must have one of them. Empty: no pinning.
+    pub pins: Vec<[u8; 32]>,
+    /// How its name is resolved, and to which addresses it may.
+    pub dns: DnsSettings,
+    /// Whether `http://` to a literal loopback address is accepted. Only in `dev` mode.
+    pub allow_loopback_http: bool,
+    /// Time limit of one request, connect included.
+    pub timeout: Duration,
+    /// Time limit of connecting.
+    pub connect_timeout: Duration,
+    /// Token requests per minute and client that we allow ourselves.
+    pub requests_per_minute: u32,
+    /// Accept answers without `token_type` as Bearer.
+    pub missing_token_type_is_bearer: bool,
+}
+
+/// Endpoints of an issuer.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// RFC 6749 §3.2.
+    pub token: Option<String>,
+    /// RFC 7009.
+    pub revocation: Option<String>,
+}
+
+/// How names are resolved, and which addresses are acceptable.
+#[derive(Clone, Debug)]
+pub struct DnsSettings {
+    /// Who resolves.
+    pub resolver: Resolver,
+    /// Whether answers must be DNSSEC-signed. Needs DoT or DoH.
+    pub dnssec: bool,
+    /// Time limit of one resolution; at most 30 s.
+    pub timeout: Duration,
+    /// Networks (CIDR) that are acceptable although they are not public.
+    pub allow: Vec<(std::net::IpAddr, u8)>,
+}
+
+/// Who resolves names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// The system.
+    System,
+    /// DNS over TLS (RFC 7858) at these addresses, under this name.
+    Tls {
+        /// Addresses of the server.
+        servers: Vec<std::net::SocketAddr>,
+        /// The name on its certificate.
+        name: String,
+    },
+    /// DNS over HTTPS (RFC 8484) at these addresses, under this name, path `/dns-query`.
+    Https {
+        /// Addresses of the server.
+        servers: Vec<std::net::SocketAddr>,
+        /// The name on its certificate.
+        name: String,
+    },
+}
+
+/// A client, registered at an issuer.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its issuer's name in the configuration.
+    pub issuer: Arc<str>,
+    /// Its identifier at the issuer.
+    pub id: ClientId,
+    /// How it proves itself.
+    pub auth: AuthMethod,
+}
+
+/// Where a client's identifier comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientId {
+    /// Written in the configuration; it is not a secret.
+    Literal(String),
+    /// Kept in a backend, beside the credential.
+    Reference(SecretRef),
+}
+
+/// How a client proves itself at the token endpoint. Exactly one mechanism per request.
+#[derive(Clone, Debug)]
+pub enum AuthMethod {
+    /// `client_secret_basic` (RFC 6749 §2.3.1).
+    Basic {
+        /// Where the secret is.
+        secret: SecretRef,
+        /// How both halves are encoded.
+        encoding: BasicEncoding,
+    },
+    /// `client_secret_post` (RFC 6749 §2.3.1).
+    Post {
+        /// Where the secret is.
+        secret: SecretRef,
+    },
+}
+
+/// How the halves of `client_secret_basic` are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BasicEncoding {
+    /// Form-encoded, as RFC 6749 §2.3.1 demands.
+    Rfc6749,
+    /// As they are, for issuers that do not decode.
+    Raw,
+}
+
+/// A token: what callers ask for.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its client's name in the configuration.
+    pub client: Arc<str>,
+    /// The grant by which it is obtained.
+    pub grant: Grant,
+    /// The scopes to ask for; empty for the issuer's default.
+    pub scopes: Scopes,
+    /// Resource indicators (RFC 8707).
+    pub resources: Vec<String>,
+    /// Auth0's spelling of the same.
+    pub audience: Option<String>,
+    /// The deployment that it belongs to, for example `prod`.
+    pub environment: Option<String>,
+    /// The lifetime when the issuer does not say.
+    pub default_lifetime: Duration,
+    /// The longest lifetime that is believed.
+    pub max_lifetime: Duration,
+    /// What the token must look like.
+    pub format: TokenFormat,
+    /// Shorter tokens are refused, if set; else those under 20 bytes are reported.
+    pub min_length: Option<usize>,
+    /// What to do when fewer scopes are granted than asked for.
+    pub reduced_scope: ReducedScope,
+}
+
+/// An OAuth grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+}
+
+/// What a token must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// Anything printable.
+    Auto,
+    /// Anything printable.
+    Opaque,
+    /// Three parts (RFC 7519).
+    Jwt,
+    /// Five parts (RFC 7516).
+    Jwe,
+}
+
+/// What to do when fewer scopes are granted than asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReducedScope {
+    /// Serve it, saying which scopes it has.
+    Serve,
+    /// Refuse it.
+    Refuse,
+}

@@ -1,0 +1,31 @@
+//! What is known of a peer, as plain data.
+
+use std::path::PathBuf;
+
+/// A peer as policy sees it. Plain data: holding one proves nothing; only a `Peer` comes from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
+    /// Process id in the daemon's pid namespace.
+    pub pid: u32,
+    /// Where it runs, or `None` if the kernel is too old to tell without a race.
+    pub cgroup: Option<Cgroup>,
+    /// The executable, where an inspector could read it. Only ever narrows a rule.
+    pub executable: Option<PathBuf>,
+}
+
+/// A cgroup path and what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The path below the cgroup mount, beginning with `/`.
+    pub path: String,
+    /// The systemd *system* unit, if it is one.
+    pub unit: Option<String>,
+    /// The container id, if it is in a container.
+    pub container: Option<String>,
+}

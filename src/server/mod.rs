@@ -1,0 +1,5 @@
+//! The sockets.
+
+mod settings;
+
+pub use settings::{Limits, Settings};

@@ -1,0 +1,68 @@
+//! The sockets and their limits, as the configuration gives them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the daemon listens, and how much it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The broker socket, for programs.
+    pub socket: PathBuf,
+    /// The admin socket, for operators. In a directory of its own.
+    pub admin_socket: PathBuf,
+    /// The group that may connect to the broker socket; `None`: everybody may connect, and rules decide.
+    pub socket_group: Option<u32>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// Bounds on what peers can make the daemon hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections per uid.
+    pub connections_per_uid: usize,
+    /// HTTP/2 streams per connection.
+    pub streams: u32,
+    /// Requests in flight per connection.
+    pub in_flight: usize,
+    /// Bytes of headers per request.
+    pub header_bytes: u32,
+    /// Bytes of one message.
+    pub message_bytes: usize,
+    /// From accept to the end of the preface or of the first request head.
+    pub preface: Duration,
+    /// One request that is no stream.
+    pub request: Duration,
+    /// Between keepalive pings.
+    pub keepalive: Duration,
+    /// For the answer to a ping.
+    pub keepalive_answer: Duration,
+    /// A connection's age, after which it is closed in good order.
+    pub connection_age: Duration,
+    /// Requests per second and peer that fail or reach upstream; answers from the cache are free.
+    pub requests_per_second: u32,
+    /// How many of those may come at once.
+    pub request_burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_uid: 256,
+            streams: 64,
+            in_flight: 16,
+            header_bytes: 8 * 1024,
+            message_bytes: 64 * 1024,
+            preface: Duration::from_secs(5),
+            request: Duration::from_secs(5),
+            keepalive: Duration::from_secs(10),
+            keepalive_answer: Duration::from_secs(5),
+            connection_age: Duration::from_secs(300),
+            requests_per_second: 10,
+            request_burst: 20,
+        }
+    }
+}
