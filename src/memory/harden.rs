@@ -1,0 +1,385 @@
+//! The hardening of the process, before it has a second thread.
+//!
+//! Owns [`harden()`], which takes from the process what it will not need again (core dumps, being looked into, privileges,
+//! capabilities, proxy variables), and [`verify`], which asks the kernel what holds. Nothing is believed because a call
+//! succeeded: everything is read back, for every thread. Fails closed: a protection that is required and does not hold is
+//! an error, and the daemon does not start.
+//!
+//! Comes after configuration and credentials are read and the sockets bound, and before the runtime: most of this is per
+//! thread, and a thread that already runs would keep what it had. A process that is not dumpable may no longer read
+//! `/proc/self/environ`, write `oom_score_adj` or reopen a descriptor through `/proc/self/fd`.
+
+use std::ffi::OsStr;
+use std::{env, fmt, fs, io};
+
+use caps::{CapSet, Capability};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior,
+    setrlimit,
+};
+use rustix::thread::set_no_new_privs;
+
+use super::status::{Status, cgroup_mount};
+
+const CORE_DUMPS: &str = "no core dumps";
+const DUMPABLE: &str = "not dumpable";
+const NO_NEW_PRIVILEGES: &str = "no new privileges";
+const CAPABILITIES: &str = "no capabilities";
+const BOUNDING: &str = "empty bounding set";
+const PROXY: &str = "no proxy variables";
+const SWAP: &str = "no swap";
+
+/// How much the process insists on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether also those protections are required that only a service manager can give an unprivileged process: the empty
+    /// bounding set, and no swap. The shipped unit gives both.
+    pub strict: bool,
+}
+
+/// One protection, as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// What it is, for people.
+    pub name: &'static str,
+    /// Whether it holds, for every thread.
+    pub holds: bool,
+    /// What was read, and what would help.
+    pub detail: String,
+}
+
+/// All protections of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// In the order in which they are made.
+    pub protections: Vec<Protection>,
+}
+
+impl Report {
+    /// Those that do not hold.
+    pub fn missing(&self) -> impl Iterator<Item = &Protection> {
+        self.protections
+            .iter()
+            .filter(|protection| !protection.holds)
+    }
+}
+
+/// One line for each protection.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Protection {
+            name,
+            holds,
+            detail,
+        } in &self.protections
+        {
+            let holds = if *holds { "yes" } else { "NO" };
+            writeln!(f, "{name}: {holds} ({detail})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the process is not hardened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There are other threads, which would keep their privileges.
+    #[error(
+        "the process has {threads} threads already; it must be hardened before the runtime starts any"
+    )]
+    Threads {
+        /// How many, this one included.
+        threads: usize,
+    },
+    /// `/proc` could not be read.
+    #[error("cannot read back the state of the process; mount /proc")]
+    Proc(#[source] io::Error),
+    /// The kernel refused a step.
+    #[error("the kernel refused a step of the hardening: {step}")]
+    Refused {
+        /// What was attempted.
+        step: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused to take a set of capabilities away.
+    #[error("the kernel refused to take the {set} capabilities away")]
+    Capabilities {
+        /// Which set.
+        set: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: caps::errors::CapsError,
+    },
+    /// Every step was accepted, but a required protection does not hold.
+    #[error("the process is not protected as it must be: {name}: {detail}")]
+    NotHeld {
+        /// Which one.
+        name: &'static str,
+        /// What was read instead.
+        detail: String,
+    },
+}
+
+/// Hardens the process, for good, and says what holds.
+///
+/// # Errors
+/// See [`Error`]. After an error the process may be hardened in part; the only sound thing is to end.
+pub fn harden(settings: &Settings) -> Result<Report, Error> {
+    let threads = Status::of_all_threads().map_err(Error::Proc)?;
+    let [status] = threads.as_slice() else {
+        return Err(Error::Threads {
+            threads: threads.len(),
+        });
+    };
+    let may_bound = status.effective & Capability::CAP_SETPCAP.bitmask() != 0;
+
+    remove_proxy_variables();
+    let refused = |step| {
+        move |error: rustix::io::Errno| Error::Refused {
+            step,
+            source: error.into(),
+        }
+    };
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).map_err(refused(CORE_DUMPS))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused(DUMPABLE))?;
+    set_no_new_privs(true).map_err(refused(NO_NEW_PRIVILEGES))?;
+    drop_capabilities(may_bound)?;
+
+    let report = verify();
+    let required = |name| match name {
+        BOUNDING => settings.strict || may_bound,
+        SWAP => settings.strict,
+        _ => true,
+    };
+    if let Some(missing) = report.missing().find(|missing| required(missing.name)) {
+        return Err(Error::NotHeld {
+            name: missing.name,
+            detail: missing.detail.clone(),
+        });
+    }
+    Ok(report)
+}
+
+/// Asks the kernel which protections hold now. What cannot be read does not hold.
+pub fn verify() -> Report {
+    let mut protections = vec![core_dumps(), dumpable()];
+    match Status::of_all_threads() {
+        Ok(threads) => protections.extend([
+            every(NO_NEW_PRIVILEGES, &threads, |status| {
+                status.no_new_privileges
+            }),
+            every(CAPABILITIES, &threads, |status| status.capabilities == 0),
+            every(BOUNDING, &threads, |status| status.bounding == 0),
+            swap(&threads),
+        ]),
+        Err(error) => protections.extend(
+            [NO_NEW_PRIVILEGES, CAPABILITIES, BOUNDING, SWAP].map(|name| Protection {
+                name,
+                holds: false,
+                detail: format!("/proc/self/task cannot be read: {error}"),
+            }),
+        ),
+    }
+    protections.push(proxy());
+    Report { protections }
+}
+
+/// The bounding set goes first: once the effective set is empty, nobody may touch it, and clearing it does nothing.
+fn drop_capabilities(may_bound: bool) -> Result<(), Error> {
+    let sets = [
+        ("bounding", CapSet::Bounding),
+        ("ambient", CapSet::Ambient),
+        ("inheritable", CapSet::Inheritable),
+        ("effective", CapSet::Effective),
+        ("permitted", CapSet::Permitted),
+    ];
+    for (set, kind) in sets {
+        if matches!(kind, CapSet::Bounding) && !may_bound {
+            continue;
+        }
+        caps::clear(None, kind).map_err(|source| Error::Capabilities { set, source })?;
+    }
+    Ok(())
+}
+
+/// Whether a variable sends requests through somebody else, or writes TLS session keys to a file.
+fn is_treacherous(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let proxy = name.rsplit_once('_').is_some_and(|(what, proxy)| {
+        proxy.eq_ignore_ascii_case("proxy")
+            && ["http", "https", "all", "no", "ftp", "socks"]
+                .iter()
+                .any(|known| what.eq_ignore_ascii_case(known))
+    });
+    proxy || name.eq_ignore_ascii_case("sslkeylogfile")
+}
+
+fn remove_proxy_variables() {
+    for (name, _) in env::vars_os().filter(|(name, _)| is_treacherous(name)) {
+        // SAFETY: `harden` has made sure that this is the only thread, so nobody reads the environment at the same time.
+        #[expect(unsafe_code, reason = "the environment belongs to all threads")]
+        unsafe {
+            env::remove_var(name);
+        }
+    }
+}
+
+fn proxy() -> Protection {
+    let left = env::vars_os()
+        .filter(|(name, _)| is_treacherous(name))
+        .count();
+    Protection {
+        name: PROXY,
+        holds: left == 0,
+        detail: format!("{left} such variables in the environment"),
+    }
+}
+
+fn core_dumps() -> Protection {
+    let limit = getrlimit(Resource::Core);
+    let show = |value: Option<u64>| value.map_or("unlimited".to_owned(), |value| value.to_string());
+    Protection {
+        name: CORE_DUMPS,
+        holds: limit.current == Some(0) && limit.maximum == Some(0),
+        detail: format!(
+            "core size limit {}, at most {}",
+            show(limit.current),
+            show(limit.maximum)
+        ),
+    }
+}
+
+fn dumpable() -> Protection {
+    let behavior = dumpable_behavior();
+    Protection {
+        name: DUMPABLE,
+        holds: matches!(behavior, Ok(DumpableBehavior::NotDumpable)),
+        detail: match behavior {
+            Ok(DumpableBehavior::NotDumpable) => {
+                "only root can look into the process".to_owned()
+            }
+            Ok(_) => "processes of the same user can look into the process".to_owned(),
+            Err(error) => error.to_string(),
+        },
+    }
+}
+
+/// A protection that each thread has for itself.
+fn every(name: &'static str, threads: &[Status], holds: fn(&Status) -> bool) -> Protection {
+    let held = threads.iter().filter(|status| holds(status)).count();
+    Protection {
+        name,
+        holds: held == threads.len(),
+        detail: format!("{held} of {} threads", threads.len()),
+    }
+}
+
+fn swap(threads: &[Status]) -> Protection {
+    let swapped = threads.iter().map(|status| status.swapped).max().unwrap_or(0);
+    let impossible = swap_is_impossible();
+    Protection {
+        name: SWAP,
+        holds: swapped == 0 && impossible.is_some(),
+        detail: match impossible {
+            Some(why) => format!("{why}; {swapped} KiB swapped out"),
+            None => format!(
+                "the host swaps, and {swapped} KiB are swapped out; set MemorySwapMax=0 in the unit"
+            ),
+        },
+    }
+}
+
+/// Why nothing of this process can be swapped out, or `None` if it can.
+fn swap_is_impossible() -> Option<&'static str> {
+    // One line of headings, then one for each device or file.
+    if fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() <= 1) {
+        return Some("the host has no swap");
+    }
+    let mount = cgroup_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = fs::read_to_string(mount.join(path).join("memory.swap.max")).ok()?;
+    (limit.trim() == "0").then_some("the cgroup forbids swap")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_variables_are_known_in_every_case() {
+        for (name, treacherous) in [
+            ("HTTP_PROXY", true),
+            ("http_proxy", true),
+            ("Https_Proxy", true),
+            ("ALL_PROXY", true),
+            ("no_proxy", true),
+            ("FTP_PROXY", true),
+            ("socks_proxy", true),
+            ("SSLKEYLOGFILE", true),
+            ("PROXY", false),
+            ("MY_HTTP_PROXY", false),
+            ("HTTP_PROXY_X", false),
+            ("PATH", false),
+            ("", false),
+        ] {
+            assert_eq!(is_treacherous(OsStr::new(name)), treacherous, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_process_with_threads_is_refused_and_left_as_it_was() {
+        // Tests run in a thread of their own, beside the main one.
+        let error = harden(&Settings::default()).unwrap_err();
+        assert!(matches!(error, Error::Threads { threads } if threads >= 2));
+        assert!(error.to_string().contains("before the runtime"), "{error}");
+        let report = verify();
+        assert!(
+            report.missing().any(|missing| missing.name == DUMPABLE),
+            "the control of the tests that harden a child:\n{report}"
+        );
+    }
+
+    #[test]
+    fn one_thread_that_lacks_a_protection_is_enough_to_lose_it() {
+        let hardened = Status {
+            no_new_privileges: true,
+            capabilities: 0,
+            effective: 0,
+            bounding: 0,
+            swapped: 0,
+        };
+        let bare = Status {
+            no_new_privileges: false,
+            ..hardened
+        };
+        let holds = |threads: &[Status]| {
+            every(NO_NEW_PRIVILEGES, threads, |status| {
+                status.no_new_privileges
+            })
+        };
+        assert!(holds(&[hardened, hardened]).holds);
+        let protection = holds(&[hardened, bare]);
+        assert!(!protection.holds);
+        assert_eq!(protection.detail, "1 of 2 threads");
+    }
+
+    #[test]
+    fn what_is_swapped_out_is_not_protected() {
+        let status = Status {
+            no_new_privileges: true,
+            capabilities: 0,
+            effective: 0,
+            bounding: 0,
+            swapped: 4,
+        };
+        let protection = swap(&[status]);
+        assert!(!protection.holds && protection.detail.contains("4 KiB"));
+    }
+}
