@@ -1,0 +1,210 @@
+//! The processes that the tests are about.
+
+use std::fs;
+use std::io::{Read as _, stdin};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use claviger::memory;
+use claviger::peer::{Peer, ProcExecutable, Settings, Support};
+use claviger::policy::Selector;
+use nix::libc;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
+
+use crate::runner::{Actor, Role, leave_behind, role, tell, told};
+
+pub(crate) const ALL: &[Role] = &[
+    ("connect", connect),
+    ("orphan", orphan),
+    ("hold", hold),
+    ("execute", execute),
+    ("daemon", daemon),
+    ("describe", describe),
+    ("reuse", reuse),
+];
+
+/// Becomes user and group `id`, with the supplementary `groups`.
+fn become_user(id: u32, groups: &str) {
+    let groups: Vec<Gid> = groups
+        .split(',')
+        .filter(|group| !group.is_empty())
+        .map(|group| Gid::from_raw(group.parse().unwrap()))
+        .collect();
+    setgroups(&groups).unwrap();
+    let (group, user) = (Gid::from_raw(id), Uid::from_raw(id));
+    setresgid(group, group, group).unwrap();
+    setresuid(user, user, user).unwrap();
+}
+
+/// Connects to a path, as some user, and stays.
+fn connect(arguments: &[String]) {
+    let path = &arguments[0];
+    match arguments.get(1).map(String::as_str) {
+        None => {}
+        Some("wait") => assert_eq!(told().as_deref(), Some("connect")),
+        Some("report") => tell(&format!("I am {}", rustix::process::geteuid().as_raw())),
+        Some(id) => {
+            let groups = arguments.get(2).map_or("", String::as_str);
+            become_user(id.parse().unwrap(), groups);
+        }
+    }
+    let stream = UnixStream::connect(path).unwrap();
+    tell("connected");
+    while let Some(line) = told() {
+        let id = line.strip_prefix("become ").expect("a known word");
+        become_user(id.parse().unwrap(), "");
+        tell("done");
+    }
+    drop(stream);
+}
+
+/// Connects, leaves the connection to a child, and ends when told.
+fn orphan(arguments: &[String]) {
+    let stream = UnixStream::connect(&arguments[0]).unwrap();
+    let _child = leave_behind("hold", OwnedFd::from(stream));
+    tell("connected");
+    assert_eq!(told(), None);
+}
+
+/// Holds a connection, which is its standard input, until the other end closes it.
+fn hold(_arguments: &[String]) {
+    stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Connects, leaves the connection to a child, and becomes another program when told.
+fn execute(arguments: &[String]) {
+    let stream = UnixStream::connect(&arguments[0]).unwrap();
+    let _child = leave_behind("hold", OwnedFd::from(stream));
+    tell("connected");
+    assert_eq!(told().as_deref(), Some("execute"));
+    tell("executing");
+    panic!("{}", Command::new(&arguments[1]).exec());
+}
+
+/// Makes the kernel answer `errno` to a system call whose argument number `argument` is `value`.
+fn deny(call: libc::c_long, argument: u8, value: u64, errno: i32) {
+    let condition =
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let rule = SeccompRule::new(vec![condition.unwrap()]).unwrap();
+    let filter = SeccompFilter::new(
+        [(call, vec![rule])].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.unsigned_abs()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();
+}
+
+/// Waits for one peer, identifies it, and answers questions about it.
+fn daemon(arguments: &[String]) {
+    let listener = UnixListener::bind(&arguments[0]).unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(&arguments[0], everybody).unwrap();
+    let mut settings = Settings {
+        attestors: vec![Arc::new(ProcExecutable)],
+        ..Settings::default()
+    };
+    let mut probe = false;
+    for option in &arguments[1..] {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("user", id) => become_user(id.parse().unwrap(), ""),
+            ("legacy", _) => settings.allow_legacy_pid_attestation = true,
+            ("probe", _) => probe = true,
+            ("deny-info", _) => deny(libc::SYS_ioctl, 1, 0xC040_FF0B, libc::ENOTTY),
+            ("deny-pidfd", errno) => {
+                let option = u64::try_from(libc::SO_PEERPIDFD).unwrap();
+                deny(libc::SYS_getsockopt, 2, option, errno.parse().unwrap());
+            }
+            (other, _) => panic!("no option {other}"),
+        }
+    }
+    tell("listening");
+    let support = Support::probe().unwrap();
+    if probe {
+        tell(&support.warnings().collect::<Vec<_>>().join("; "));
+    }
+    let stream = listener.accept().unwrap().0;
+    match Peer::identify(&stream, &settings) {
+        Ok(peer) => answer(&peer, support),
+        Err(error) => {
+            let debug = format!("{error:?}");
+            let variant = debug.split(['(', ' ']).next().unwrap();
+            tell(&format!("refused: {variant}"));
+        }
+    }
+    while told().is_some() {}
+}
+
+fn answer(peer: &Peer, support: Support) {
+    let facts = peer.facts();
+    let unit = facts.cgroup.as_ref().and_then(|cgroup| cgroup.unit.as_ref());
+    tell(&format!(
+        "uid={} gid={} pid={} unit={unit:?} exe={:?} cgroup={:?} groups={:?} pinned={} info={}",
+        facts.uid,
+        facts.gid,
+        facts.pid,
+        facts.executable,
+        facts.cgroup,
+        facts.groups,
+        peer.is_pinned(),
+        support.info,
+    ));
+    while let Some(line) = told() {
+        let mut selector = Selector::default();
+        match line.rsplit_once(['=']).unwrap_or((&line, "")) {
+            ("confirm", _) => {
+                tell(&format!("{:?}", peer.confirm()));
+                continue;
+            }
+            ("match user", user) => selector.user = Some(user.parse().unwrap()),
+            ("match unit", unit) => selector.unit = Some(unit.to_owned()),
+            (other, _) => panic!("no question {other}"),
+        }
+        tell(&format!("{:?}", selector.mismatch(facts)));
+    }
+}
+
+/// Says what the kernel says of the pidfd that is its standard input.
+fn describe(_arguments: &[String]) {
+    tell(&format!("{:?}", memory::pidfd_info(stdin().as_fd())));
+}
+
+/// In a pid namespace: has an innocent program get the pid of a peer that left its connection to a child.
+fn reuse(_arguments: &[String]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    // Pids below 300 are not given a second time, unless they are asked for.
+    let mut attacker = Actor::start(role("orphan", &[path.to_str().unwrap()]));
+    assert_eq!(attacker.hear(), "connected");
+    let stream = listener.accept().unwrap().0;
+    let peer = Peer::identify(&stream, &Settings::default()).unwrap();
+    peer.confirm().unwrap();
+    let pid = attacker.pid();
+    attacker.reap();
+
+    let innocent = (0..100).find_map(|_| {
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let actor = Actor::start(Command::new("cat"));
+        (actor.pid() == pid).then_some(actor)
+    });
+    let mut innocent = innocent.expect("the pid is free");
+    assert_eq!(innocent.ask("running"), "running");
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!(
+        program.canonicalize().unwrap(),
+        Path::new("/bin/cat").canonicalize().unwrap(),
+        "control: who asks by pid is told of the innocent program"
+    );
+    let late = Peer::identify(&stream, &Settings::default()).unwrap_err();
+    tell(&format!("identified late: {late:?}"));
+    tell(&format!("confirmed late: {:?}", peer.confirm().unwrap_err()));
+}

@@ -1,0 +1,185 @@
+//! Runs tests that need processes of their own.
+//!
+//! A test binary with this runner has two lives: `cargo test` runs its table of tests one after the other, and the tests start
+//! the same binary again with `--role=…`, as the connecting program, the daemon or the attacker. A role starts with one
+//! thread, which the ordinary harness cannot promise. Tests talk with a role by lines on its standard input and output; a
+//! role ends when its input does.
+//!
+//! What cannot run here says `SKIP` and why; with `STRICT=1` in the environment that is a failure.
+
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{self, ChildStdin, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
+
+/// One test: its name, and what it does. `Err` is the reason why it cannot run on this machine.
+pub(crate) type Test = (&'static str, fn() -> Result<(), String>);
+
+/// A process that tests start: gets its arguments.
+pub(crate) type Role = (&'static str, fn(&[String]));
+
+/// Runs the role or the tests that the command line asks for.
+pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(name) = arguments.first().and_then(|first| first.strip_prefix("--role=")) {
+        let (_, role) = roles.iter().find(|role| role.0 == name).expect("a role");
+        role(&arguments[1..]);
+        return ExitCode::SUCCESS;
+    }
+    #[expect(clippy::disallowed_methods, reason = "how CI asks for no skips")]
+    let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(*word));
+    let list = arguments.iter().any(|word| word == "--list");
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (name, test) in tests.iter().filter(|test| chosen(test.0)) {
+        if list {
+            println!("{name}: test");
+            continue;
+        }
+        match catch_unwind(AssertUnwindSafe(test)) {
+            Ok(Ok(())) => {
+                passed += 1;
+                println!("test {name} ... ok");
+            }
+            Ok(Err(reason)) => {
+                skipped += 1;
+                println!("SKIP {name}: {reason}");
+            }
+            Err(_panic) => {
+                failed += 1;
+                println!("test {name} ... FAILED");
+            }
+        }
+    }
+    println!("\n{passed} passed; {failed} failed; {skipped} skipped");
+    if failed > 0 || (strict && skipped > 0) {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// `Err` unless the tests run as root.
+pub(crate) fn need_root() -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err("needs root".to_owned())
+    }
+}
+
+/// This binary as a role.
+pub(crate) fn role(name: &str, arguments: &[&str]) -> Command {
+    wrapped(&[], name, arguments)
+}
+
+/// This binary as a role, started by another program, such as `unshare`.
+pub(crate) fn wrapped(wrapper: &[&str], name: &str, arguments: &[&str]) -> Command {
+    let own = std::env::current_exe().unwrap();
+    let mut command = match wrapper {
+        [] => Command::new(own),
+        [program, options @ ..] => {
+            let mut command = Command::new(program);
+            command.args(options).arg(own);
+            command
+        }
+    };
+    command.arg(format!("--role={name}")).args(arguments);
+    command
+}
+
+/// A role that runs, and that dies with this value.
+pub(crate) struct Actor {
+    child: process::Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Actor {
+    /// Starts it.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()).lines(),
+            child,
+        }
+    }
+
+    /// The pid of the process that was started: the wrapper, if there is one that forks.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a line.
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for a line.
+    pub(crate) fn hear(&mut self) -> String {
+        self.output.next().expect("the role ended").unwrap()
+    }
+
+    /// Says something and waits for the answer.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.hear()
+    }
+
+    /// Ends its input, which ends it, but does not reap it: it stays as a zombie.
+    pub(crate) fn end(&mut self) {
+        self.input = None;
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
+    }
+
+    /// Waits until it is gone for good.
+    pub(crate) fn reap(&mut self) -> ExitStatus {
+        self.input = None;
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.input = None;
+        if self.child.kill().is_ok() {
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+/// For roles: sends a line to the test.
+pub(crate) fn tell(line: &str) {
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// For roles: waits for a line of the test, byte by byte, so that nothing is taken that is meant for somebody else.
+pub(crate) fn told() -> Option<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    let input = std::io::stdin();
+    while rustix::io::read(&input, &mut byte).unwrap() == 1 {
+        if byte[0] == b'\n' {
+            return Some(String::from_utf8(line).unwrap());
+        }
+        line.push(byte[0]);
+    }
+    None
+}
+
+/// For roles: starts another role that inherits `descriptor` as its standard input and nothing else.
+pub(crate) fn leave_behind(name: &str, descriptor: OwnedFd) -> process::Child {
+    role(name, &[])
+        .stdin(descriptor)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
