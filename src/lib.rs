@@ -4,6 +4,7 @@
 //! what each module owns and never does, are in ARCHITECTURE.md; `tests/tidy.rs` holds the code to them.
 
 pub mod clock;
+pub mod config;
 pub mod memory;
 pub mod oauth;
 pub mod peer;

@@ -1,11 +1,15 @@
-//! Rules, compiled: what one peer may do, and the proof of it.
+//! Rules, compiled: what one peer may do.
+//!
+//! Owns [`Policy`], the rules in force, and [`Rights`], the answers that they have for one peer. Rights are made once per
+//! connection and never change; a reload makes a new policy, and new rights for those who ask again. Holds its permits by
+//! `Arc`, so that a decision hands one out without copying it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::oauth::wire::Scopes;
 use crate::peer::Facts;
-use crate::policy::{Action, Rule, ScopeLimit};
+use crate::policy::{Action, Permit, Rule, ScopeLimit};
 
 /// The rules in force.
 #[derive(Clone, Debug)]
@@ -28,21 +32,24 @@ impl Policy {
         &self.rules
     }
 
+    /// The rules with their numbers, counted from 1.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, &Rule)> {
+        (1_u32..).zip(self.rules.iter())
+    }
+
     /// What a peer with these facts may do. Computed once per connection.
     #[must_use]
     pub fn rights(&self, facts: &Facts) -> Rights {
         let mut rights = Rights::default();
-        for (number, rule) in (1_u32..).zip(self.rules.iter()) {
+        for (number, rule) in self.numbered() {
             if rule.selector.mismatch(facts).is_some() {
                 continue;
             }
             rights.selected = true;
-            for token in &rule.tokens {
-                rights.grant(Action::Token, token, rule.scopes.clone(), number);
-                rights.grant(Action::Revoke, token, rule.scopes.clone(), number);
-            }
-            for secret in &rule.secrets {
-                rights.grant(Action::Secret, secret, ScopeLimit::Definition, number);
+            for action in Action::ALL {
+                for name in rule.names(action) {
+                    rights.grant(Permit::of_rule(action, name, rule.limit(action), number));
+                }
             }
         }
         rights
@@ -54,93 +61,75 @@ impl Policy {
 pub struct Rights {
     /// Whether any rule selects the peer at all, for the reason of a denial.
     selected: bool,
-    /// Per action and name, the permits in the order of the rules. The first that covers a wish decides.
-    permits: HashMap<(Action, Arc<str>), Vec<Permit>>,
+    /// One map per action, so that a request looks its name up as it is, without building a key.
+    tokens: Permits,
+    revocations: Permits,
+    secrets: Permits,
 }
 
+/// Per name, the permits in the order of the rules. The first that covers a wish decides.
+type Permits = HashMap<Arc<str>, Vec<Arc<Permit>>>;
+
 impl Rights {
-    fn grant(&mut self, action: Action, name: &Arc<str>, scopes: ScopeLimit, rule: u32) {
-        let permit = Permit {
-            action,
-            name: Arc::clone(name),
-            scopes,
-            requested: Scopes::none(),
-            rule,
+    fn of(&self, action: Action) -> &Permits {
+        match action {
+            Action::Token => &self.tokens,
+            Action::Revoke => &self.revocations,
+            Action::Secret => &self.secrets,
+        }
+    }
+
+    fn grant(&mut self, permit: Permit) {
+        let permits = match permit.action() {
+            Action::Token => &mut self.tokens,
+            Action::Revoke => &mut self.revocations,
+            Action::Secret => &mut self.secrets,
         };
-        self.permits
-            .entry((action, Arc::clone(name)))
+        permits
+            .entry(Arc::clone(permit.name()))
             .or_default()
-            .push(permit);
+            .push(Arc::new(permit));
     }
 
     /// Decides one request: a permit, or why not.
     ///
-    /// Without `scopes` the first rule that names the thing decides; with them the first one that allows them all.
+    /// Without `scopes` the first rule that names the thing decides, in constant time and without an allocation; with them
+    /// the first one that allows them all. Names are compared whole, byte by byte.
     ///
     /// # Errors
     /// A [`Denial`], which tells the peer nothing about the rules.
-    pub fn permit(&self, action: Action, name: &str, scopes: &Scopes) -> Result<Permit, Denial> {
-        let key = (action, Arc::<str>::from(name));
-        let Some(permits) = self.permits.get(&key) else {
+    pub fn permit(
+        &self,
+        action: Action,
+        name: &str,
+        scopes: &Scopes,
+    ) -> Result<Arc<Permit>, Denial> {
+        let Some(permits) = self.of(action).get(name) else {
             return Err(if self.selected {
                 Denial::NotInRule
             } else {
                 Denial::NoRule
             });
         };
-        permits
+        let permit = permits
             .iter()
-            .find(|permit| match &permit.scopes {
-                ScopeLimit::Definition => true,
-                ScopeLimit::Only(limit) => limit.covers(scopes),
-            })
-            .map(|permit| Permit {
-                requested: scopes.clone(),
-                ..permit.clone()
-            })
-            .ok_or(Denial::Scope)
+            .find(|permit| permit.limit().covers(scopes))
+            .ok_or(Denial::Scope)?;
+        if scopes.is_empty() {
+            return Ok(Arc::clone(permit));
+        }
+        Ok(Arc::new(permit.narrowed_to(scopes)))
     }
 }
 
-/// The proof that a peer may do one thing. Only this module makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permit {
-    action: Action,
-    name: Arc<str>,
-    scopes: ScopeLimit,
-    requested: Scopes,
-    rule: u32,
-}
-
-impl Permit {
-    /// What it permits.
+impl ScopeLimit {
+    /// Whether somebody may ask for `scopes`. Asking for none in particular is always within a limit.
     #[must_use]
-    pub fn action(&self) -> Action {
-        self.action
-    }
-
-    /// The name of the configuration that it is about.
-    #[must_use]
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The scopes that the peer asked for; empty for "all that I may have".
-    #[must_use]
-    pub fn requested(&self) -> &Scopes {
-        &self.requested
-    }
-
-    /// The scopes that the rule allows.
-    #[must_use]
-    pub fn limit(&self) -> &ScopeLimit {
-        &self.scopes
-    }
-
-    /// The number of the rule that decided, counted from 1.
-    #[must_use]
-    pub fn rule(&self) -> u32 {
-        self.rule
+    pub fn covers(&self, scopes: &Scopes) -> bool {
+        match self {
+            Self::Definition => true,
+            Self::Only(limit) => limit.covers(scopes),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! One line of policy.
+//!
+//! Owns the words in which the configuration states a right: an [`Action`], the names that it is about, and the scopes that
+//! bound it. Who the rule is about is its [`Selector`]. Says nothing about order: that is `rights`.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::oauth::wire::Scopes;
-use crate::peer::Facts;
+use crate::policy::Selector;
 
 /// What a peer can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,12 +20,30 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 3] = [Self::Token, Self::Revoke, Self::Secret];
+
     /// The word for it in configuration, explanations and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Revoke => "revoke",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// The action with this word, compared exactly.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == word)
+    }
+
+    /// What the names that it is asked for are names of: `token` or `secret`.
+    #[must_use]
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::Token | Self::Revoke => "token",
             Self::Secret => "secret",
         }
     }
@@ -39,98 +58,6 @@ pub enum ScopeLimit {
     Only(Scopes),
 }
 
-/// Which peers a rule is about. All selectors that are set must match. Compared exactly and case-sensitively.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selector {
-    /// User id.
-    pub user: Option<u32>,
-    /// A group id, primary or supplementary.
-    pub group: Option<u32>,
-    /// A systemd system unit, for example `billing.service`.
-    pub unit: Option<String>,
-    /// A container id.
-    pub container: Option<String>,
-    /// An executable. Only narrows: `claviger check` refuses a rule that has nothing else.
-    pub executable: Option<PathBuf>,
-}
-
-impl Selector {
-    /// Says why the selector does not match, or `None` if it does.
-    ///
-    /// A user or group alone never matches a process in a container: "root" of a container arrives as uid 0.
-    #[must_use]
-    pub fn mismatch(&self, facts: &Facts) -> Option<Mismatch> {
-        let cgroup = facts.cgroup.as_ref();
-        if self.user.is_none()
-            && self.group.is_none()
-            && self.unit.is_none()
-            && self.container.is_none()
-        {
-            return Some(Mismatch::NothingPrimary);
-        }
-        if self.user.is_some_and(|user| user != facts.uid) {
-            return Some(Mismatch::User);
-        }
-        if self
-            .group
-            .is_some_and(|group| group != facts.gid && !facts.groups.contains(&group))
-        {
-            return Some(Mismatch::Group);
-        }
-        if self.unit.is_some()
-            && self.unit.as_ref() != cgroup.and_then(|cgroup| cgroup.unit.as_ref())
-        {
-            return Some(Mismatch::Unit);
-        }
-        let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
-        match (&self.container, container) {
-            (Some(wanted), Some(actual)) if wanted == actual => {}
-            (Some(_), _) => return Some(Mismatch::Container),
-            (None, Some(_)) if self.unit.is_none() => return Some(Mismatch::InsideContainer),
-            (None, _) => {}
-        }
-        if self.executable.is_some() && self.executable != facts.executable {
-            return Some(Mismatch::Executable);
-        }
-        None
-    }
-}
-
-/// Why a selector does not match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mismatch {
-    /// The rule names neither user, group, unit nor container.
-    NothingPrimary,
-    /// Another user.
-    User,
-    /// Not in the group.
-    Group,
-    /// Another unit, or none.
-    Unit,
-    /// Another container, or none.
-    Container,
-    /// In a container, which a rule by user or group alone never matches.
-    InsideContainer,
-    /// Another executable, or one that could not be read.
-    Executable,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NothingPrimary => "the rule names no user, group, unit or container",
-            Self::User => "the peer runs as another user",
-            Self::Group => "the peer is not in the group",
-            Self::Unit => "the peer runs in another systemd unit, or in none",
-            Self::Container => "the peer runs in another container, or in none",
-            Self::InsideContainer => {
-                "the peer runs in a container, and a rule by user or group alone never matches there"
-            }
-            Self::Executable => "the peer runs another executable, or one that could not be read",
-        })
-    }
-}
-
 /// One line of policy: who, and what they may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -142,4 +69,24 @@ pub struct Rule {
     pub scopes: ScopeLimit,
     /// The secrets they may be handed, by name.
     pub secrets: Vec<Arc<str>>,
+}
+
+impl Rule {
+    /// The names that the rule gives `action` for.
+    #[must_use]
+    pub fn names(&self, action: Action) -> &[Arc<str>] {
+        match action {
+            Action::Token | Action::Revoke => &self.tokens,
+            Action::Secret => &self.secrets,
+        }
+    }
+
+    /// The scopes to which the rule limits `action`. Secrets have none.
+    #[must_use]
+    pub fn limit(&self, action: Action) -> &ScopeLimit {
+        match action {
+            Action::Token | Action::Revoke => &self.scopes,
+            Action::Secret => &ScopeLimit::Definition,
+        }
+    }
 }

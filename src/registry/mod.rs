@@ -4,6 +4,12 @@
 
 use std::path::PathBuf;
 
+/// The types of backends that this build has, as the configuration writes them.
+pub const TYPES: &[&str] = &[
+    #[cfg(feature = "file")]
+    "file",
+];
+
 /// A backend as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendSettings {

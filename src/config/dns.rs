@@ -1,0 +1,198 @@
+//! The key `dns` of an issuer: who resolves its name, and which addresses are acceptable.
+//!
+//! Owns the parsing of servers and networks. The policy that public issuers have public addresses is `oauth`'s; here stand
+//! the exceptions that an operator makes for one issuer.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::config::Context;
+use crate::config::reader::{Found, Section};
+use crate::oauth::{DnsSettings, Resolver};
+
+/// Time limit of one resolution.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The ports of DNS over TLS (RFC 7858) and over HTTPS (RFC 8484).
+const TLS_PORT: u16 = 853;
+const HTTPS_PORT: u16 = 443;
+
+/// The kinds of resolvers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    System,
+    Tls,
+    Https,
+}
+
+/// Reads the key `dns` of an issuer.
+pub(super) fn read(context: &Context<'_>, issuer: &Section<'_>) -> DnsSettings {
+    issuer
+        .table("dns", |section| settings(context, section))
+        .unwrap_or(DnsSettings {
+            resolver: Resolver::System,
+            dnssec: false,
+            timeout: TIMEOUT,
+            allow: Vec::new(),
+        })
+}
+
+fn settings(context: &Context<'_>, section: &Section<'_>) -> DnsSettings {
+    let kinds = [
+        ("system", Kind::System),
+        ("tls", Kind::Tls),
+        ("https", Kind::Https),
+    ];
+    // With a resolver that is not understood, nobody knows what else it needs.
+    let kind = match section.choice("resolver", &kinds) {
+        None if !section.has("resolver") => Some(Kind::System),
+        kind => kind,
+    };
+    let resolver = resolver(context, section, kind);
+    let dnssec = section.flag("dnssec", false);
+    if dnssec && kind == Some(Kind::System) {
+        context.report.problem(
+            &section.place_at("dnssec"),
+            "the system's resolver cannot be asked for signatures; set resolver to \"tls\" or \"https\"",
+        );
+    }
+    let allowed = section.texts("allow").unwrap_or_default();
+    DnsSettings {
+        // A resolver that cannot be read is a problem that was noted, so these settings are never used.
+        resolver: resolver.unwrap_or(Resolver::System),
+        dnssec,
+        timeout: section
+            .duration(
+                "timeout",
+                Duration::from_millis(100)..=Duration::from_secs(30),
+            )
+            .unwrap_or(TIMEOUT),
+        allow: allowed
+            .iter()
+            .filter_map(|found| network(context, found))
+            .collect(),
+    }
+}
+
+fn resolver(context: &Context<'_>, section: &Section<'_>, kind: Option<Kind>) -> Option<Resolver> {
+    let servers = section.texts("servers");
+    let name = section.text("name");
+    let port = match kind? {
+        Kind::System => {
+            for key in ["servers", "name"] {
+                if section.has(key) {
+                    let message = "only resolver = \"tls\" and \"https\" have it";
+                    context.report.problem(&section.place_at(key), message);
+                }
+            }
+            return Some(Resolver::System);
+        }
+        Kind::Tls => TLS_PORT,
+        Kind::Https => HTTPS_PORT,
+    };
+    if !section.has("servers") || servers.as_ref().is_some_and(Vec::is_empty) {
+        section.missing(
+            "servers",
+            "the addresses of the resolver, such as \"192.0.2.53\"",
+        );
+    }
+    if !section.has("name") {
+        section.missing("name", "the name on the resolver's certificate");
+    }
+    let servers = servers?
+        .iter()
+        .map(|found| server(context, found, port))
+        .collect::<Option<Vec<_>>>()?;
+    let name = host_name(context, &name?)?;
+    Some(if kind == Some(Kind::Https) {
+        Resolver::Https { servers, name }
+    } else {
+        Resolver::Tls { servers, name }
+    })
+}
+
+fn server(context: &Context<'_>, found: &Found<&str>, port: u16) -> Option<SocketAddr> {
+    let bare = found.value.parse::<IpAddr>().ok();
+    let address = bare
+        .map(|address| SocketAddr::new(address, port))
+        .or_else(|| found.value.parse().ok())
+        .filter(|address| address.port() != 0 && !address.ip().is_unspecified());
+    if address.is_none() {
+        let message = "expected an IP address, with or without a port";
+        context.report.problem(&found.place, message);
+    }
+    address
+}
+
+fn host_name(context: &Context<'_>, found: &Found<&str>) -> Option<String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = found.value;
+    if name.len() <= 253 && name.split('.').all(label) {
+        return Some(name.to_owned());
+    }
+    let message = "expected a host name such as dns.example.com";
+    context.report.problem(&found.place, message);
+    None
+}
+
+fn network(context: &Context<'_>, found: &Found<&str>) -> Option<(IpAddr, u8)> {
+    let parsed = match found.value.split_once('/') {
+        Some((address, bits)) => address.parse().ok().zip(bits.parse().ok()),
+        None => found.value.parse().ok().map(|address: IpAddr| {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            (address, bits)
+        }),
+    };
+    let message = match parsed {
+        None => "expected a network such as 10.0.0.0/8",
+        Some((_, 0)) => "a network of every address switches the check off",
+        Some((address, bits)) => match host_bits(address, bits) {
+            Some(0) => return parsed,
+            Some(_) => "the address has bits beyond the length of the network",
+            None => "the length of the network is larger than the address",
+        },
+    };
+    context.report.problem(&found.place, message);
+    None
+}
+
+/// The bits of `address` beyond the first `bits`, or `None` if it has fewer.
+fn host_bits(address: IpAddr, bits: u8) -> Option<u128> {
+    let (value, width) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32_u8),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let rest = u32::from(width.checked_sub(bits)?);
+    let mask = 1_u128
+        .checked_shl(rest)
+        .map_or(u128::MAX, |bit| bit.saturating_sub(1));
+    Some(value & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_bits_are_those_beyond_the_prefix() {
+        for (address, bits, expected) in [
+            ("10.0.0.0", 8, Some(0)),
+            ("10.0.0.1", 8, Some(1)),
+            ("10.0.0.1", 32, Some(0)),
+            ("10.0.0.1", 33, None),
+            ("fd00::", 8, Some(0)),
+            ("fd00::1", 127, Some(1)),
+            ("::", 0, Some(0)),
+            ("ff::", 129, None),
+        ] {
+            assert_eq!(host_bits(address.parse().unwrap(), bits), expected);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Users and groups of the file, by number or by name.
+//!
+//! Owns the two keys `user` and `group` in all the places where they occur. A number is taken as it is; a name is looked up
+//! when the configuration is read and must exist then.
+
+use toml::de::DeValue;
+
+use crate::config::Context;
+use crate::config::accounts::AccountsUnavailable;
+use crate::config::reader::{Found, Section};
+
+/// The largest id: the one above means "no id" to the kernel.
+const LARGEST_ID: u32 = u32::MAX - 1;
+
+/// Longer names exist nowhere, and are not looked up.
+const LONGEST_ACCOUNT: usize = 256;
+
+/// The user of `key`.
+pub(super) fn user(context: &Context<'_>, section: &Section<'_>, key: &'static str) -> Option<u32> {
+    let found = section.any(key)?;
+    read(context, &found, "user", |name| context.accounts.user(name))
+}
+
+/// The group of `key`.
+pub(super) fn group(
+    context: &Context<'_>,
+    section: &Section<'_>,
+    key: &'static str,
+) -> Option<u32> {
+    let found = section.any(key)?;
+    read(context, &found, "group", |name| {
+        context.accounts.group(name)
+    })
+}
+
+fn read(
+    context: &Context<'_>,
+    found: &Found<&DeValue<'_>>,
+    kind: &str,
+    look_up: impl Fn(&str) -> Result<Option<u32>, AccountsUnavailable>,
+) -> Option<u32> {
+    let refuse = |message: String| {
+        context.report.problem(&found.place, message);
+        None
+    };
+    if let Some(integer) = found.value.as_integer() {
+        let id = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
+        return id
+            .filter(|id| *id <= LARGEST_ID)
+            .or_else(|| refuse(format!("a {kind} id is between 0 and {LARGEST_ID}")));
+    }
+    let Some(name) = found.value.as_str() else {
+        return refuse(format!("expected the name or the id of a {kind}"));
+    };
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return refuse(format!("the id of a {kind} stands without quotes"));
+    }
+    if name.is_empty() || name.len() > LONGEST_ACCOUNT || name.contains(char::is_control) {
+        return refuse(format!("expected the name or the id of a {kind}"));
+    }
+    match look_up(name) {
+        Ok(Some(id)) => Some(id),
+        Ok(None) => refuse(format!("this machine has no {kind} of this name")),
+        Err(error) => refuse(format!("{error}: give the id instead of the name")),
+    }
+}

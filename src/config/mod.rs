@@ -1,0 +1,55 @@
+//! TOML to a checked [`Config`].
+//!
+//! Owns the file's format: which keys there are, what they may say, and the one sentence for each thing that can be wrong.
+//! A configuration holds no secret, only where to find it, and nothing of it comes from the environment. All problems are
+//! reported at once and none repeats a value of the file. Reading is all or nothing: a `Config` exists only if there is no
+//! problem, and then every name in it that refers to something does.
+//!
+//! One file per section; `reader` is the way they see their table, `checks` has what only the whole file shows, and `file`
+//! what only the file system does. [`Config::parse`] does no I/O but the lookup of user names. The reference of every key
+//! is docs/configuration.md. Next: `daemon` builds the components from their settings.
+
+mod accounts;
+mod backends;
+mod checks;
+mod clients;
+mod dns;
+mod duration;
+mod file;
+mod identity;
+mod issuers;
+mod log;
+mod names;
+mod problems;
+mod reader;
+mod report;
+mod rules;
+mod secrets;
+mod server;
+mod settings;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod values;
+
+pub use accounts::{Accounts, AccountsUnavailable, SystemAccounts};
+pub use problems::{Problem, Problems};
+pub use secrets::{NamedSecret, Refresh};
+pub use settings::{Config, HeldReference, Mode, PeerConfig};
+
+use crate::config::names::Declared;
+use crate::config::report::Report;
+
+/// What the readers of all sections share.
+#[derive(Debug)]
+struct Context<'a> {
+    report: &'a Report,
+    accounts: &'a dyn Accounts,
+    mode: Mode,
+    backends: Declared<'a>,
+    issuers: Declared<'a>,
+    clients: Declared<'a>,
+    tokens: Declared<'a>,
+    secrets: Declared<'a>,
+}

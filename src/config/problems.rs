@@ -1,0 +1,95 @@
+//! What is wrong with a configuration.
+//!
+//! Owns [`Problem`], one fault with its place and remedy, and [`Problems`], all faults of one file. A problem never repeats
+//! a value of the file, for people paste secrets into the wrong key: it says where the value stands, what was expected
+//! there, and at most a name that the configuration or the program itself declares.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One fault of a configuration, or a warning about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key that it is about, for example `tokens.billing-api.client`; empty for the file as a whole.
+    pub path: String,
+    /// The line, counted from 1, where there is one.
+    pub line: Option<u32>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// A name that was probably meant.
+    pub suggestion: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.suggestion {
+            Some(suggestion) => write!(f, "; did you mean \"{suggestion}\"?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All faults of one configuration, in the order of the file. Never empty.
+///
+/// Prints one line per fault, for example
+/// `claviger.toml:12: tokens.billing-api.grnat: unknown key; did you mean "grant"?`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    origin: PathBuf,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// The faults `list` of the file `origin`.
+    pub(super) fn new(origin: &Path, list: Vec<Problem>) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            list,
+        }
+    }
+
+    /// One fault of the file as a whole.
+    pub(super) fn of_file(origin: &Path, message: String) -> Self {
+        let problem = Problem {
+            path: String::new(),
+            line: None,
+            message,
+            suggestion: None,
+        };
+        Self::new(origin, vec![problem])
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// The faults.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}", self.origin.display())?;
+            if let Some(line) = problem.line {
+                write!(f, ":{line}")?;
+            }
+            write!(f, ": {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,137 @@
+//! Collects problems while a configuration is read.
+//!
+//! Owns the way from a position in the text to a [`Problem`]. Shared by reference between the readers of all sections,
+//! which go on after a fault so that every fault is found in one run.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::config::problems::Problem;
+
+/// So many problems are enough for one run; a file of garbage must not fill memory or the terminal.
+const MOST_PROBLEMS: usize = 200;
+
+/// Names longer than this are not compared with others in search of a suggestion.
+const LONGEST_COMPARED: usize = 64;
+
+/// How alike (0 to 1) two names must be for one to be suggested for the other.
+const ALIKE: f64 = 0.8;
+
+/// Where in the file something stands.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The key, from the top.
+    pub path: String,
+    /// The line, counted from 1.
+    pub line: Option<u32>,
+}
+
+/// The problems and warnings found so far.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// The offset of every line's first byte.
+    lines: Vec<usize>,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+    /// Every key that a reader knows, for the test that compares them with the reference.
+    #[cfg(test)]
+    pub asked: RefCell<std::collections::BTreeSet<String>>,
+}
+
+impl Report {
+    /// An empty report about `text`.
+    pub(super) fn new(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let starts = ends.map(|(offset, _)| offset.saturating_add(1));
+        Self {
+            lines: std::iter::once(0).chain(starts).collect(),
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
+        }
+    }
+
+    /// The line and column, counted from 1, at which `span` begins. Columns count bytes.
+    pub(super) fn position(&self, span: &Range<usize>) -> (u32, usize) {
+        let line = self.lines.partition_point(|start| *start <= span.start);
+        let start = line
+            .checked_sub(1)
+            .and_then(|index| self.lines.get(index))
+            .copied()
+            .unwrap_or_default();
+        let column = span.start.saturating_sub(start).saturating_add(1);
+        (u32::try_from(line).unwrap_or(u32::MAX), column)
+    }
+
+    /// The place `path`, which stands at `span`.
+    pub(super) fn place(&self, path: String, span: &Range<usize>) -> Place {
+        Place {
+            path,
+            line: Some(self.position(span).0),
+        }
+    }
+
+    /// Notes a fault.
+    pub(super) fn problem(&self, place: &Place, message: impl Into<String>) {
+        push(&self.problems, place, message.into(), None);
+    }
+
+    /// Notes a fault, with the name that was probably meant.
+    pub(super) fn problem_meant(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        meant: Option<&str>,
+    ) {
+        push(&self.problems, place, message.into(), meant);
+    }
+
+    /// Notes something that works but is probably not meant.
+    pub(super) fn warning(&self, place: &Place, message: impl Into<String>) {
+        push(&self.warnings, place, message.into(), None);
+    }
+
+    /// The faults and the warnings, each in the order of the file.
+    pub(super) fn into_lists(self) -> (Vec<Problem>, Vec<Problem>) {
+        let sorted = |list: RefCell<Vec<Problem>>| {
+            let mut list = list.into_inner();
+            list.sort_by_key(|problem| problem.line);
+            list
+        };
+        (sorted(self.problems), sorted(self.warnings))
+    }
+}
+
+fn push(list: &RefCell<Vec<Problem>>, place: &Place, message: String, meant: Option<&str>) {
+    let mut list = list.borrow_mut();
+    if list.len() >= MOST_PROBLEMS {
+        return;
+    }
+    list.push(Problem {
+        path: place.path.clone(),
+        line: place.line,
+        message,
+        suggestion: meant.map(str::to_owned),
+    });
+}
+
+/// The name of `known` that is most like `text`, if one is like it at all.
+pub(super) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > LONGEST_COMPARED {
+        return None;
+    }
+    let likeness = |name: &str| {
+        if name.eq_ignore_ascii_case(text) {
+            1.0
+        } else {
+            strsim::jaro_winkler(name, text)
+        }
+    };
+    known
+        .into_iter()
+        .map(|name| (likeness(name), name))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,165 @@
+//! The sections `[[allow]]`: rules.
+//!
+//! Owns the check that a rule says who and what. What a rule means is `policy`'s.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::names::Declared;
+use crate::config::reader::Section;
+use crate::config::{Context, identity, tokens};
+use crate::oauth::TokenSettings;
+use crate::oauth::wire::Scopes;
+use crate::policy::{Rule, ScopeLimit, Selector};
+
+/// The longest name of a systemd unit.
+const LONGEST_UNIT: usize = 255;
+const LONGEST_CONTAINER: usize = 128;
+
+/// The length at which tools cut container ids for people.
+const SHORT_CONTAINER: usize = 12;
+
+/// The kinds of units that have processes.
+const UNIT_SUFFIXES: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
+
+/// Reads every `[[allow]]`.
+pub(super) fn read(
+    context: &Context<'_>,
+    root: &Section<'_>,
+    defined: &[TokenSettings],
+) -> Vec<Rule> {
+    root.tables("allow", |section| rule(context, section, defined))
+}
+
+fn rule(context: &Context<'_>, section: &Section<'_>, defined: &[TokenSettings]) -> Rule {
+    let selector = Selector {
+        user: identity::user(context, section, "user"),
+        group: identity::group(context, section, "group"),
+        unit: unit(section),
+        container: container(section),
+        executable: executable(section),
+    };
+    section.unsupported(&["pod", "sha256", "keys"]);
+    let primary = ["user", "group", "unit", "container"];
+    if !primary.iter().any(|key| section.has(key)) {
+        let message = if section.has("exe") {
+            "an executable only narrows a rule: a process can connect, leave the connection to its child and \
+             execute the allowed program; add unit, container, user or group"
+        } else {
+            "a rule must say whom it is about: unit, container, user or group"
+        };
+        context.report.problem(&section.place, message);
+    }
+    let tokens = subjects(context, section, "tokens", &context.tokens);
+    let secrets = subjects(context, section, "secrets", &context.secrets);
+    if !section.has("tokens") && !section.has("secrets") && !section.has("keys") {
+        let message = "a rule must say what it allows: tokens or secrets";
+        context.report.problem(&section.place, message);
+    }
+    let scopes = limit(context, section, &tokens, defined);
+    Rule {
+        selector,
+        tokens,
+        scopes,
+        secrets,
+    }
+}
+
+fn subjects(
+    context: &Context<'_>,
+    section: &Section<'_>,
+    key: &'static str,
+    declared: &Declared<'_>,
+) -> Vec<Arc<str>> {
+    let Some(texts) = section.texts(key) else {
+        return Vec::new();
+    };
+    if texts.is_empty() {
+        let message =
+            "an empty list allows nothing; name what the rule allows, or leave the key out";
+        context.report.problem(&section.place_at(key), message);
+    }
+    texts
+        .iter()
+        .filter_map(|found| declared.resolve(context.report, found))
+        .collect()
+}
+
+fn limit(
+    context: &Context<'_>,
+    section: &Section<'_>,
+    tokens: &[Arc<str>],
+    defined: &[TokenSettings],
+) -> ScopeLimit {
+    let Some(scopes) = tokens::scopes(context, section) else {
+        return ScopeLimit::Definition;
+    };
+    let place = section.place_at("scopes");
+    if scopes.is_empty() {
+        let message = "an empty list allows no scope; leave the key out to allow those of the token's definition";
+        context.report.problem(&place, message);
+    } else if !section.has("tokens") {
+        let message = "scopes limit tokens, and this rule names none";
+        context.report.problem(&place, message);
+    }
+    warn_beyond_definition(context, section, (tokens, &scopes), defined);
+    ScopeLimit::Only(scopes)
+}
+
+/// A scope that the definition does not have is never given, whatever the rule says.
+fn warn_beyond_definition(
+    context: &Context<'_>,
+    section: &Section<'_>,
+    (tokens, scopes): (&[Arc<str>], &Scopes),
+    defined: &[TokenSettings],
+) {
+    for token in tokens {
+        let definition = defined.iter().find(|settings| settings.name == *token);
+        let beyond = definition
+            .is_some_and(|settings| !settings.scopes.is_empty() && !settings.scopes.covers(scopes));
+        if beyond {
+            let message = format!("allows scopes that the token \"{token}\" does not have");
+            context.report.warning(&section.place_at("scopes"), message);
+        }
+    }
+}
+
+fn unit(section: &Section<'_>) -> Option<String> {
+    let found = section.text("unit")?;
+    let stem = UNIT_SUFFIXES
+        .iter()
+        .find_map(|suffix| found.value.strip_suffix(suffix));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    let message = match stem {
+        None => "expected the whole name of a unit that has processes, such as billing.service",
+        Some(stem) if stem.is_empty() || stem.ends_with('@') => {
+            "a template has no processes; name its instance, such as billing@1.service"
+        }
+        Some(_) if found.value.len() > LONGEST_UNIT || !found.value.bytes().all(allowed) => {
+            "not a unit's name; names are compared whole, there are no patterns"
+        }
+        Some(_) => return Some(found.value.to_owned()),
+    };
+    section.report.problem(&found.place, message);
+    None
+}
+
+fn container(section: &Section<'_>) -> Option<String> {
+    let found = section.text("container")?;
+    let id = found.value;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let hexadecimal = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let message = if id.is_empty() || id.len() > LONGEST_CONTAINER || !id.bytes().all(allowed) {
+        "expected a container's id; ids are compared whole, there are no patterns"
+    } else if id.len() == SHORT_CONTAINER && hexadecimal {
+        "expected the whole id of the container, not its first 12 characters"
+    } else {
+        return Some(id.to_owned());
+    };
+    section.report.problem(&found.place, message);
+    None
+}
+
+fn executable(section: &Section<'_>) -> Option<PathBuf> {
+    section.path("exe").map(|found| found.value)
+}

@@ -1,0 +1,151 @@
+//! The section `[server]`: the sockets and their limits.
+//!
+//! Owns the checks that keep the two sockets apart. Every limit has a lower bound, so that none can be switched off, and an
+//! upper one, so that none can be made meaningless.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::reader::{Found, Section};
+use crate::config::{Context, identity};
+use crate::server::{Limits, Settings};
+
+/// Where programs look for the broker socket.
+const SOCKET: &str = "/run/claviger/broker.sock";
+
+/// The room for a path in the kernel's `sockaddr_un`, less the byte that ends it.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// The time that requests in flight are given when the daemon stops.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// Reads `[server]`, which may be absent.
+pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> (Settings, Duration) {
+    root.table("server", |section| read_present(context, section))
+        .unwrap_or_else(|| {
+            let socket = PathBuf::from(SOCKET);
+            let settings = Settings {
+                admin_socket: default_admin_socket(&socket),
+                socket,
+                socket_group: None,
+                limits: Limits::default(),
+            };
+            (settings, DRAIN_GRACE)
+        })
+}
+
+fn read_present(context: &Context<'_>, section: &Section<'_>) -> (Settings, Duration) {
+    let socket = socket(section, "socket").unwrap_or_else(|| Found {
+        value: PathBuf::from(SOCKET),
+        place: section.place_at("socket"),
+    });
+    let admin = self::socket(section, "admin_socket").unwrap_or_else(|| Found {
+        value: default_admin_socket(&socket.value),
+        place: section.place_at("admin_socket"),
+    });
+    check_apart(section, &socket, &admin);
+    let settings = Settings {
+        socket: socket.value,
+        admin_socket: admin.value,
+        socket_group: identity::group(context, section, "socket_group"),
+        limits: section.table("limits", limits).unwrap_or_default(),
+    };
+    let grace = section.duration(
+        "drain_grace",
+        Duration::from_secs(1)..=Duration::from_secs(20),
+    );
+    (settings, grace.unwrap_or(DRAIN_GRACE))
+}
+
+/// The admin socket has a directory of its own below that of the broker socket.
+fn default_admin_socket(socket: &Path) -> PathBuf {
+    let directory = socket.parent().unwrap_or(Path::new("/"));
+    directory.join("admin").join("admin.sock")
+}
+
+fn socket(section: &Section<'_>, key: &'static str) -> Option<Found<PathBuf>> {
+    let found = section.path(key)?;
+    let message = if found.value.as_os_str().len() > LONGEST_SOCKET_PATH {
+        "a socket's path has at most 107 bytes; the kernel takes no longer one"
+    } else if found.value.file_name().is_none()
+        || found.value.to_str().is_some_and(|path| path.ends_with('/'))
+    {
+        "expected the path of a socket, not of a directory"
+    } else {
+        return Some(found);
+    };
+    section.report.problem(&found.place, message);
+    None
+}
+
+/// The admin socket is protected by its directory, which only the daemon's user can enter.
+fn check_apart(section: &Section<'_>, broker: &Found<PathBuf>, admin: &Found<PathBuf>) {
+    let message = match (broker.value.parent(), admin.value.parent()) {
+        (Some(of_broker), Some(of_admin)) if of_broker == of_admin => {
+            "the admin socket needs a directory of its own, which programs cannot enter"
+        }
+        (Some(of_broker), Some(of_admin)) if of_broker.starts_with(of_admin) => {
+            "the broker socket lies below the admin socket's directory, which programs cannot enter"
+        }
+        _ if admin.value.as_os_str().len() > LONGEST_SOCKET_PATH => {
+            "the admin socket's path, which follows from `socket`, would have more than 107 bytes"
+        }
+        _ => return,
+    };
+    section.report.problem(&admin.place, message);
+}
+
+/// Reads `[server.limits]`.
+fn limits(section: &Section<'_>) -> Limits {
+    let default = Limits::default();
+    let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
+    let instants = |to| Duration::from_millis(100)..=Duration::from_secs(to);
+    let connections = section
+        .number("connections", 1..=65_536)
+        .unwrap_or(default.connections);
+    let per_uid = section.number("connections_per_uid", 1..=65_536);
+    if per_uid.is_some_and(|number| number > connections) {
+        let place = section.place_at("connections_per_uid");
+        let message = "one user cannot have more connections than `connections` allows to all";
+        section.report.problem(&place, message);
+    }
+    Limits {
+        connections,
+        connections_per_uid: per_uid
+            .unwrap_or(default.connections_per_uid)
+            .min(connections),
+        streams: section
+            .number("streams", 1..=1000)
+            .unwrap_or(default.streams),
+        in_flight: section
+            .number("in_flight", 1..=1024)
+            .unwrap_or(default.in_flight),
+        header_bytes: section
+            .number("header_bytes", 1024..=65_536)
+            .unwrap_or(default.header_bytes),
+        message_bytes: section
+            .number("message_bytes", 1024..=1_048_576)
+            .unwrap_or(default.message_bytes),
+        preface: section
+            .duration("preface", instants(60))
+            .unwrap_or(default.preface),
+        request: section
+            .duration("request", instants(60))
+            .unwrap_or(default.request),
+        keepalive: section
+            .duration("keepalive", seconds(1, 600))
+            .unwrap_or(default.keepalive),
+        keepalive_answer: section
+            .duration("keepalive_answer", instants(60))
+            .unwrap_or(default.keepalive_answer),
+        connection_age: section
+            .duration("connection_age", seconds(10, 86_400))
+            .unwrap_or(default.connection_age),
+        requests_per_second: section
+            .number("requests_per_second", 1..=10_000)
+            .unwrap_or(default.requests_per_second),
+        request_burst: section
+            .number("request_burst", 1..=100_000)
+            .unwrap_or(default.request_burst),
+    }
+}

@@ -1,0 +1,162 @@
+//! The sections `[tokens.NAME]`.
+//!
+//! Owns what is said of a token: whose it is, by which grant, with which scopes, and what it must look like.
+
+use std::time::Duration;
+
+use crate::config::reader::{Found, Section};
+use crate::config::report::nearest;
+use crate::config::values::printable;
+use crate::config::{Context, names};
+use crate::oauth::wire::Scopes;
+use crate::oauth::{Grant, ReducedScope, TokenFormat, TokenSettings};
+
+/// The lifetime when the issuer does not say.
+const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
+/// The longest lifetime that is believed.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// The longest resource or audience.
+const LONGEST_RESOURCE: usize = 2048;
+
+/// The grants that this build knows.
+const GRANTS: [&str; 1] = ["client_credentials"];
+
+/// Other grants, which are no typing mistakes.
+const LATER_GRANTS: [&str; 5] = [
+    "authorization_code",
+    "refresh_token",
+    "urn:ietf:params:oauth:grant-type:device_code",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+];
+
+/// Reads every `[tokens.NAME]`.
+pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> Vec<TokenSettings> {
+    root.named("tokens", |name, section| token(context, name, section))
+}
+
+fn token(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<TokenSettings> {
+    let name = names::checked(name, section);
+    let client = section
+        .required_text(
+            "client",
+            "the name of the client that the token is issued to",
+        )
+        .and_then(|found| context.clients.resolve(context.report, &found));
+    let expected = format!("one of: {}", GRANTS.join(", "));
+    let grant = section
+        .required_text("grant", &expected)
+        .and_then(|found| grant(context, &found));
+    let (default_lifetime, max_lifetime) = lifetimes(section);
+    let formats = [
+        ("auto", TokenFormat::Auto),
+        ("opaque", TokenFormat::Opaque),
+        ("jwt", TokenFormat::Jwt),
+        ("jwe", TokenFormat::Jwe),
+    ];
+    let reduced = [
+        ("serve", ReducedScope::Serve),
+        ("refuse", ReducedScope::Refuse),
+    ];
+    let text = |key| {
+        section
+            .text(key)
+            .and_then(|found| printable(context, &found, LONGEST_RESOURCE))
+    };
+    let settings = TokenSettings {
+        name: name.clone().unwrap_or_default(),
+        client: client.clone().unwrap_or_default(),
+        grant: grant.unwrap_or(Grant::ClientCredentials),
+        scopes: scopes(context, section).unwrap_or_else(Scopes::none),
+        resources: resources(context, section),
+        audience: text("audience"),
+        environment: environment(context, section),
+        default_lifetime,
+        max_lifetime,
+        format: section
+            .choice("format", &formats)
+            .unwrap_or(TokenFormat::Auto),
+        min_length: section.number("min_length", 1..=16_384),
+        reduced_scope: section
+            .choice("reduced_scope", &reduced)
+            .unwrap_or(ReducedScope::Serve),
+    };
+    (name.is_some() && client.is_some() && grant.is_some()).then_some(settings)
+}
+
+fn grant(context: &Context<'_>, found: &Found<&str>) -> Option<Grant> {
+    let refuse = |message: &str| context.report.problem(&found.place, message);
+    match found.value {
+        "client_credentials" => return Some(Grant::ClientCredentials),
+        "password" => refuse(
+            "refused: this grant hands people's passwords to the client and must not be used (RFC 9700 §2.4)",
+        ),
+        "implicit" | "token" => refuse(
+            "refused: this grant puts access tokens into addresses, where they leak (RFC 9700 §2.1.2)",
+        ),
+        other if LATER_GRANTS.contains(&other) => refuse("not supported by this build yet"),
+        other => {
+            let message = format!("expected one of: {}", GRANTS.join(", "));
+            let meant = nearest(other, GRANTS);
+            context.report.problem_meant(&found.place, message, meant);
+        }
+    }
+    None
+}
+
+fn lifetimes(section: &Section<'_>) -> (Duration, Duration) {
+    let range = |hours| Duration::from_secs(1)..=Duration::from_hours(hours);
+    let max = section
+        .duration("max_lifetime", range(30 * 24))
+        .unwrap_or(MAX_LIFETIME);
+    let default = section.duration("default_lifetime", range(24));
+    if default.is_some_and(|default| default > max) {
+        let place = section.place_at("default_lifetime");
+        let message = "cannot be longer than max_lifetime";
+        section.report.problem(&place, message);
+    }
+    (default.unwrap_or(DEFAULT_LIFETIME.min(max)), max)
+}
+
+/// The scopes of the key `scopes`, or `None` if it is absent or refused.
+pub(super) fn scopes(context: &Context<'_>, section: &Section<'_>) -> Option<Scopes> {
+    let texts = section.texts("scopes")?;
+    match Scopes::new(texts.iter().map(|found| found.value)) {
+        Ok(scopes) => Some(scopes),
+        Err(error) => {
+            let place = section.place_at("scopes");
+            context.report.problem(&place, error.to_string());
+            None
+        }
+    }
+}
+
+/// RFC 8707 §2: absolute URIs without a fragment, sent as they are written.
+fn resources(context: &Context<'_>, section: &Section<'_>) -> Vec<String> {
+    let texts = section.text_or_texts("resource").unwrap_or_default();
+    let mut resources = Vec::new();
+    for found in texts {
+        let graphic = found.value.bytes().all(|byte| byte.is_ascii_graphic());
+        let absolute = url::Url::parse(found.value).is_ok_and(|url| {
+            url.fragment().is_none() && url.password().is_none() && url.username().is_empty()
+        });
+        if graphic && absolute && found.value.len() <= LONGEST_RESOURCE {
+            resources.push(found.value.to_owned());
+        } else {
+            let message =
+                "expected an absolute address without a fragment, such as https://api.example.com";
+            context.report.problem(&found.place, message);
+        }
+    }
+    resources
+}
+
+fn environment(context: &Context<'_>, section: &Section<'_>) -> Option<String> {
+    let found = section.text("environment")?;
+    if names::is_name(found.value) {
+        return Some(found.value.to_owned());
+    }
+    let message = "expected a plain word such as prod";
+    context.report.problem(&found.place, message);
+    None
+}

@@ -1,0 +1,144 @@
+//! Values that more than one section has: references, addresses, words.
+//!
+//! Owns the checks that turn a text of the file into a typed value or a problem. No message repeats the text.
+
+use claviger_backend::{InvalidReference, SecretRef};
+use url::{Host, Url};
+
+use crate::config::reader::Found;
+use crate::config::{Context, Mode};
+
+/// The longest address that is taken.
+const LONGEST_URL: usize = 2048;
+
+/// What every misplaced secret is answered with.
+const EXPECTED_REFERENCE: &str =
+    "expected a reference backend:path#field; a secret never stands in this file";
+
+/// The refusal that people know from other programs, word for word.
+const HTTP_REFUSED: &str = "HTTP OAuth endpoints not allowed in production";
+
+/// A reference to a secret in a configured backend.
+pub(super) fn reference(context: &Context<'_>, found: &Found<&str>) -> Option<SecretRef> {
+    let report = context.report;
+    match found.value.parse::<SecretRef>() {
+        Ok(reference) if context.backends.uses(reference.backend.as_str()) => Some(reference),
+        Ok(reference) => {
+            report.problem_meant(
+                &found.place,
+                format!("no backend of this name is configured; {EXPECTED_REFERENCE}"),
+                context.backends.meant(reference.backend.as_str()),
+            );
+            None
+        }
+        Err(InvalidReference::NoBackend) => {
+            report.problem(&found.place, EXPECTED_REFERENCE);
+            None
+        }
+        Err(error) => {
+            let message = format!("{EXPECTED_REFERENCE} ({error})");
+            report.problem(&found.place, message);
+            None
+        }
+    }
+}
+
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// An issuer identifier (RFC 8414 §2: no query, no fragment).
+    Issuer,
+    /// An endpoint (RFC 6749 §3.2: no fragment; a query is kept).
+    Endpoint,
+}
+
+/// The address of an issuer or endpoint, exactly as it is written. Discovery compares it byte by byte.
+pub(super) fn address(context: &Context<'_>, found: &Found<&str>, kind: Address) -> Option<String> {
+    let refuse = |message: &str| {
+        context.report.problem(&found.place, message);
+        None
+    };
+    // The library repairs what it can; what is used later is the text itself, so it must need no repair.
+    let graphic = found
+        .value
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let url = match Url::parse(found.value) {
+        Ok(url) if graphic && url.has_host() && found.value.len() <= LONGEST_URL => url,
+        Ok(_) | Err(_) => return refuse("expected an address such as https://auth.example.com"),
+    };
+    if !found.value.starts_with(&format!("{}://", url.scheme())) {
+        return refuse("expected an address beginning with https://, in small letters");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse(
+            "an address holds no user and no password; a secret never stands in this file",
+        );
+    }
+    if url.fragment().is_some() {
+        return refuse("an address here has no fragment (#)");
+    }
+    if kind == Address::Issuer && url.query().is_some() {
+        return refuse("an issuer has no query (?)");
+    }
+    match (url.scheme(), context.mode, is_loopback(&url)) {
+        ("https", _, _) | ("http", Mode::Dev, true) => Some(found.value.to_owned()),
+        ("http", Mode::Production, false) => refuse(HTTP_REFUSED),
+        ("http", Mode::Production, true) => refuse(&format!(
+            "{HTTP_REFUSED}; mode = \"dev\" allows them to a loopback address"
+        )),
+        ("http", Mode::Dev, false) => refuse(&format!(
+            "{HTTP_REFUSED}, and in dev only to a literal loopback address such as http://127.0.0.1:8080"
+        )),
+        _ => refuse("expected an address beginning with https://"),
+    }
+}
+
+/// Whether the host is a loopback address, not a name that may resolve to one.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+/// A text for the wire: 1 to `longest` printable ASCII characters.
+pub(super) fn printable(
+    context: &Context<'_>,
+    found: &Found<&str>,
+    longest: usize,
+) -> Option<String> {
+    let length = found.value.len();
+    let printable = found
+        .value
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if (1..=longest).contains(&length) && printable {
+        return Some(found.value.to_owned());
+    }
+    let message = format!("expected 1 to {longest} printable ASCII characters");
+    context.report.problem(&found.place, message);
+    None
+}
+
+/// Whether somebody left a template's text in place, as in `your-client-id-here`.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let whole = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "todo",
+        "xxx",
+        "example",
+        "placeholder",
+    ];
+    whole.contains(&text.as_str())
+        || (text.starts_with("your") && text.contains(['-', '_', ' ']))
+        || text.ends_with("-here")
+        || text.ends_with("_here")
+        || (text.starts_with('<') && text.ends_with('>'))
+        || text.starts_with("${")
+        || text.starts_with("{{")
+}
