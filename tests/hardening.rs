@@ -1,1 +1,407 @@
-fn main() {}
+//! A hardened process, looked at from outside: by the kernel, by another process of its user, and by root.
+//!
+//! Each test starts this binary again as a process that hardens itself or not; the one that does not is the control. The
+//! binary has the wiping allocator, as the daemon does.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test"
+)]
+
+#[path = "support/runner.rs"]
+mod runner;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitCode;
+
+use claviger::memory::{self, Backing, SecretPages, Settings, WipingAllocator};
+use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
+
+use runner::{Actor, Role, need_root, role, tell, told};
+
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator::system();
+
+const ROLES: &[Role] = &[("target", target), ("reader", reader), ("keeper", keeper)];
+
+fn main() -> ExitCode {
+    runner::run(
+        &[
+            (
+                "every_thread_of_a_hardened_process_is",
+                every_thread_of_a_hardened_process_is,
+            ),
+            (
+                "a_hardened_process_without_root_is_hardened_too",
+                a_hardened_process_without_root_is_hardened_too,
+            ),
+            (
+                "strict_needs_what_only_a_service_manager_gives",
+                strict_needs_what_only_a_service_manager_gives,
+            ),
+            ("proxy_variables_are_gone", proxy_variables_are_gone),
+            (
+                "the_same_user_cannot_read_the_memory",
+                the_same_user_cannot_read_the_memory,
+            ),
+            ("an_abort_leaves_no_core", an_abort_leaves_no_core),
+            (
+                "root_does_not_find_what_secret_pages_hold",
+                root_does_not_find_what_secret_pages_hold,
+            ),
+            (
+                "nothing_is_left_of_what_was_freed",
+                nothing_is_left_of_what_was_freed,
+            ),
+        ],
+        ROLES,
+    )
+}
+
+/// Byte number `index` of the canary of `seed`. Computed anew wherever it is needed, so that no buffer has it by accident.
+fn canary(seed: u64, index: usize) -> u8 {
+    let mut word = seed.wrapping_add((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (word ^ (word >> 31)).to_le_bytes()[0]
+}
+
+fn become_user(id: u32) {
+    let (group, user) = (
+        nix::unistd::Gid::from_raw(id),
+        nix::unistd::Uid::from_raw(id),
+    );
+    nix::unistd::setgroups(&[]).unwrap();
+    nix::unistd::setresgid(group, group, group).unwrap();
+    nix::unistd::setresuid(user, user, user).unwrap();
+    // Changing the user has made the process undumpable, which would hide whether hardening does.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+}
+
+/// Becomes a user, hardens itself, gets threads, and says what holds. Each only if it is asked to.
+fn target(arguments: &[String]) {
+    let mut hardened = false;
+    for option in arguments {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("user", id) => become_user(id.parse().unwrap()),
+            ("harden", strict) => {
+                let strict = strict == "strict";
+                match memory::harden(&Settings { strict }) {
+                    Ok(_report) => hardened = true,
+                    Err(error) => return tell(&error.to_string()),
+                }
+            }
+            (other, _) => panic!("no option {other}"),
+        }
+    }
+    if !hardened {
+        // Where Yama is at work, it would deny what the control is to show.
+        rustix::process::set_ptracer(PTracer::Any).ok();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .build()
+        .unwrap();
+    tell("ready");
+    while let Some(word) = told() {
+        match word.as_str() {
+            "report" => {
+                let report = memory::verify();
+                let all: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
+                tell(&all.join(" | "));
+            }
+            "variables" => tell(&format!("{:?}", std::env::vars_os())),
+            "abort" => std::process::abort(),
+            other => panic!("no word {other}"),
+        }
+    }
+    drop(runtime);
+}
+
+/// As user 1001, tries to read the memory of a process.
+fn reader(arguments: &[String]) {
+    become_user(1001);
+    let attempt = || -> io::Result<()> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", arguments[0]))?;
+        let start = maps.split('-').next().unwrap();
+        let start = u64::from_str_radix(start, 16).map_err(io::Error::other)?;
+        File::open(format!("/proc/{}/mem", arguments[0]))?.read_exact_at(&mut [0; 16], start)
+    };
+    tell(&format!("{:?}", attempt().map_err(|error| error.kind())));
+}
+
+/// Holds a canary in some way.
+fn keeper(arguments: &[String]) {
+    let seed: u64 = arguments[1].parse().unwrap();
+    let fill = |bytes: &mut [u8]| {
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = canary(seed, index);
+        }
+    };
+    match arguments[0].as_str() {
+        "pages" => {
+            let pages = SecretPages::filled(64, fill).unwrap();
+            tell(&format!("{:?}", pages.backing()));
+            assert_eq!(told(), None);
+            pages.with(|bytes| assert_eq!(bytes[63], canary(seed, 63)));
+        }
+        "bytes" => {
+            let mut bytes = vec![0; 64];
+            fill(&mut bytes);
+            tell("ready");
+            assert_eq!(told(), None);
+            assert_eq!(bytes[63], canary(seed, 63));
+        }
+        "freed" => {
+            // Grows by moving, so that there are several blocks to forget.
+            let mut bytes = Vec::new();
+            for index in 0..5000 {
+                bytes.push(canary(seed, index));
+            }
+            let text: Box<[u8]> = bytes.clone().into();
+            drop((bytes, text));
+            tell("ready");
+            assert_eq!(told(), None);
+        }
+        other => panic!("no way {other}"),
+    }
+}
+
+/// How often the first 64 bytes of a canary are in the memory of a process. Reads as root.
+fn hits(pid: u32, seed: u64) -> usize {
+    let wanted: Vec<u8> = (0..64).map(|index| canary(seed, index)).collect();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let (mut found, mut read) = (0, 0);
+    for line in maps.lines() {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        let (start, end) = (number(start), number(end));
+        if !rest.starts_with('r') || rest.ends_with("[vvar]") || rest.ends_with("[vvar_vclock]") {
+            continue;
+        }
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        // Secret pages answer with an error: that is the point.
+        if memory.read_exact_at(&mut bytes, start).is_ok() {
+            read += 1;
+            found += bytes.windows(64).filter(|bytes| *bytes == wanted).count();
+        }
+    }
+    assert!(read > 5, "only {read} mappings could be read");
+    found
+}
+
+/// A number that no other run has.
+fn seed() -> u64 {
+    u64::from(std::process::id()) << 32 | u64::from(fastrand::u32(..))
+}
+
+fn target_with(options: &[&str]) -> Actor {
+    let mut actor = Actor::start(role("target", options));
+    assert_eq!(actor.hear(), "ready");
+    actor
+}
+
+/// The values of one line of every thread's status.
+fn statuses(pid: u32, name: &str) -> Vec<String> {
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .map(|task| {
+            let text = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim_start_matches(':').trim().to_owned()
+        })
+        .collect()
+}
+
+fn every_thread_of_a_hardened_process_is() -> Result<(), String> {
+    need_root()?;
+    let mut hardened = target_with(&["harden"]);
+    let control = target_with(&[]);
+    for (name, wanted) in [
+        ("NoNewPrivs", "1"),
+        ("CapInh", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapEff", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("VmSwap", "0 kB"),
+    ] {
+        let values = statuses(hardened.pid(), name);
+        assert!(values.len() >= 4, "it has threads");
+        assert!(
+            values.iter().all(|value| value == wanted),
+            "{name}: {values:?}"
+        );
+    }
+    assert!(
+        statuses(control.pid(), "NoNewPrivs")
+            .iter()
+            .all(|value| value == "0")
+    );
+    assert!(
+        statuses(control.pid(), "CapBnd")
+            .iter()
+            .all(|value| value != "0000000000000000")
+    );
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", hardened.pid())).unwrap();
+    let cores = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let words: Vec<&str> = cores.split_ascii_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"]);
+
+    let report = hardened.ask("report");
+    for name in [
+        "no core dumps",
+        "not dumpable",
+        "no new privileges",
+        "no capabilities",
+        "empty bounding set",
+    ] {
+        assert!(report.contains(&format!("{name}: yes")), "{report}");
+    }
+    Ok(())
+}
+
+fn a_hardened_process_without_root_is_hardened_too() -> Result<(), String> {
+    need_root()?;
+    let mut hardened = target_with(&["user=1001", "harden"]);
+    assert!(
+        statuses(hardened.pid(), "NoNewPrivs")
+            .iter()
+            .all(|value| value == "1")
+    );
+    let report = hardened.ask("report");
+    assert!(report.contains("no capabilities: yes"), "{report}");
+    assert!(
+        report.contains("empty bounding set: NO"),
+        "nobody but root may empty it, and the report does not pretend: {report}"
+    );
+    Ok(())
+}
+
+fn strict_needs_what_only_a_service_manager_gives() -> Result<(), String> {
+    need_root()?;
+    let mut refused = Actor::start(role("target", &["user=1001", "harden=strict"]));
+    let error = refused.hear();
+    assert!(
+        error.contains("not protected as it must be: empty bounding set: 0 of 1 threads"),
+        "{error}"
+    );
+    Ok(())
+}
+
+fn proxy_variables_are_gone() -> Result<(), String> {
+    need_root()?;
+    let start = |options: &[&str]| {
+        let mut command = role("target", options);
+        command
+            .env("HTTPS_PROXY", "http://elsewhere.example")
+            .env("https_proxy", "http://elsewhere.example")
+            .env("SSLKEYLOGFILE", "/tmp/keys")
+            .env("KEPT", "kept");
+        let mut actor = Actor::start(command);
+        assert_eq!(actor.hear(), "ready");
+        actor.ask("variables")
+    };
+    let variables = start(&["harden"]);
+    assert!(variables.contains("KEPT"), "{variables}");
+    assert!(
+        !variables.contains("elsewhere") && !variables.contains("SSLKEYLOGFILE"),
+        "{variables}"
+    );
+    assert!(start(&[]).contains("elsewhere"), "control");
+    Ok(())
+}
+
+fn the_same_user_cannot_read_the_memory() -> Result<(), String> {
+    need_root()?;
+    let read = |target: &Actor| Actor::start(role("reader", &[&target.pid().to_string()])).hear();
+    assert_eq!(read(&target_with(&["user=1001"])), "Ok(())", "control");
+    assert_eq!(
+        read(&target_with(&["user=1001", "harden"])),
+        "Err(PermissionDenied)"
+    );
+    Ok(())
+}
+
+fn an_abort_leaves_no_core() -> Result<(), String> {
+    let limit = rustix::process::getrlimit(Resource::Core);
+    if limit.maximum.is_some() {
+        return Err("needs an unlimited core size".to_owned());
+    }
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    rustix::process::setrlimit(Resource::Core, unlimited).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let dumped = |options: &[&str]| {
+        let mut command = role("target", options);
+        command.current_dir(&folder);
+        let mut actor = Actor::start(command);
+        assert_eq!(actor.hear(), "ready");
+        actor.say("abort");
+        let status = actor.reap();
+        assert_eq!(status.signal(), Some(nix::libc::SIGABRT));
+        status.core_dumped()
+    };
+    let hardened = dumped(&["harden"]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    let control = dumped(&[]);
+    rustix::process::setrlimit(Resource::Core, limit).unwrap();
+    assert!(!hardened);
+    if !control {
+        return Err("needs a core_pattern that writes cores, for the control".to_owned());
+    }
+    Ok(())
+}
+
+fn root_does_not_find_what_secret_pages_hold() -> Result<(), String> {
+    need_root()?;
+    let seed = seed();
+    let start = |way| Actor::start(role("keeper", &[way, &seed.to_string()]));
+    let mut control = start("bytes");
+    assert_eq!(control.hear(), "ready");
+    assert!(
+        hits(control.pid(), seed) >= 1,
+        "control: root reads ordinary memory"
+    );
+
+    let mut pages = start("pages");
+    if pages.hear() != format!("{:?}", Backing::SecretMemory) {
+        return Err("needs memfd_secret".to_owned());
+    }
+    assert_eq!(hits(pages.pid(), seed), 0);
+    assert!(
+        pages.reap().success(),
+        "it could read them itself all the time"
+    );
+    Ok(())
+}
+
+fn nothing_is_left_of_what_was_freed() -> Result<(), String> {
+    need_root()?;
+    let seed = seed();
+    let mut freed = Actor::start(role("keeper", &["freed", &seed.to_string()]));
+    assert_eq!(freed.hear(), "ready");
+    assert_eq!(hits(freed.pid(), seed), 0);
+    let mut control = Actor::start(role("keeper", &["bytes", &seed.to_string()]));
+    assert_eq!(control.hear(), "ready");
+    assert!(
+        hits(control.pid(), seed) >= 1,
+        "control: alive, it is found"
+    );
+    Ok(())
+}

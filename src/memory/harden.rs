@@ -178,13 +178,13 @@ pub fn verify() -> Report {
             every(BOUNDING, &threads, |status| status.bounding == 0),
             swap(&threads),
         ]),
-        Err(error) => protections.extend(
-            [NO_NEW_PRIVILEGES, CAPABILITIES, BOUNDING, SWAP].map(|name| Protection {
+        Err(error) => protections.extend([NO_NEW_PRIVILEGES, CAPABILITIES, BOUNDING, SWAP].map(
+            |name| Protection {
                 name,
                 holds: false,
                 detail: format!("/proc/self/task cannot be read: {error}"),
-            }),
-        ),
+            },
+        )),
     }
     protections.push(proxy());
     Report { protections }
@@ -261,9 +261,7 @@ fn dumpable() -> Protection {
         name: DUMPABLE,
         holds: matches!(behavior, Ok(DumpableBehavior::NotDumpable)),
         detail: match behavior {
-            Ok(DumpableBehavior::NotDumpable) => {
-                "only root can look into the process".to_owned()
-            }
+            Ok(DumpableBehavior::NotDumpable) => "only root can look into the process".to_owned(),
             Ok(_) => "processes of the same user can look into the process".to_owned(),
             Err(error) => error.to_string(),
         },
@@ -281,7 +279,11 @@ fn every(name: &'static str, threads: &[Status], holds: fn(&Status) -> bool) -> 
 }
 
 fn swap(threads: &[Status]) -> Protection {
-    let swapped = threads.iter().map(|status| status.swapped).max().unwrap_or(0);
+    let swapped = threads
+        .iter()
+        .map(|status| status.swapped)
+        .max()
+        .unwrap_or(0);
     let impossible = swap_is_impossible();
     Protection {
         name: SWAP,

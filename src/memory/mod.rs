@@ -20,5 +20,5 @@ mod status;
 pub use allocator::WipingAllocator;
 pub use harden::{Error as HardenError, Protection, Report, Settings, harden, verify};
 pub use pages::{Backing, Error as PagesError, SecretPages};
-pub(crate) use status::cgroup_mount;
 pub use pidfd::{Info as PidfdInfo, InfoError as PidfdInfoError, peer_groups, pidfd_info};
+pub(crate) use status::cgroup_mount;

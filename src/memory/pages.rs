@@ -112,7 +112,11 @@ impl SecretPages {
     fn map(len: usize) -> Result<Self, Error> {
         if let Ok(start) = map_secret(len) {
             let backing = Backing::SecretMemory;
-            return Ok(Self { start, len, backing });
+            return Ok(Self {
+                start,
+                len,
+                backing,
+            });
         }
         let start = map_anonymous(len).map_err(|error| Error::Map(error.into()))?;
         // From here on, drop unmaps.

@@ -112,7 +112,7 @@ mod tests {
         assert!(status.no_new_privileges, "the name of a program is no line");
         assert_eq!(status.capabilities, 15);
         assert_eq!(status.effective, 4);
-        assert_eq!(status.bounding, 0x1_fffe_ffff_ff);
+        assert_eq!(status.bounding, 0x01ff_feff_ffff);
         assert_eq!(status.swapped, 12);
     }
 
@@ -152,13 +152,20 @@ mod tests {
                 r"41 31 0:38 / /mnt/a\040b\134c rw - cgroup2 none rw",
                 Some(r"/mnt/a b\c"),
             ),
-            ("41 31 0:38 /../.. /sys/fs/cgroup rw - cgroup2 none rw", None),
+            (
+                "41 31 0:38 /../.. /sys/fs/cgroup rw - cgroup2 none rw",
+                None,
+            ),
             ("41 31 0:38 /part /sys/fs/cgroup rw - cgroup2 none rw", None),
             ("40 31 0:37 / /cgroup2 rw - cgroup cgroup2 rw", None),
             ("", None),
             ("cgroup2", None),
         ] {
-            assert_eq!(cgroup_mount(text).as_deref(), mount.map(Path::new), "{text}");
+            assert_eq!(
+                cgroup_mount(text).as_deref(),
+                mount.map(Path::new),
+                "{text}"
+            );
         }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
             pid,
             ..Facts::default()
         };
-        ProcExecutable.attest(&facts, std::io::stderr().as_fd())
+        ProcExecutable.attest(&facts, io::stderr().as_fd())
     }
 
     #[test]

@@ -160,7 +160,11 @@ mod tests {
             (1000, 1000, false, true),
         ] {
             let verdict = host(mapped).check_ids(&mut facts(uid, gid));
-            assert_eq!(verdict.is_ok(), accepted, "{uid}:{gid}, all mapped: {mapped}");
+            assert_eq!(
+                verdict.is_ok(),
+                accepted,
+                "{uid}:{gid}, all mapped: {mapped}"
+            );
         }
     }
 

@@ -41,7 +41,6 @@ impl Process {
         };
         let named = match pidfd_info(process.pidfd.as_fd()) {
             Ok(info) if info.pid != facts.pid => return Err(Error::Exited),
-            Ok(info) if info.euid != facts.uid => return Err(Error::Changed(Changed::User)),
             Ok(info) => info.cgroup_id,
             Err(PidfdInfoError::Unsupported) => {
                 process.has_info = false;
@@ -118,7 +117,15 @@ impl Process {
 
     /// The effective user and the cgroup, from `/proc`.
     fn reread(&self, facts: &Facts) -> Result<(u32, Option<u64>), Changed> {
-        let exited_or = |changed| move |_error: Error| if self.has_exited() { Changed::Exited } else { changed };
+        let exited_or = |changed| {
+            move |_error: Error| {
+                if self.has_exited() {
+                    Changed::Exited
+                } else {
+                    changed
+                }
+            }
+        };
         let uid = credentials(facts.pid)
             .map_err(exited_or(Changed::Unknown))?
             .uid;

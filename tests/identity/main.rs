@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use claviger::peer::{Changed, Error, Facts, Peer, ProcExecutable, Settings, Support};
 use claviger::policy::Selector;
+use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
 
 use cgroups::Cgroup;
 use runner::{Actor, need_root, role, wrapped};
@@ -37,21 +38,60 @@ fn main() -> ExitCode {
     runner::run(
         &[
             ("two_users_are_two_peers", two_users_are_two_peers),
-            ("a_peer_that_changes_its_user_is_refused", a_peer_that_changes_its_user_is_refused),
+            (
+                "a_peer_that_changes_its_user_is_refused",
+                a_peer_that_changes_its_user_is_refused,
+            ),
             ("a_reused_pid_is_another_peer", a_reused_pid_is_another_peer),
-            ("an_orphan_cannot_use_its_parents_connection", an_orphan_cannot_use_its_parents_connection),
-            ("another_program_in_the_same_process_proves_nothing", another_program_in_the_same_process_proves_nothing),
-            ("an_executable_of_another_user_is_unknown", an_executable_of_another_user_is_unknown),
-            ("a_system_unit_is_read_and_a_session_is_none", a_system_unit_is_read_and_a_session_is_none),
-            ("root_of_a_container_is_not_root", root_of_a_container_is_not_root),
-            ("a_peer_that_is_moved_to_another_cgroup_is_refused", a_peer_that_is_moved_to_another_cgroup_is_refused),
-            ("without_pidfd_info_proc_answers_the_same", without_pidfd_info_proc_answers_the_same),
-            ("peers_outside_of_the_pid_namespace_are_refused", peers_outside_of_the_pid_namespace_are_refused),
+            (
+                "an_orphan_cannot_use_its_parents_connection",
+                an_orphan_cannot_use_its_parents_connection,
+            ),
+            (
+                "another_program_in_the_same_process_proves_nothing",
+                another_program_in_the_same_process_proves_nothing,
+            ),
+            (
+                "an_executable_of_another_user_is_unknown",
+                an_executable_of_another_user_is_unknown,
+            ),
+            (
+                "a_system_unit_is_read_and_a_session_is_none",
+                a_system_unit_is_read_and_a_session_is_none,
+            ),
+            (
+                "root_of_a_container_is_not_root",
+                root_of_a_container_is_not_root,
+            ),
+            (
+                "a_peer_that_is_moved_to_another_cgroup_is_refused",
+                a_peer_that_is_moved_to_another_cgroup_is_refused,
+            ),
+            (
+                "without_pidfd_info_proc_answers_the_same",
+                without_pidfd_info_proc_answers_the_same,
+            ),
+            (
+                "peers_outside_of_the_pid_namespace_are_refused",
+                peers_outside_of_the_pid_namespace_are_refused,
+            ),
             ("unmapped_users_are_refused", unmapped_users_are_refused),
-            ("root_of_a_user_namespace_is_its_own_user", root_of_a_user_namespace_is_its_own_user),
-            ("an_old_kernel_knows_users_only", an_old_kernel_knows_users_only),
-            ("an_old_kernel_pins_by_pid_if_asked_to", an_old_kernel_pins_by_pid_if_asked_to),
-            ("any_other_refusal_of_the_kernel_is_no_old_kernel", any_other_refusal_of_the_kernel_is_no_old_kernel),
+            (
+                "root_of_a_user_namespace_is_its_own_user",
+                root_of_a_user_namespace_is_its_own_user,
+            ),
+            (
+                "an_old_kernel_knows_users_only",
+                an_old_kernel_knows_users_only,
+            ),
+            (
+                "an_old_kernel_pins_by_pid_if_asked_to",
+                an_old_kernel_pins_by_pid_if_asked_to,
+            ),
+            (
+                "any_other_refusal_of_the_kernel_is_no_old_kernel",
+                any_other_refusal_of_the_kernel_is_no_old_kernel,
+            ),
         ],
         roles::ALL,
     )
@@ -120,7 +160,11 @@ fn two_users_are_two_peers() -> Result<(), String> {
 
     // More groups than the first buffer takes.
     let many: Vec<u32> = (2000..2100).collect();
-    let text = many.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let text = many
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
     let (_three, third) = socket.connected("connect", &["1003", &text]);
     assert_eq!(identify(&third).unwrap().facts().groups, many);
     Ok(())
@@ -128,6 +172,7 @@ fn two_users_are_two_peers() -> Result<(), String> {
 
 fn a_peer_that_changes_its_user_is_refused() -> Result<(), String> {
     need_root()?;
+    need_pidfd()?;
     let socket = Socket::new();
     let (mut actor, stream) = socket.connected("connect", &[]);
     let peer = identify(&stream).unwrap();
@@ -173,6 +218,7 @@ fn an_orphan_cannot_use_its_parents_connection() -> Result<(), String> {
 }
 
 fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
+    need_pidfd()?;
     let socket = Socket::new();
     let settings = Settings {
         attestors: vec![Arc::new(ProcExecutable)],
@@ -217,13 +263,17 @@ fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
 
 fn an_executable_of_another_user_is_unknown() -> Result<(), String> {
     need_root()?;
+    need_pidfd()?;
     let socket = Socket::new();
     let path = socket.path().with_file_name("other");
     let mut daemon = Actor::start(role("daemon", &[path.to_str().unwrap(), "user=1002"]));
     assert_eq!(daemon.hear(), "listening");
     let _peer = Actor::start(role("connect", &[path.to_str().unwrap(), "1001"]));
     let facts = daemon.hear();
-    assert!(facts.starts_with("uid=1001 ") && facts.contains(" exe=None "), "{facts}");
+    assert!(
+        facts.starts_with("uid=1001 ") && facts.contains(" exe=None "),
+        "{facts}"
+    );
 
     // Control: of its own user it is known.
     let path = socket.path().with_file_name("same");
@@ -231,7 +281,10 @@ fn an_executable_of_another_user_is_unknown() -> Result<(), String> {
     assert_eq!(daemon.hear(), "listening");
     let _peer = Actor::start(role("connect", &[path.to_str().unwrap()]));
     let facts = daemon.hear();
-    assert!(facts.starts_with("uid=0 ") && facts.contains("/identity-"), "{facts}");
+    assert!(
+        facts.starts_with("uid=0 ") && facts.contains("/identity-"),
+        "{facts}"
+    );
     Ok(())
 }
 
@@ -269,7 +322,11 @@ fn root_of_a_container_is_not_root() -> Result<(), String> {
         user: Some(0),
         ..Selector::default()
     };
-    assert_eq!(root.mismatch(identify(&stream).unwrap().facts()), None, "control");
+    assert_eq!(
+        root.mismatch(identify(&stream).unwrap().facts()),
+        None,
+        "control"
+    );
     container.take(actor.pid());
     let peer = identify(&stream).unwrap();
     assert_eq!(peer.facts().uid, 0);
@@ -316,7 +373,10 @@ fn without_pidfd_info_proc_answers_the_same() -> Result<(), String> {
     here.take(peer.pid());
     assert_eq!(peer.ask("connect"), "connected");
     let facts = daemon.hear();
-    let expected = format!("uid=0 gid=0 pid={} unit=Some(\"claviger-test-c.service\")", peer.pid());
+    let expected = format!(
+        "uid=0 gid=0 pid={} unit=Some(\"claviger-test-c.service\")",
+        peer.pid()
+    );
     assert!(facts.starts_with(&expected), "{facts}");
     assert!(facts.ends_with("pinned=true info=false"), "{facts}");
     assert_eq!(daemon.ask("confirm"), "Ok(())");
@@ -379,7 +439,13 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
     let socket = Socket::new();
     let path = socket.path();
     let unshare = [
-        "setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", "unshare", "--user", "--map-root-user",
+        "setpriv",
+        "--reuid=1001",
+        "--regid=1001",
+        "--clear-groups",
+        "unshare",
+        "--user",
+        "--map-root-user",
     ];
     let command = wrapped(&unshare, "connect", &[path.to_str().unwrap(), "report"]);
     let mut actor = Actor::start(command);
@@ -390,7 +456,7 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
     Ok(())
 }
 
-/// Starts a daemon whose kernel answers `errno` for SO_PEERPIDFD, and has a peer of user 1001 connect to it.
+/// Starts a daemon whose kernel answers `errno` for `SO_PEERPIDFD`, and has a peer of user 1001 connect to it.
 fn filtered(folder: &Path, errno: i32, options: &[&str]) -> (Actor, Actor) {
     let path = folder.join("filtered");
     let path = path.to_str().unwrap();
@@ -406,11 +472,17 @@ fn an_old_kernel_knows_users_only() -> Result<(), String> {
     let socket = Socket::new();
     let (mut daemon, mut peer) = filtered(socket.folder.path(), nix::libc::ENOPROTOOPT, &["probe"]);
     let warnings = daemon.hear();
-    assert!(warnings.contains("cannot pin peers"), "warned at start: {warnings}");
+    assert!(
+        warnings.contains("cannot pin peers"),
+        "warned at start: {warnings}"
+    );
     let facts = daemon.hear();
     let expected = format!("uid=1001 gid=1001 pid={} unit=None", peer.pid());
     assert!(facts.starts_with(&expected), "{facts}");
-    assert!(facts.ends_with("exe=None cgroup=None groups=[7] pinned=false info=false"), "{facts}");
+    assert!(
+        facts.ends_with("exe=None cgroup=None groups=[7] pinned=false info=false"),
+        "{facts}"
+    );
     assert_eq!(daemon.ask("match user=1001"), "None");
     assert_eq!(daemon.ask("match unit=billing.service"), "Some(Unit)");
     peer.reap();
@@ -421,9 +493,13 @@ fn an_old_kernel_knows_users_only() -> Result<(), String> {
 fn an_old_kernel_pins_by_pid_if_asked_to() -> Result<(), String> {
     need_root()?;
     let socket = Socket::new();
-    let (mut daemon, mut peer) = filtered(socket.folder.path(), nix::libc::ENOPROTOOPT, &["legacy"]);
+    let (mut daemon, mut peer) =
+        filtered(socket.folder.path(), nix::libc::ENOPROTOOPT, &["legacy"]);
     let facts = daemon.hear();
-    assert!(facts.contains("cgroup=Some") && facts.contains("pinned=true"), "{facts}");
+    assert!(
+        facts.contains("cgroup=Some") && facts.contains("pinned=true"),
+        "{facts}"
+    );
     assert_eq!(daemon.ask("confirm"), "Ok(())");
     peer.end();
     assert_eq!(daemon.ask("confirm"), "Err(Exited)");
@@ -432,7 +508,6 @@ fn an_old_kernel_pins_by_pid_if_asked_to() -> Result<(), String> {
 
 fn any_other_refusal_of_the_kernel_is_no_old_kernel() -> Result<(), String> {
     need_root()?;
-    use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
     let socket = Socket::new();
     for (errno, refusal) in [
         (EINVAL, "refused: Exited"),

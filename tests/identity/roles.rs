@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use claviger::memory;
@@ -19,7 +19,7 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use crate::runner::{Actor, Role, leave_behind, role, tell, told};
+use crate::runner::{Actor, Role, role, tell, told};
 
 pub(crate) const ALL: &[Role] = &[
     ("connect", connect),
@@ -69,9 +69,22 @@ fn connect(arguments: &[String]) {
 /// Connects, leaves the connection to a child, and ends when told.
 fn orphan(arguments: &[String]) {
     let stream = UnixStream::connect(&arguments[0]).unwrap();
-    let _child = leave_behind("hold", OwnedFd::from(stream));
+    leave_behind(stream);
     tell("connected");
     assert_eq!(told(), None);
+}
+
+/// Leaves `stream` to a child that holds it as its standard input.
+#[expect(
+    clippy::zombie_processes,
+    reason = "it outlives this process: that is the attack"
+)]
+fn leave_behind(stream: UnixStream) {
+    role("hold", &[])
+        .stdin(OwnedFd::from(stream))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
 }
 
 /// Holds a connection, which is its standard input, until the other end closes it.
@@ -82,7 +95,7 @@ fn hold(_arguments: &[String]) {
 /// Connects, leaves the connection to a child, and becomes another program when told.
 fn execute(arguments: &[String]) {
     let stream = UnixStream::connect(&arguments[0]).unwrap();
-    let _child = leave_behind("hold", OwnedFd::from(stream));
+    leave_behind(stream);
     tell("connected");
     assert_eq!(told().as_deref(), Some("execute"));
     tell("executing");
@@ -145,7 +158,10 @@ fn daemon(arguments: &[String]) {
 
 fn answer(peer: &Peer, support: Support) {
     let facts = peer.facts();
-    let unit = facts.cgroup.as_ref().and_then(|cgroup| cgroup.unit.as_ref());
+    let unit = facts
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| cgroup.unit.as_ref());
     tell(&format!(
         "uid={} gid={} pid={} unit={unit:?} exe={:?} cgroup={:?} groups={:?} pinned={} info={}",
         facts.uid,
@@ -206,5 +222,8 @@ fn reuse(_arguments: &[String]) {
     );
     let late = Peer::identify(&stream, &Settings::default()).unwrap_err();
     tell(&format!("identified late: {late:?}"));
-    tell(&format!("confirmed late: {:?}", peer.confirm().unwrap_err()));
+    tell(&format!(
+        "confirmed late: {:?}",
+        peer.confirm().unwrap_err()
+    ));
 }

@@ -8,7 +8,6 @@
 //! What cannot run here says `SKIP` and why; with `STRICT=1` in the environment that is a failure.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 
@@ -21,14 +20,20 @@ pub(crate) type Role = (&'static str, fn(&[String]));
 /// Runs the role or the tests that the command line asks for.
 pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(name) = arguments.first().and_then(|first| first.strip_prefix("--role=")) {
+    if let Some(name) = arguments
+        .first()
+        .and_then(|first| first.strip_prefix("--role="))
+    {
         let (_, role) = roles.iter().find(|role| role.0 == name).expect("a role");
         role(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
     #[expect(clippy::disallowed_methods, reason = "how CI asks for no skips")]
     let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
-    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<&String> = arguments
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .collect();
     let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(*word));
     let list = arguments.iter().any(|word| word == "--list");
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
@@ -135,13 +140,14 @@ impl Actor {
     pub(crate) fn end(&mut self) {
         self.input = None;
         let pid = rustix::process::Pid::from_child(&self.child);
-        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        let options =
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
     }
 
     /// Waits until it is gone for good.
     pub(crate) fn reap(&mut self) -> ExitStatus {
-        self.input = None;
+        self.end();
         self.child.wait().unwrap()
     }
 }
@@ -173,13 +179,4 @@ pub(crate) fn told() -> Option<String> {
         line.push(byte[0]);
     }
     None
-}
-
-/// For roles: starts another role that inherits `descriptor` as its standard input and nothing else.
-pub(crate) fn leave_behind(name: &str, descriptor: OwnedFd) -> process::Child {
-    role(name, &[])
-        .stdin(descriptor)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
 }

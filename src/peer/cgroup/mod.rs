@@ -116,14 +116,15 @@ fn without_systemd<'a>(segments: &[&'a str]) -> Option<&'a str> {
     };
     match below_kubelet {
         ["docker", id, ..] if is_id(id) => Some(id),
-        ["kubepods", "burstable" | "besteffort", uid, id, ..]
-        | ["kubepods", uid, id, ..]
+        ["kubepods", "burstable" | "besteffort", uid, id, ..] | ["kubepods", uid, id, ..]
             if pod(uid) && is_id(id) =>
         {
             Some(id)
         }
         ["lxc" | "lxc.payload", name, ..] => Some(name),
-        [name, ..] => name.strip_prefix("lxc.payload.").filter(|name| !name.is_empty()),
+        [name, ..] => name
+            .strip_prefix("lxc.payload.")
+            .filter(|name| !name.is_empty()),
         [] => None,
     }
 }
@@ -151,7 +152,9 @@ fn slices(segments: &[&str]) -> usize {
             };
             let own = match parent {
                 None => Some(stem),
-                Some(parent) => stem.strip_prefix(parent).and_then(|own| own.strip_prefix('-')),
+                Some(parent) => stem
+                    .strip_prefix(parent)
+                    .and_then(|own| own.strip_prefix('-')),
             };
             parent = Some(stem);
             own.is_some_and(|own| !own.is_empty() && !own.contains('-') && is_unit_name(own))
@@ -185,7 +188,10 @@ fn container_id(segment: &str) -> Option<&str> {
 /// The name of a machine of systemd-machined, which is a container too.
 fn machine(unit: &str) -> Option<&str> {
     let scope = || unit.strip_prefix("machine-")?.strip_suffix(".scope");
-    let service = || unit.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
+    let service = || {
+        unit.strip_prefix("systemd-nspawn@")?
+            .strip_suffix(".service")
+    };
     scope().or_else(service).filter(|name| !name.is_empty())
 }
 

@@ -1,0 +1,122 @@
+//! Reading values.
+//!
+//! Owns the promises of `SecretSource`: exact versions, exact bytes, and an error kind that tells what is not there from
+//! what cannot be. Values are seeded from outside, so these hold for a backend that only reads. Next: `versions`.
+
+use claviger_backend::{Kind, MAX_VALUE_BYTES, VersionSelector};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use crate::{Subject, expect_current, expect_exact, kind, label, name, secret};
+
+/// `Current` is answered with the id of the version it was.
+pub async fn the_current_version_comes_with_its_exact_id(subject: &dyn Subject) {
+    let name = name("current");
+    subject.seed(&name, secret("one")).await;
+    let first = expect_current(subject, &name, b"one").await;
+    subject.seed(&name, secret("two")).await;
+    let second = expect_current(subject, &name, b"two").await;
+    assert_ne!(first, second, "another value is another version");
+    let again = expect_current(subject, &name, b"two").await;
+    assert_eq!(second, again, "reading makes no version");
+}
+
+/// A version that is no longer current is read by its id.
+pub async fn an_exact_version_stays_readable(subject: &dyn Subject) {
+    let name = name("exact");
+    subject.seed(&name, secret("one")).await;
+    let first = expect_current(subject, &name, b"one").await;
+    subject.seed(&name, secret("two")).await;
+    let second = expect_current(subject, &name, b"two").await;
+    expect_exact(subject, &name, &first, b"one").await;
+    expect_exact(subject, &name, &second, b"two").await;
+}
+
+/// Neither a secret nor a version is made up.
+pub async fn what_is_not_there_is_not_found(subject: &dyn Subject) {
+    let source = &subject.backend().secrets;
+    let absent = name("absent");
+    let exact = VersionSelector::Exact(label("1"));
+    for version in [&VersionSelector::Current, &exact] {
+        assert_eq!(kind(source.fetch(&absent, version).await), Kind::NotFound);
+    }
+    let present = name("present");
+    subject.seed(&present, secret("x")).await;
+    assert_eq!(kind(source.fetch(&present, &exact).await), Kind::NotFound);
+}
+
+/// A name that the backend cannot have is the configuration's mistake, not an absent secret.
+pub async fn impossible_names_are_misconfigured(subject: &dyn Subject) {
+    let source = &subject.backend().secrets;
+    for name in subject.impossible_names() {
+        let fetched = source.fetch(&name, &VersionSelector::Current).await;
+        assert_eq!(kind(fetched), Kind::Misconfigured, "{name}");
+    }
+}
+
+/// What was stored is what is read.
+pub async fn values_come_back_byte_for_byte(subject: &dyn Subject) {
+    let largest = "k".repeat(MAX_VALUE_BYTES);
+    let texts = [
+        "plain",
+        "trailing newline\n",
+        "\r\n\r\n",
+        " spaces and\ttabs ",
+        "pässwörd 密码 🔑 \u{200b}\u{fe0f}",
+        r#"{"client_id":"a","client_secret":"b\nc","list":[1,2.50]}"#,
+        "{\n  \"b\": 1,\n  \"a\": 1\n}\n",
+        "null",
+        "\"quoted\"",
+        &largest,
+    ];
+    for (number, text) in texts.iter().enumerate() {
+        let name = name(&format!("bytes-{number}"));
+        subject.seed(&name, secret(*text)).await;
+        expect_current(subject, &name, text.as_bytes()).await;
+    }
+}
+
+/// Names that resemble each other are different secrets.
+pub async fn names_do_not_run_into_each_other(subject: &dyn Subject) {
+    let names = ["a", "A", "a-a", "a-", "aa"].map(name);
+    let distinct =
+        |name: &&claviger_backend::SecretName| !subject.impossible_names().contains(name);
+    let names = names.iter().filter(distinct).collect::<Vec<_>>();
+    for name in &names {
+        subject.seed(name, secret(name.as_str())).await;
+    }
+    for name in &names {
+        expect_current(subject, name, name.as_str().as_bytes()).await;
+    }
+}
+
+/// Many reads at once all succeed.
+pub async fn reads_run_side_by_side(subject: &dyn Subject) {
+    let name = name("parallel");
+    subject.seed(&name, secret("x")).await;
+    let reads = (0..32).map(|_| expect_current(subject, &name, b"x"));
+    let versions = join_all(reads).await;
+    assert!(versions.windows(2).all(|pair| pair.first() == pair.last()));
+}
+
+/// A read whose caller goes away neither harms the backend nor holds anything.
+pub async fn a_cancelled_read_changes_nothing(subject: &dyn Subject) {
+    let name = name("cancelled");
+    subject.seed(&name, secret("x")).await;
+    let source = &subject.backend().secrets;
+    let before = expect_current(subject, &name, b"x").await;
+    for _ in 0..32 {
+        // Polled once, so that whatever it starts is started, and dropped.
+        drop(
+            source
+                .fetch(&name, &VersionSelector::Current)
+                .now_or_never(),
+        );
+    }
+    assert_eq!(expect_current(subject, &name, b"x").await, before);
+}
+
+/// A backend that works says so.
+pub async fn a_probe_answers(subject: &dyn Subject) {
+    subject.backend().secrets.probe().await.unwrap();
+}

@@ -1,0 +1,459 @@
+//! One directory, and files in it that are there whole or not at all.
+//!
+//! Owns every system call that the store makes on its own files: opening relative to a held directory without following
+//! links, reads with a bound, and the one way to write (temporary file, `fsync`, `rename`, `fsync` of the directory). Never
+//! looks into a file. Writers hold the lock of `store`, which is why one name for the temporary file is enough.
+//!
+//! Every change passes [`Steps::pass`] first; in tests a store can be made to die at any of them. Next: `generation`.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, CWD, Dir as Listing, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat,
+};
+use rustix::io::Errno;
+
+use crate::error::{Damage, DirectoryFault, Error};
+
+/// The name under which a file is written before it has its own. Left behind by a crash, it is replaced by the next write.
+pub(crate) const WRITING: &str = ".writing";
+
+/// Whether a file may be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Fails with [`Written::Exists`] if it is.
+    New,
+    /// Takes its place.
+    Replace,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Written {
+    /// The file has the new content, durably.
+    Done,
+    /// A file of that name was there; it is unchanged.
+    Exists,
+}
+
+/// An open directory. Everything in it is reached through its descriptor, so replacing the path changes nothing.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+    steps: Arc<Steps>,
+}
+
+impl Dir {
+    /// Opens the directory of a store, which must be ours alone.
+    pub(crate) fn open_root(path: &Path, steps: &Arc<Steps>) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fault = |fault| Error::Directory {
+            path: path.to_owned(),
+            fault,
+        };
+        let fd =
+            rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| match errno {
+                Errno::NOENT => Error::NoStore(path.to_owned()),
+                Errno::NOTDIR | Errno::LOOP => fault(DirectoryFault::NotDirectory),
+                other => Error::io(path, "open", other),
+            })?;
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io(path, "inspect", errno))?;
+        let us = rustix::process::geteuid().as_raw();
+        if stat.st_uid != us {
+            let owner = stat.st_uid;
+            return Err(fault(DirectoryFault::Owner { owner, us }));
+        }
+        let mode = stat.st_mode & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(fault(DirectoryFault::Mode { mode }));
+        }
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            steps: Arc::clone(steps),
+        })
+    }
+
+    /// Makes the directory of a store, if it is not there yet. Its parent must be.
+    pub(crate) fn make_root(path: &Path, steps: &Arc<Steps>) -> Result<Self, Error> {
+        steps.pass(path)?;
+        match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
+            Ok(()) => sync_parent(path)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Error::io(path, "make the directory", errno)),
+        }
+        Self::open_root(path, steps)
+    }
+
+    /// Opens a directory inside this one; `None` if there is none.
+    pub(crate) fn open_dir(&self, name: &str) -> Result<Option<Self>, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self {
+                fd,
+                path,
+                steps: Arc::clone(&self.steps),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(Error::damaged(path, Damage::NotFile)),
+            Err(errno) => Err(Error::io(&path, "open", errno)),
+        }
+    }
+
+    /// Makes a directory inside this one, which must not be there.
+    pub(crate) fn make_dir(&self, name: &str) -> Result<Self, Error> {
+        let path = self.path.join(name);
+        self.steps.pass(&path)?;
+        rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)
+            .map_err(|errno| Error::io(&path, "make the directory", errno))?;
+        self.sync()?;
+        self.open_dir(name)?
+            .ok_or_else(|| Error::damaged(path, Damage::Missing))
+    }
+
+    /// Whether both are the same directory, not merely of the same name.
+    pub(crate) fn is_same(&self, other: &Self) -> Result<bool, Error> {
+        let identity = |dir: &Self| match rustix::fs::fstat(&dir.fd) {
+            Ok(stat) => Ok((stat.st_dev, stat.st_ino)),
+            Err(errno) => Err(Error::io(&dir.path, "inspect", errno)),
+        };
+        Ok(identity(self)? == identity(other)?)
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file in it is, for messages.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a file of at most `limit` bytes; `None` if there is none.
+    pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let path = self.path.join(name);
+        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(Error::damaged(path, Damage::NotFile)),
+            Err(errno) => return Err(Error::io(&path, "open", errno)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io(&path, "inspect", errno))?;
+        if !is_file(&stat) {
+            return Err(Error::damaged(path, Damage::NotFile));
+        }
+        match read_bounded(&fd, &stat, limit) {
+            Ok(Some(bytes)) => Ok(Some(bytes)),
+            Ok(None) => Err(Error::damaged(path, Damage::TooLarge)),
+            Err(errno) => Err(Error::io(&path, "read", errno)),
+        }
+    }
+
+    /// Writes a file so that after any crash it is there whole or as it was before.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8], how: Write) -> Result<Written, Error> {
+        let path = self.path.join(name);
+        self.write_aside(&path, bytes)?;
+        self.steps.pass(&path)?;
+        let renamed = match how {
+            Write::Replace => rustix::fs::renameat(&self.fd, WRITING, &self.fd, name),
+            Write::New => self.rename_new(name),
+        };
+        match renamed {
+            Ok(()) => {}
+            Err(Errno::EXIST) if how == Write::New => return Ok(Written::Exists),
+            Err(errno) => return Err(Error::io(&path, "write", errno)),
+        }
+        self.sync().map_err(Error::after_commit)?;
+        Ok(Written::Done)
+    }
+
+    fn write_aside(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let failed = |errno| Error::io(path, "write", errno);
+        self.remove(WRITING)?;
+        self.steps.pass(path)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, WRITING, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(failed)?;
+        let (first, second) = bytes
+            .split_at_checked(bytes.len() / 2)
+            .unwrap_or((bytes, &[]));
+        for half in [first, second] {
+            self.steps.pass(path)?;
+            write_all(&fd, half).map_err(failed)?;
+        }
+        self.steps.pass(path)?;
+        rustix::fs::fsync(&fd).map_err(failed)
+    }
+
+    /// Gives the temporary file its name unless that is taken.
+    fn rename_new(&self, name: &str) -> Result<(), Errno> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.fd, WRITING, &self.fd, name, flags) {
+            // File systems without that flag have links, which never replace either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rustix::fs::linkat(&self.fd, WRITING, &self.fd, name, AtFlags::empty())?;
+                rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty())
+            }
+            other => other,
+        }
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.path.join(name);
+        self.steps.pass(&path)?;
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::io(&path, "remove", errno)),
+        }
+    }
+
+    /// Removes a directory and the files in it.
+    pub(crate) fn remove_dir(&self, name: &str) -> Result<(), Error> {
+        let Some(inner) = self.open_dir(name)? else {
+            return Ok(());
+        };
+        for file in inner.names()? {
+            inner.remove(&file)?;
+        }
+        self.steps.pass(&inner.path)?;
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
+            .map_err(|errno| Error::io(&inner.path, "remove", errno))?;
+        self.sync()
+    }
+
+    /// Makes what happened to the names in it durable.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.steps.pass(&self.path)?;
+        rustix::fs::fsync(&self.fd).map_err(|errno| Error::io(&self.path, "sync", errno))
+    }
+
+    /// The names in it, in no order. Names that are not UTF-8 are not ours and are left out.
+    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
+        let failed = |errno| Error::io(&self.path, "list", errno);
+        let mut names = Vec::new();
+        for entry in Listing::read_from(&self.fd).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name: &CStr = entry.file_name();
+            if let Ok(name) = name.to_str()
+                && !matches!(name, "." | "..")
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Waits for the exclusive lock on the file `name`, and holds it until the value is dropped.
+    pub(crate) fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::io(&path, "open", errno))?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
+            .map_err(|errno| Error::io(&path, "lock", errno))?;
+        Ok(fd)
+    }
+
+    /// The name of its file system if that is one on which rotation is not safe.
+    pub(crate) fn unsafe_file_system(&self) -> Result<Option<&'static str>, Error> {
+        let stat = rustix::fs::fstatfs(&self.fd)
+            .map_err(|errno| Error::io(&self.path, "inspect", errno))?;
+        // The kernel's numbers are 32 bits wide; the field is wider, and may carry their sign.
+        Ok(u32::try_from(stat.f_type & 0xFFFF_FFFF)
+            .ok()
+            .and_then(unsafe_magic))
+    }
+}
+
+pub(crate) fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Reads to the end; `None` if there are more than `limit` bytes.
+pub(crate) fn read_bounded(
+    fd: &OwnedFd,
+    stat: &Stat,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, Errno> {
+    let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+    if size > limit {
+        return Ok(None);
+    }
+    // One byte more than announced tells a file that has grown meanwhile; the buffer never moves while it is filled.
+    let mut bytes = vec![0; size.saturating_add(1)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *rest))? {
+            0 => break,
+            count => filled = filled.saturating_add(count),
+        }
+    }
+    bytes.truncate(filled);
+    Ok((filled <= size).then_some(bytes))
+}
+
+/// Writes every byte.
+pub(crate) fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?;
+        bytes = bytes.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Makes the name of a file that was just made durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, parent, flags, Mode::empty())
+        .and_then(rustix::fs::fsync)
+        .map_err(|errno| Error::io(parent, "sync", errno))
+}
+
+/// File systems whose locks other hosts may not see, or whose renames another layer carries out. The numbers are those of
+/// statfs(2).
+fn unsafe_magic(magic: u32) -> Option<&'static str> {
+    Some(match magic {
+        0x6969 => "NFS",
+        0x517B | 0xFF53_4D42 | 0xFE53_4D42 => "SMB",
+        0x6573_5546 => "FUSE",
+        0x0102_1997 => "9P",
+        0x00C3_6400 => "Ceph",
+        0x5346_414F | 0x6B41_4653 => "AFS",
+        0x0BD0_0BD0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x7461_636F => "OCFS2",
+        0x0116_1970 => "GFS2",
+        0x7375_7245 => "Coda",
+        0x786F_4256 => "a shared folder",
+        0x794C_7630 => "an overlay file system",
+        _ => return None,
+    })
+}
+
+/// Counts the changes that a store makes to its directory. In tests it can refuse from a chosen one on, as if the process
+/// had been killed there.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    #[cfg(test)]
+    passed: std::sync::atomic::AtomicU64,
+    #[cfg(test)]
+    last: std::sync::OnceLock<u64>,
+}
+
+impl Steps {
+    /// Called before every change.
+    #[cfg(not(test))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "it counts and fails in tests only"
+    )]
+    fn pass(&self, _path: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn pass(&self, path: &Path) -> Result<(), Error> {
+        let before = self
+            .passed
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if self.last.get().is_some_and(|last| before >= *last) {
+            return Err(Error::io(path, "live on at", Errno::CANCELED));
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn dying_at(step: u64) -> Arc<Self> {
+        let steps = Self::default();
+        steps.last.set(step).unwrap();
+        Arc::new(steps)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_of_other_hosts_and_layers_are_told_apart() {
+        for (magic, expected) in [
+            (0x6969, Some("NFS")),
+            (0xFF53_4D42, Some("SMB")),
+            (0x794C_7630, Some("an overlay file system")),
+            (0xEF53, None),      // ext4
+            (0x5846_5342, None), // XFS
+            (0x9123_683E, None), // Btrfs
+            (0x0102_1994, None), // tmpfs
+            (0x2FC1_2FC1, None), // ZFS
+        ] {
+            assert_eq!(unsafe_magic(magic), expected, "{magic:x}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_whole_or_absent_wherever_it_dies() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("d");
+        for step in 0.. {
+            let steps = Steps::dying_at(u64::MAX);
+            let dir = Dir::make_root(&root, &steps).unwrap();
+            let done = dir.write("f", b"old", Write::Replace).unwrap();
+            assert_eq!(done, Written::Done);
+            let dying = Steps::dying_at(step);
+            let written = Dir::open_root(&root, &dying)
+                .unwrap()
+                .write("f", b"new", Write::Replace);
+            let found = dir.read("f", 16).unwrap().unwrap();
+            match written {
+                Ok(done) => {
+                    assert_eq!((done, found.as_slice()), (Written::Done, b"new".as_slice()));
+                    assert_eq!(step, 7, "every step was tried");
+                    return;
+                }
+                Err(Error::Io { in_doubt, .. }) => {
+                    let expected: &[u8] = if in_doubt { b"new" } else { b"old" };
+                    assert_eq!(found, expected, "dead at step {step}");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_file_never_replaces_one() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = Dir::make_root(&home.path().join("d"), &Arc::default()).unwrap();
+        assert_eq!(dir.write("f", b"1", Write::New).unwrap(), Written::Done);
+        assert_eq!(dir.write("f", b"2", Write::New).unwrap(), Written::Exists);
+        assert_eq!(dir.read("f", 1).unwrap().unwrap(), b"1");
+        assert!(matches!(
+            dir.read("f", 0),
+            Err(Error::Damaged {
+                how: Damage::TooLarge,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,139 @@
+//! Control documents, changed by compare-and-swap alone.
+//!
+//! Owns the record of a document and the [`Register`] on top of it. The lock makes the comparison and the write one step; a
+//! revision names one write for ever, because it holds a counter and random digits, so a document that was rolled back and
+//! written again never matches. Never interprets a document: it belongs to the daemon's `rotation`.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use claviger_backend::{BackendError, Register, Revision, SecretName};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Write;
+use crate::error::{Damage, Error};
+use crate::seal::random_hex;
+use crate::store::FileStore;
+use crate::{Effect, FileBackend};
+
+/// No record of a document is larger, in bytes.
+pub(crate) const MAX_BYTES: usize = 4096;
+
+/// No document is larger, in bytes.
+const MAX_DOCUMENT: usize = 2048;
+
+/// A control document as it is kept.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    name: String,
+    counter: u64,
+    nonce: String,
+    /// In base64: it is bytes to us.
+    content: String,
+}
+
+impl Document {
+    fn following(former: Option<&Self>, name: &SecretName, content: &[u8]) -> Result<Self, Error> {
+        Ok(Self {
+            name: name.as_str().to_owned(),
+            counter: former.map_or(0, Self::counter).saturating_add(1),
+            nonce: random_hex::<8>()?,
+            content: STANDARD.encode(content),
+        })
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
+        serde_json::from_slice(bytes).map_err(|_syntax| Damage::Contents)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    fn revision(&self) -> Revision {
+        Revision::new(format!("{}-{}", self.counter, self.nonce))
+    }
+}
+
+impl FileStore {
+    /// The document of a secret and its revision; `None` if there is none yet. There need not be such a secret.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    pub fn load(&self, name: &SecretName) -> Result<Option<(Revision, Vec<u8>)>, Error> {
+        self.reading(|generation, roster| {
+            let Some(document) = generation.document(roster, name)? else {
+                return Ok(None);
+            };
+            let content = STANDARD.decode(&document.content).map_err(|_base64| {
+                Error::damaged(generation.dir().path().to_owned(), Damage::Contents)
+            })?;
+            Ok(Some((document.revision(), content)))
+        })
+    }
+
+    /// Writes a document if the register is at `expected`, and returns the new revision.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it is not, [`Error::TooLarge`], [`Error::Full`], or why the store cannot be written.
+    pub fn swap(
+        &self,
+        name: &SecretName,
+        expected: Option<&Revision>,
+        content: &[u8],
+    ) -> Result<Revision, Error> {
+        if content.len() > MAX_DOCUMENT {
+            return Err(Error::TooLarge {
+                length: content.len(),
+                limit: MAX_DOCUMENT,
+            });
+        }
+        let mut writing = self.writing()?;
+        let former = writing.generation.document(&writing.roster, name)?;
+        if former.as_ref().map(Document::revision).as_ref() != expected {
+            return Err(Error::Conflict(None));
+        }
+        let how = if former.is_some() {
+            Write::Replace
+        } else {
+            writing.make_room()?;
+            Write::New
+        };
+        let document = Document::following(former.as_ref(), name, content)?;
+        let file = writing.generation.write_document(&document, how)?;
+        writing.note(&file, document.counter())?;
+        Ok(document.revision())
+    }
+}
+
+#[async_trait]
+impl Register for FileBackend {
+    async fn load(&self, name: &SecretName) -> Result<Option<(Revision, Vec<u8>)>, BackendError> {
+        let name = name.clone();
+        self.run("load", Effect::Reads, move |store| {
+            store.require_local()?;
+            store.load(&name)
+        })
+        .await
+    }
+
+    async fn swap(
+        &self,
+        name: &SecretName,
+        expected: Option<&Revision>,
+        document: &[u8],
+    ) -> Result<Revision, BackendError> {
+        let (name, expected) = (name.clone(), expected.cloned());
+        let document = document.to_vec();
+        self.run("swap", Effect::Writes, move |store| {
+            store.require_local()?;
+            store.swap(&name, expected.as_ref(), &document)
+        })
+        .await
+    }
+}

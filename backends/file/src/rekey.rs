@@ -1,0 +1,76 @@
+//! A new key for everything.
+//!
+//! Owns the one operation that touches every record: it builds a new generation, sealed with the new key, beside the current
+//! one and switches to it with a single rename. Before the rename the old key opens everything and the new one nothing;
+//! after it, the other way round; there is no state between. What a crash leaves over is removed by the next writer, under
+//! the lock and only once the current generation has opened.
+//!
+//! Readers go on reading the old generation until the rename, and read the key file again after it.
+
+use crate::config::StoreKey;
+use crate::disk::Write;
+use crate::error::{Damage, Error};
+use crate::generation::Generation;
+use crate::roster::Roster;
+use crate::store::{FileStore, Writing, switch};
+
+impl FileStore {
+    /// Seals everything anew with another key, and returns the number of secrets. From then on this store opens with `key`
+    /// alone; open it again with that. Values of retired versions and leftovers of crashes are not carried over.
+    ///
+    /// # Errors
+    /// What is wrong with the new key, the first damaged record, or why the store cannot be written. The store then opens
+    /// with the key that it had, unless the error's kind is `InDoubt`.
+    pub fn rekey(&self, key: &StoreKey) -> Result<usize, Error> {
+        drop(key.read_for_sealing()?);
+        let writing = self.writing()?;
+        let next = Generation::make(&writing.root, key)?;
+        let mut roster = Roster::following(writing.roster.counter);
+        let (indexes, documents) = writing.generation.contents(&writing.roster)?;
+        for file in &indexes {
+            carry_secret(&writing, &next, &mut roster, file)?;
+        }
+        for file in &documents {
+            let document = writing.generation.document_in(&writing.roster, file)?;
+            let document = document.ok_or_else(|| missing(&writing, file))?;
+            let file = next.write_document(&document, Write::New)?;
+            roster.note(&file, document.counter());
+        }
+        next.write_roster(&roster)?;
+        next.dir().sync()?;
+        writing.root.sync()?;
+        switch(&writing.root, &next, Write::Replace)?;
+        writing
+            .root
+            .remove_dir(writing.generation.name())
+            .map_err(Error::after_commit)?;
+        Ok(indexes.len())
+    }
+}
+
+/// Carries the index of one secret and its readable values over.
+fn carry_secret(
+    writing: &Writing,
+    next: &Generation,
+    roster: &mut Roster,
+    file: &str,
+) -> Result<(), Error> {
+    let index = writing.generation.index_in(&writing.roster, file)?;
+    let index = index.ok_or_else(|| missing(writing, file))?;
+    let damaged =
+        |_not_a_name| Error::damaged(writing.generation.dir().path_of(file), Damage::Contents);
+    let name = index.name().parse().map_err(damaged)?;
+    for version in index.readable() {
+        let value = writing.generation.value(&name, &version)?;
+        let value = value.ok_or_else(|| writing.generation.value_missing(&name, &version))?;
+        // The generation is new and ours, so the file cannot be there.
+        let _written = next.write_value(&name, &version, &value)?;
+    }
+    let file = next.write_index(&index, Write::New)?;
+    roster.note(&file, index.counter());
+    Ok(())
+}
+
+fn missing(writing: &Writing, file: &str) -> Error {
+    Error::damaged(writing.generation.dir().path_of(file), Damage::Missing)
+}

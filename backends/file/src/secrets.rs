@@ -1,0 +1,319 @@
+//! Secrets: what can be done with them, by the command line and by the daemon.
+//!
+//! Owns the operations of [`FileStore`] on values and versions, and the traits of a backend on top of them. The order of
+//! writes is the whole of crash safety: a value is written before an index names it, and removed after no index does.
+//! Never caches or retries. Time is only written down (a version's `created`); nothing is decided by it.
+
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use claviger_backend::{
+    BackendError, Fetched, MAX_VALUE_BYTES, Secret, SecretName, SecretRotator, SecretSource,
+    SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
+};
+
+use crate::disk::{Write, Written};
+use crate::error::{Damage, Error};
+use crate::index::{Change, Index};
+use crate::store::{FileStore, Writing};
+use crate::{Effect, FileBackend};
+
+/// What a writer takes for the state of now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Anything,
+    /// There is no such secret yet.
+    Nothing,
+    /// This version is current.
+    Version(VersionId),
+}
+
+/// A secret in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: SecretName,
+    /// Its current version.
+    pub current: VersionInfo,
+    /// How many versions it has, retired ones included.
+    pub versions: usize,
+}
+
+impl FileStore {
+    /// Reads one version of a secret.
+    ///
+    /// # Errors
+    /// [`Error::NoSecret`], [`Error::NoVersion`], [`Error::Retired`], or why the store cannot be read.
+    pub fn get(&self, name: &SecretName, version: &VersionSelector) -> Result<Fetched, Error> {
+        self.reading(|generation, roster| {
+            let index = || generation.index(roster, name)?.ok_or(Error::NoSecret);
+            let mut known = index()?;
+            loop {
+                let (version, created) = known.select(version)?;
+                if let Some(value) = generation.value(name, &version)? {
+                    let created = Some(created);
+                    return Ok(Fetched {
+                        value,
+                        version,
+                        created,
+                    });
+                }
+                // Retired between our two reads, or lost.
+                let now = index()?;
+                if now.counter() == known.counter() {
+                    return Err(generation.value_missing(name, &version));
+                }
+                known = now;
+            }
+        })
+    }
+
+    /// All versions of a secret, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::NoSecret`], or why the store cannot be read.
+    pub fn versions(&self, name: &SecretName) -> Result<Vec<VersionInfo>, Error> {
+        self.reading(|generation, roster| {
+            let index = generation.index(roster, name)?.ok_or(Error::NoSecret)?;
+            Ok(index.versions())
+        })
+    }
+
+    /// All secrets, by name.
+    ///
+    /// # Errors
+    /// Why the store cannot be read. One damaged record fails the list, which would not be complete without it.
+    pub fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.reading(|generation, roster| {
+            let (indexes, _documents) = generation.contents(roster)?;
+            let mut listed = Vec::with_capacity(indexes.len());
+            for file in &indexes {
+                // Only a file that the roster does not know may be gone since the directory was read.
+                if let Some(index) = generation.index_in(roster, file)? {
+                    let damaged =
+                        || Error::damaged(generation.dir().path_of(file), Damage::Contents);
+                    listed.push(summary(&index).ok_or_else(damaged)?);
+                }
+            }
+            listed.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(listed)
+        })
+    }
+
+    /// Writes a value that is current at once; makes the secret if there is none. The former version stays readable by its
+    /// number.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the state is not the expected one, [`Error::Empty`], [`Error::TooLarge`], [`Error::Full`], or
+    /// why the store cannot be written.
+    pub fn put(
+        &self,
+        name: &SecretName,
+        value: &Secret,
+        expected: &Expected,
+    ) -> Result<VersionId, Error> {
+        check_value(value)?;
+        let mut writing = self.writing()?;
+        let found = writing.generation.index(&writing.roster, name)?;
+        let current = found.as_ref().and_then(Index::current);
+        match expected {
+            Expected::Anything => {}
+            Expected::Nothing if current.is_none() => {}
+            Expected::Version(version) if current.as_ref() == Some(version) => {}
+            Expected::Version(_) if current.is_none() => return Err(Error::NoSecret),
+            Expected::Nothing | Expected::Version(_) => return Err(Error::Conflict(current)),
+        }
+        let how = if found.is_some() {
+            Write::Replace
+        } else {
+            writing.make_room()?;
+            Write::New
+        };
+        let mut index = found.unwrap_or_else(|| Index::new(name));
+        let version = write_value(&writing, &mut index, name, value)?;
+        index.add(None, now());
+        save(&mut writing, index, how)?;
+        Ok(version)
+    }
+
+    /// Writes a value that no reader of the current version finds. Create-only by `operation`.
+    ///
+    /// # Errors
+    /// [`Error::NoSecret`], [`Error::Empty`], [`Error::TooLarge`], [`Error::Full`], or why the store cannot be written.
+    pub fn stage(
+        &self,
+        name: &SecretName,
+        value: &Secret,
+        operation: &VersionId,
+    ) -> Result<VersionId, Error> {
+        check_value(value)?;
+        let mut writing = self.writing()?;
+        let mut index = known(&writing, name)?;
+        if let Some(version) = index.staged_by(operation) {
+            return Ok(version);
+        }
+        let version = write_value(&writing, &mut index, name, value)?;
+        index.add(Some(operation), now());
+        save(&mut writing, index, Write::Replace)?;
+        Ok(version)
+    }
+
+    /// Makes `to` current if `from` is; nothing changes if `to` is already.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if a third version is current, [`Error::NoVersion`], [`Error::Retired`], or why the store cannot
+    /// be written.
+    pub fn promote(
+        &self,
+        name: &SecretName,
+        from: &VersionId,
+        to: &VersionId,
+    ) -> Result<(), Error> {
+        let mut writing = self.writing()?;
+        let mut index = known(&writing, name)?;
+        match index.promote(from, to)? {
+            Change::None => Ok(()),
+            Change::Made => save(&mut writing, index, Write::Replace),
+        }
+    }
+
+    /// Destroys the value of a version that is not current. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it is current, [`Error::NoVersion`], or why the store cannot be written.
+    pub fn retire(&self, name: &SecretName, version: &VersionId) -> Result<(), Error> {
+        let mut writing = self.writing()?;
+        let mut index = known(&writing, name)?;
+        if index.retire(version)? == Change::Made {
+            save(&mut writing, index, Write::Replace)?;
+        }
+        // Also when it was retired before: whoever did may have died here.
+        writing
+            .generation
+            .remove_value(name, version)
+            .map_err(Error::after_commit)
+    }
+}
+
+fn check_value(value: &Secret) -> Result<(), Error> {
+    match value.len() {
+        0 => Err(Error::Empty),
+        length if length > MAX_VALUE_BYTES => Err(Error::TooLarge {
+            length,
+            limit: MAX_VALUE_BYTES,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn known(writing: &Writing, name: &SecretName) -> Result<Index, Error> {
+    let index = writing.generation.index(&writing.roster, name)?;
+    index.ok_or(Error::NoSecret)
+}
+
+/// Writes a value under the next free number. A number whose file is there was given out by a writer that died before any
+/// index named it; it is passed over, so that nothing is ever overwritten.
+fn write_value(
+    writing: &Writing,
+    index: &mut Index,
+    name: &SecretName,
+    value: &Secret,
+) -> Result<VersionId, Error> {
+    loop {
+        let version = index.allocate()?;
+        match writing.generation.write_value(name, &version, value)? {
+            Written::Done => return Ok(version),
+            Written::Exists => {}
+        }
+    }
+}
+
+fn save(writing: &mut Writing, mut index: Index, how: Write) -> Result<(), Error> {
+    index.count();
+    let file = writing.generation.write_index(&index, how)?;
+    writing.note(&file, index.counter())
+}
+
+fn summary(index: &Index) -> Option<Listed> {
+    let current = index.current()?;
+    let versions = index.versions();
+    Some(Listed {
+        name: index.name().parse().ok()?,
+        versions: versions.len(),
+        current: versions.into_iter().find(|info| info.version == current)?,
+    })
+}
+
+fn now() -> SystemTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "written down for people; nothing is decided by it"
+    )]
+    SystemTime::now()
+}
+
+#[async_trait]
+impl SecretSource for FileBackend {
+    async fn fetch(
+        &self,
+        name: &SecretName,
+        version: &VersionSelector,
+    ) -> Result<Fetched, BackendError> {
+        let (name, version) = (name.clone(), version.clone());
+        self.run("fetch", Effect::Reads, move |store| {
+            store.get(&name, &version)
+        })
+        .await
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        self.run("probe", Effect::Reads, FileStore::check).await
+    }
+}
+
+#[async_trait]
+impl SecretVersions for FileBackend {
+    async fn versions(&self, name: &SecretName) -> Result<Vec<VersionInfo>, BackendError> {
+        let name = name.clone();
+        self.run("versions", Effect::Reads, move |store| {
+            store.versions(&name)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SecretRotator for FileBackend {
+    async fn stage(&self, name: &SecretName, staged: Staged) -> Result<VersionId, BackendError> {
+        let name = name.clone();
+        self.run("stage", Effect::Writes, move |store| {
+            store.require_local()?;
+            store.stage(&name, &staged.value, &staged.operation)
+        })
+        .await
+    }
+
+    async fn promote(
+        &self,
+        name: &SecretName,
+        from: &VersionId,
+        to: &VersionId,
+    ) -> Result<(), BackendError> {
+        let (name, from, to) = (name.clone(), from.clone(), to.clone());
+        self.run("promote", Effect::Writes, move |store| {
+            store.require_local()?;
+            store.promote(&name, &from, &to)
+        })
+        .await
+    }
+
+    async fn retire(&self, name: &SecretName, version: &VersionId) -> Result<(), BackendError> {
+        let (name, version) = (name.clone(), version.clone());
+        self.run("retire", Effect::Writes, move |store| {
+            store.require_local()?;
+            store.retire(&name, &version)
+        })
+        .await
+    }
+}

@@ -1,0 +1,278 @@
+//! The store: which generation is current, and the one way to change it.
+//!
+//! Owns [`FileStore`], the `current` file and the lock. A reader takes no lock: it follows `current` on every call and reads
+//! the key file again when the generation has changed. A writer holds an exclusive `flock`, sees the state of now, and
+//! writes in an order in which every prefix is a state of its own: value, then index or document (from here on readers see
+//! the change), then roster. Blocks its thread; the traits in `secrets` and `register` move it to one that may block.
+//!
+//! Never deletes what it cannot open. Next: `secrets`, `register`, `rekey`.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::FileSettings;
+use crate::disk::{self, Dir, Steps, Write, Written};
+use crate::error::{Damage, Error};
+use crate::generation::Generation;
+use crate::roster::{self, Roster};
+
+const CURRENT: &str = "current";
+const LOCK: &str = "lock";
+
+/// A generation's name and a line end.
+const MAX_CURRENT: usize = 64;
+
+/// How often a reader starts again because the store is rekeyed under it. Each time is a whole rekey, so more than once is
+/// hardly ever seen.
+const ATTEMPTS: usize = 8;
+
+/// A sealed store in one directory. All methods block; share it by `Arc`.
+#[derive(Debug)]
+pub struct FileStore {
+    settings: FileSettings,
+    steps: Arc<Steps>,
+    /// The generation opened last. Deriving its keys may take half a second.
+    opened: Mutex<Option<Arc<Generation>>>,
+    /// The highest roster seen by this process. A lower one is a store that was rolled back as a whole.
+    seen: AtomicU64,
+}
+
+impl FileStore {
+    /// A store that is opened by its first use.
+    pub fn new(settings: FileSettings) -> Self {
+        Self::with_steps(settings, Arc::default())
+    }
+
+    pub(crate) fn with_steps(settings: FileSettings, steps: Arc<Steps>) -> Self {
+        Self {
+            settings,
+            steps,
+            opened: Mutex::new(None),
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    /// Opens a store and checks that the key opens it.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::WrongKey`], or what is wrong with the directory, the key file or the store.
+    pub fn open(settings: FileSettings) -> Result<Self, Error> {
+        let store = Self::new(settings);
+        store.check()?;
+        Ok(store)
+    }
+
+    /// Makes a store with nothing in it. The directory is made too, if it is not there; its parent must be.
+    ///
+    /// # Errors
+    /// [`Error::StoreExists`], [`Error::NotEmpty`], or what is wrong with the directory or the key file.
+    pub fn init(settings: FileSettings) -> Result<Self, Error> {
+        let store = Self::new(settings);
+        store.make()?;
+        Ok(store)
+    }
+
+    pub(crate) fn make(&self) -> Result<(), Error> {
+        // Before anything is made: a key that cannot be used leaves no trace.
+        drop(self.settings.key.read_for_sealing()?);
+        let root = Dir::make_root(&self.settings.directory, &self.steps)?;
+        // Looked at before the lock, which leaves a file in whatever directory this is; what counts is the second look.
+        unmade(&root)?;
+        let _lock = root.lock(LOCK)?;
+        for leftover in unmade(&root)? {
+            // An earlier attempt that died. If anything is stored in it, it is a store that has lost its `current` file.
+            if let Some(dir) = root.open_dir(&leftover)?
+                && !Generation::is_blank(&dir)?
+            {
+                return Err(Error::damaged(root.path_of(CURRENT), Damage::Missing));
+            }
+            root.remove_dir(&leftover)?;
+        }
+        let generation = Generation::make(&root, &self.settings.key)?;
+        generation.write_roster(&Roster::following(0))?;
+        switch(&root, &generation, Write::New)
+    }
+
+    /// Makes sure that the store opens.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.reading(|generation, _roster| generation.dir().names().map(drop))
+    }
+
+    /// Refuses if the store is on a file system where rotation is not safe.
+    pub(crate) fn require_local(&self) -> Result<(), Error> {
+        match self.root()?.unsafe_file_system()? {
+            None => Ok(()),
+            Some(name) => Err(Error::FileSystem {
+                directory: self.settings.directory.clone(),
+                name,
+            }),
+        }
+    }
+
+    /// Reads from the current generation. `work` may run more than once.
+    pub(crate) fn reading<T>(
+        &self,
+        work: impl Fn(&Generation, &Roster) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut generation = self.generation(&self.root()?)?;
+        for _ in 0..ATTEMPTS {
+            let result = self
+                .roster(&generation)
+                .and_then(|roster| work(&generation, &roster));
+            let Err(error) = result else { return result };
+            // A rekey removes the former generation under its readers; what they then miss is in the next one.
+            let now = self.generation(&self.root()?)?;
+            if now.name() == generation.name() {
+                return Err(error);
+            }
+            generation = now;
+        }
+        Err(Error::Conflict(None))
+    }
+
+    /// Waits for the lock, and gives the state of now to change.
+    pub(crate) fn writing(&self) -> Result<Writing, Error> {
+        let root = self.root()?;
+        // Not in a directory that is no store: the lock file would be all there is in it.
+        drop(current(&root)?);
+        let lock = root.lock(LOCK)?;
+        let generation = self.generation(&root)?;
+        let roster = self.roster(&generation)?;
+        // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it.
+        for name in root.names()? {
+            if Generation::is_name(&name) && name != generation.name() {
+                root.remove_dir(&name)?;
+            }
+        }
+        Ok(Writing {
+            root,
+            generation,
+            roster,
+            _lock: lock,
+        })
+    }
+
+    fn root(&self) -> Result<Dir, Error> {
+        Dir::open_root(&self.settings.directory, &self.steps)
+    }
+
+    /// The current generation, opened anew if it is another one than before.
+    fn generation(&self, root: &Dir) -> Result<Arc<Generation>, Error> {
+        let mut name = current(root)?;
+        for _ in 0..ATTEMPTS {
+            let result = self.generation_named(root, &name);
+            let Err(error) = result else { return result };
+            let now = current(root)?;
+            if now == name {
+                return Err(error);
+            }
+            name = now;
+        }
+        Err(Error::Conflict(None))
+    }
+
+    fn generation_named(&self, root: &Dir, name: &str) -> Result<Arc<Generation>, Error> {
+        let dir = root
+            .open_dir(name)?
+            .ok_or_else(|| Error::damaged(root.path_of(name), Damage::Missing))?;
+        // Held while keys are derived, so that a burst of first readers pays for one derivation.
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = &*opened
+            && held.name() == name
+            && held.dir().is_same(&dir)?
+        {
+            return Ok(Arc::clone(held));
+        }
+        let generation = Arc::new(Generation::open(root, name, dir, &self.settings.key)?);
+        *opened = Some(Arc::clone(&generation));
+        Ok(generation)
+    }
+
+    fn roster(&self, generation: &Generation) -> Result<Roster, Error> {
+        // Loaded before the file is read, so that another thread's later reading cannot make ours look old.
+        let seen = self.seen.load(Ordering::SeqCst);
+        let roster = generation.roster()?;
+        if roster.counter < seen {
+            let path = generation.dir().path().to_owned();
+            return Err(Error::damaged(path, Damage::RolledBack));
+        }
+        self.seen.fetch_max(roster.counter, Ordering::SeqCst);
+        Ok(roster)
+    }
+}
+
+/// The store under its lock.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    pub(crate) root: Dir,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) roster: Roster,
+    _lock: OwnedFd,
+}
+
+impl Writing {
+    /// Makes sure that one more file can be noted.
+    pub(crate) fn make_room(&self) -> Result<(), Error> {
+        if self.roster.files().count() < roster::MAX_FILES {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: "secrets and documents",
+            limit: roster::MAX_FILES,
+        })
+    }
+
+    /// Notes that a file was written. Readers see the change already.
+    pub(crate) fn note(&mut self, file: &str, counter: u64) -> Result<(), Error> {
+        self.roster.note(file, counter);
+        self.generation
+            .write_roster(&self.roster)
+            .map_err(Error::after_commit)
+    }
+}
+
+/// Makes a generation the current one. Everything before this call is invisible to readers.
+pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<(), Error> {
+    let line = format!("{}\n", generation.name());
+    match root.write(CURRENT, line.as_bytes(), how)? {
+        Written::Done => Ok(()),
+        Written::Exists => Err(Error::StoreExists(root.path().to_owned())),
+    }
+}
+
+/// Makes sure that a directory is to become a store, and gives what earlier attempts left in it.
+fn unmade(root: &Dir) -> Result<Vec<String>, Error> {
+    let mut names = root.names()?;
+    if names.iter().any(|name| name == CURRENT) {
+        return Err(Error::StoreExists(root.path().to_owned()));
+    }
+    names.retain(|name| name != LOCK && name != disk::WRITING);
+    if names.iter().all(|name| Generation::is_name(name)) {
+        Ok(names)
+    } else {
+        Err(Error::NotEmpty(root.path().to_owned()))
+    }
+}
+
+/// The name of the current generation.
+fn current(root: &Dir) -> Result<String, Error> {
+    let damaged = |how| Error::damaged(root.path_of(CURRENT), how);
+    let Some(line) = root.read(CURRENT, MAX_CURRENT)? else {
+        // A directory that was never made a store, or a store that has lost a file? Only the latter has generations.
+        let generations = root
+            .names()?
+            .into_iter()
+            .any(|name| Generation::is_name(&name));
+        return Err(if generations {
+            damaged(Damage::Missing)
+        } else {
+            Error::NoStore(root.path().to_owned())
+        });
+    };
+    line.strip_suffix(b"\n")
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .filter(|name| Generation::is_name(name))
+        .map(str::to_owned)
+        .ok_or_else(|| damaged(Damage::Foreign))
+}

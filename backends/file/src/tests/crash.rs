@@ -1,0 +1,199 @@
+//! Death at every step of every operation.
+//!
+//! A store refuses from a chosen change on, which leaves the directory as a process killed there would. Another store then
+//! opens it and must find the state before or the state after, whole, and be able to do the same thing again.
+
+use super::*;
+
+/// What can be asked of a store.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    names: Vec<String>,
+    values: Vec<String>,
+    document: Option<Vec<u8>>,
+}
+
+/// Everything in the store, every readable version read.
+fn seen(store: &FileStore) -> Seen {
+    let listed = store.list().unwrap();
+    let names = listed.iter().map(|secret| secret.name.to_string());
+    let names = names.collect::<Vec<_>>();
+    let mut values = Vec::new();
+    for at in &names {
+        for info in store.versions(&name(at)).unwrap() {
+            let value = match info.state {
+                VersionState::Retired => "-".to_owned(),
+                VersionState::Current | VersionState::Staged | VersionState::Previous => {
+                    exact(store, at, info.version.as_str()).unwrap()
+                }
+            };
+            values.push(format!("{at} {:?} {value}", info.state));
+        }
+    }
+    let document = store.load(&name("a")).unwrap();
+    Seen {
+        names,
+        values,
+        document: document.map(|(_, bytes)| bytes),
+    }
+}
+
+/// Version 1 previous, 2 current, 3 staged, and a document.
+fn prepared() -> Home {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "one");
+    put(&store, "a", "two");
+    store
+        .stage(&name("a"), &secret("three"), &id("op"))
+        .unwrap();
+    store.swap(&name("a"), None, b"{}").unwrap();
+    home
+}
+
+/// Runs `work` so that it dies at every step in turn.
+fn die_everywhere(work: impl Fn(&FileStore) -> Result<(), Error>) -> u64 {
+    for step in 0.. {
+        let home = prepared();
+        let before = seen(&home.open());
+        let steps = Steps::dying_at(step);
+        let result = work(&home.with_steps(&steps));
+        let after = seen(&home.open());
+        if result.is_ok() {
+            assert_ne!(before, after, "the work does something");
+            return steps.passed();
+        }
+        let error = result.unwrap_err();
+        if after == before {
+            // The very step that makes the change durable may be the one at which it died.
+            assert_ne!(error.kind(), Kind::Conflict);
+        } else {
+            assert_eq!(
+                error.kind(),
+                Kind::InDoubt,
+                "step {step}: seen, so not denied"
+            );
+        }
+        let again = work(&home.open());
+        assert!(
+            again.is_ok() || after != before,
+            "step {step}: nothing happened, and it cannot be done: {again:?}"
+        );
+        let last = seen(&home.open());
+        assert!(last != before, "step {step}: done at last");
+    }
+    0
+}
+
+#[test]
+fn a_put_is_whole_or_absent() {
+    let steps = die_everywhere(|store| {
+        let expected = Expected::Version(id("2"));
+        store.put(&name("a"), &secret("four"), &expected).map(drop)
+    });
+    assert!(steps > 15, "value, index and roster take {steps} steps");
+}
+
+#[test]
+fn a_new_secret_is_whole_or_absent() {
+    die_everywhere(|store| {
+        store
+            .put(&name("new"), &secret("value"), &Expected::Nothing)
+            .map(drop)
+    });
+}
+
+#[test]
+fn a_stage_is_whole_or_absent_and_never_double() {
+    die_everywhere(|store| {
+        let version = store.stage(&name("a"), &secret("four"), &id("other"))?;
+        assert_eq!(exact(store, "a", version.as_str()).unwrap(), "four");
+        assert_eq!(store.versions(&name("a")).unwrap().len(), 4);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_promotion_is_whole_or_absent() {
+    die_everywhere(|store| store.promote(&name("a"), &id("2"), &id("3")));
+}
+
+#[test]
+fn a_retirement_is_whole_or_absent() {
+    die_everywhere(|store| store.retire(&name("a"), &id("1")));
+}
+
+#[test]
+fn a_swap_is_whole_or_absent() {
+    die_everywhere(|store| {
+        let revision = store
+            .load(&name("a"))
+            .unwrap()
+            .map(|(revision, _)| revision);
+        store
+            .swap(&name("a"), revision.as_ref(), b"{\"n\":2}")
+            .map(drop)
+    });
+}
+
+#[test]
+fn an_init_that_died_is_done_again() {
+    for step in 0.. {
+        let home = Home::new();
+        let dead = home.with_steps(&Steps::dying_at(step)).make();
+        if dead.is_ok() {
+            assert!(step > 20, "{step} steps");
+            return;
+        }
+        let opened = FileStore::open(home.settings());
+        if opened.is_err() {
+            // Nothing was ever stored in it, so it is finished without a question.
+            home.init();
+        }
+        put(&home.open(), "a", "value");
+        assert_eq!(current(&home.open(), "a").unwrap(), "value");
+    }
+}
+
+#[test]
+fn a_rekey_that_dies_leaves_one_key_that_opens_everything() {
+    let mut switched = 0_u32;
+    let mut kept = 0_u32;
+    for step in 0.. {
+        let home = prepared();
+        generate_key_file(&home.path("next")).unwrap();
+        let key = StoreKey::KeyFile(home.path("next"));
+        let before = seen(&home.open());
+        let dead = home.with_steps(&Steps::dying_at(step)).rekey(&key);
+
+        let old = FileStore::open(home.settings());
+        let new = FileStore::open(home.settings_with("next"));
+        let (opens, locked, was_switched) = match (old, new) {
+            (Ok(old), Err(locked)) => (old, locked, false),
+            (Err(locked), Ok(new)) => (new, locked, true),
+            both => panic!("step {step}: exactly one key opens the store: {both:?}"),
+        };
+        assert!(matches!(locked, Error::WrongKey(_)), "{locked}");
+        assert_eq!(seen(&opens), before, "step {step}");
+        if dead.is_ok() {
+            assert!(
+                was_switched && switched > 2 && kept > 50,
+                "{kept} {switched}"
+            );
+            return;
+        }
+        if was_switched {
+            switched += 1;
+            assert_eq!(dead.unwrap_err().kind(), Kind::InDoubt, "step {step}");
+        } else {
+            kept += 1;
+        }
+        // The next writer clears away what was left over.
+        put(&opens, "b", "later");
+        let entries = fs::read_dir(home.store_path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let generations = names.filter(|name| name.starts_with("g-")).count();
+        assert_eq!(generations, 1, "step {step}");
+        assert_eq!(current(&opens, "b").unwrap(), "later");
+    }
+}

@@ -1,0 +1,380 @@
+//! The store as a whole: what a crash, a damaged file, a wrong key and another process do to it.
+
+mod crash;
+mod damage;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use claviger_backend::{
+    Fetched, Kind, Secret, SecretName, VersionId, VersionSelector, VersionState,
+};
+use tempfile::TempDir;
+
+use crate::disk::Steps;
+use crate::{
+    DirectoryFault, Error, Expected, FileSettings, FileStore, StoreKey, generate_key_file,
+};
+
+/// A directory with a key; the store in it is up to the test.
+struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        generate_key_file(&dir.path().join("key")).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn store_path(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    fn settings(&self) -> FileSettings {
+        self.settings_with("key")
+    }
+
+    fn settings_with(&self, key: &str) -> FileSettings {
+        FileSettings {
+            directory: self.store_path(),
+            key: StoreKey::KeyFile(self.path(key)),
+        }
+    }
+
+    fn init(&self) -> FileStore {
+        FileStore::init(self.settings()).unwrap()
+    }
+
+    fn open(&self) -> FileStore {
+        FileStore::open(self.settings()).unwrap()
+    }
+
+    fn with_steps(&self, steps: &Arc<Steps>) -> FileStore {
+        FileStore::with_steps(self.settings(), Arc::clone(steps))
+    }
+}
+
+fn name(text: &str) -> SecretName {
+    text.parse().unwrap()
+}
+
+fn id(text: &str) -> VersionId {
+    text.parse().unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::from_text(text.to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests look inside")]
+fn text(fetched: &Fetched) -> String {
+    String::from_utf8(fetched.value.expose().to_vec()).unwrap()
+}
+
+fn put(store: &FileStore, at: &str, value: &str) -> VersionId {
+    store
+        .put(&name(at), &secret(value), &Expected::Anything)
+        .unwrap()
+}
+
+fn current(store: &FileStore, at: &str) -> Result<String, Error> {
+    store
+        .get(&name(at), &VersionSelector::Current)
+        .map(|fetched| text(&fetched))
+}
+
+fn exact(store: &FileStore, at: &str, version: &str) -> Result<String, Error> {
+    store
+        .get(&name(at), &VersionSelector::Exact(id(version)))
+        .map(|fetched| text(&fetched))
+}
+
+/// Copies a directory with what is in it.
+fn copy(from: &Path, to: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_store_keeps_lists_and_tells_what_it_has() {
+    let home = Home::new();
+    let store = home.init();
+    assert_eq!(store.list().unwrap(), []);
+    put(&store, "oauth/billing", "one\n");
+    put(&store, "oauth/billing", "two\n");
+    put(&store, "api-key", "k");
+    let again = home.open();
+    assert_eq!(current(&again, "oauth/billing").unwrap(), "two\n");
+    assert_eq!(exact(&again, "oauth/billing", "1").unwrap(), "one\n");
+    let listed = again.list().unwrap();
+    let names = listed.iter().map(|secret| secret.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["api-key", "oauth/billing"]);
+    assert_eq!(listed[1].versions, 2);
+    assert_eq!(listed[1].current.version, id("2"));
+    assert!(listed[1].current.created.is_some());
+}
+
+#[test]
+fn nothing_on_the_disk_says_what_is_stored() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "oauth/billing-marker", "value-marker");
+    store
+        .swap(&name("oauth/billing-marker"), None, b"document-marker")
+        .unwrap();
+    let mut files = 0;
+    let mut directories = vec![home.store_path()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(!path.to_str().unwrap().contains("billing"));
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path).unwrap();
+            let found = bytes.windows(6).any(|window| window == b"marker");
+            assert!(!found, "{}", path.display());
+            files += 1;
+        }
+    }
+    assert_eq!(
+        files, 8,
+        "lock, current, header, check, roster, index, value, document"
+    );
+}
+
+#[test]
+fn a_put_compares_with_what_the_writer_took_for_current() {
+    let home = Home::new();
+    let store = home.init();
+    let at = name("a");
+    let version = |text: &str| Expected::Version(id(text));
+    let put = |value: &str, expected: Expected| store.put(&at, &secret(value), &expected);
+    assert!(matches!(put("x", version("1")), Err(Error::NoSecret)));
+    assert_eq!(put("one", Expected::Nothing).unwrap(), id("1"));
+    assert!(matches!(
+        put("x", Expected::Nothing),
+        Err(Error::Conflict(Some(_)))
+    ));
+    assert_eq!(put("two", version("1")).unwrap(), id("2"));
+    let late = put("x", version("1")).unwrap_err();
+    assert_eq!(
+        late.to_string(),
+        "somebody else wrote first; version 2 is current now"
+    );
+    assert!(matches!(put("", Expected::Anything), Err(Error::Empty)));
+    assert_eq!(current(&store, "a").unwrap(), "two");
+}
+
+#[test]
+fn of_many_processes_with_one_expectation_one_writes() {
+    let home = Home::new();
+    put(&home.init(), "a", "0");
+    for round in 1..=10_u32 {
+        let expected = Expected::Version(id(&round.to_string()));
+        let won = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8)
+                .map(|writer| {
+                    // A store of its own, as another process has it; `flock` tells open files apart, not processes.
+                    let store = FileStore::new(home.settings());
+                    let (expected, value) = (&expected, secret(&format!("{round}/{writer}")));
+                    scope.spawn(move || store.put(&name("a"), &value, expected))
+                })
+                .collect();
+            let results = writers.into_iter().map(|writer| writer.join().unwrap());
+            results.flatten().count()
+        });
+        assert_eq!(won, 1, "round {round}");
+    }
+    assert_eq!(home.open().versions(&name("a")).unwrap().len(), 11);
+}
+
+#[test]
+fn readers_and_a_rekey_do_not_disturb_each_other() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "value");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                assert_eq!(current(&store, "a").unwrap(), "value");
+                reads += 1;
+            }
+            reads
+        });
+        for _ in 0..20 {
+            // The same key: keys are derived anew for each generation, so this is a rekey all the same.
+            let other = home.open();
+            let key = StoreKey::KeyFile(home.path("key"));
+            assert_eq!(other.rekey(&key).unwrap(), 1);
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(reader.join().unwrap() > 0);
+    });
+}
+
+#[test]
+fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "one");
+    put(&store, "a", "two");
+    let staged = store
+        .stage(&name("a"), &secret("three"), &id("op"))
+        .unwrap();
+    store.retire(&name("a"), &id("1")).unwrap();
+    let revision = store.swap(&name("a"), None, b"{}").unwrap();
+    let before = store.versions(&name("a")).unwrap();
+    let passphrase = home.path("passphrase");
+    fs::write(&passphrase, "correct horse battery\n").unwrap();
+    fs::set_permissions(
+        &passphrase,
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    let key = StoreKey::PassphraseFile(passphrase);
+    assert_eq!(store.rekey(&key).unwrap(), 1);
+
+    let error = FileStore::open(home.settings()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("opens with a passphrase, not with a key file")
+    );
+    let directory = home.store_path();
+    let rekeyed = FileStore::open(FileSettings { directory, key }).unwrap();
+    assert_eq!(current(&rekeyed, "a").unwrap(), "two");
+    assert_eq!(exact(&rekeyed, "a", staged.as_str()).unwrap(), "three");
+    assert!(matches!(exact(&rekeyed, "a", "1"), Err(Error::Retired)));
+    assert_eq!(rekeyed.versions(&name("a")).unwrap(), before);
+    assert_eq!(
+        rekeyed.load(&name("a")).unwrap(),
+        Some((revision, b"{}".to_vec()))
+    );
+    let generations = fs::read_dir(home.store_path()).unwrap();
+    assert_eq!(generations.count(), 3, "lock, current and one generation");
+}
+
+#[test]
+fn a_daemon_follows_a_new_key_in_the_same_file() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "value");
+    let daemon = home.open();
+    assert_eq!(current(&daemon, "a").unwrap(), "value");
+    generate_key_file(&home.path("next")).unwrap();
+    store.rekey(&StoreKey::KeyFile(home.path("next"))).unwrap();
+    let error = current(&daemon, "a").unwrap_err();
+    assert_eq!(error.kind(), Kind::Undecryptable);
+    fs::rename(home.path("next"), home.path("key")).unwrap();
+    assert_eq!(current(&daemon, "a").unwrap(), "value");
+}
+
+#[test]
+fn the_wrong_key_is_one_clear_error_and_changes_nothing() {
+    let home = Home::new();
+    put(&home.init(), "a", "value");
+    generate_key_file(&home.path("other")).unwrap();
+    let store = FileStore::new(home.settings_with("other"));
+    let expected = format!(
+        "this key does not open the store at {}; nothing was changed",
+        home.store_path().display()
+    );
+    let key = StoreKey::KeyFile(home.path("other"));
+    for error in [
+        current(&store, "a").unwrap_err(),
+        store.list().unwrap_err(),
+        store
+            .put(&name("a"), &secret("x"), &Expected::Anything)
+            .unwrap_err(),
+        store.rekey(&key).unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.kind(), Kind::Undecryptable);
+    }
+    assert_eq!(current(&home.open(), "a").unwrap(), "value");
+}
+
+#[test]
+fn a_directory_that_is_no_store_or_not_ours_alone_is_refused() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let home = Home::new();
+    let open = || FileStore::open(home.settings()).unwrap_err();
+    assert!(open().to_string().contains("claviger file init --store"));
+    fs::create_dir(home.store_path()).unwrap();
+    let mode = |mode| fs::set_permissions(home.store_path(), fs::Permissions::from_mode(mode));
+    mode(0o755).unwrap();
+    let fault = |error| {
+        let Error::Directory { fault, .. } = error else {
+            panic!("{error}");
+        };
+        fault
+    };
+    assert_eq!(fault(open()), DirectoryFault::Mode { mode: 0o755 });
+    let init = || FileStore::init(home.settings()).unwrap_err();
+    assert_eq!(fault(init()), DirectoryFault::Mode { mode: 0o755 });
+    mode(0o700).unwrap();
+    assert!(matches!(open(), Error::NoStore(_)));
+    fs::write(home.path("store/notes.txt"), "mine").unwrap();
+    assert!(matches!(init(), Error::NotEmpty(_)));
+    fs::remove_file(home.path("store/notes.txt")).unwrap();
+    home.init();
+    assert!(matches!(init(), Error::StoreExists(_)));
+    symlink(home.store_path(), home.path("link")).unwrap();
+    let linked = FileSettings {
+        directory: home.path("link"),
+        ..home.settings()
+    };
+    let error = FileStore::open(linked).unwrap_err();
+    assert_eq!(fault(error), DirectoryFault::NotDirectory);
+}
+
+#[test]
+fn retiring_destroys_the_value_on_the_disk() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "one");
+    put(&store, "a", "two");
+    let values = || {
+        let generation = fs::read_dir(home.store_path()).unwrap();
+        let dir = generation
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.is_dir());
+        let files = fs::read_dir(dir.unwrap()).unwrap();
+        files
+            .filter(|entry| {
+                entry
+                    .as_ref()
+                    .unwrap()
+                    .path()
+                    .extension()
+                    .is_some_and(|e| e == "value")
+            })
+            .count()
+    };
+    assert_eq!(values(), 2);
+    store.retire(&name("a"), &id("1")).unwrap();
+    assert_eq!(values(), 1);
+    let states = store.versions(&name("a")).unwrap();
+    assert_eq!(states[0].state, VersionState::Retired);
+}

@@ -1,0 +1,36 @@
+"""A caller in Python: asks the daemon for a token over its socket, and prints what it may about the answer.
+
+    client.py SOCKET NAME
+
+The access token itself goes nowhere. Needs the generated modules of claviger.v1 on PYTHONPATH.
+"""
+
+import json
+import sys
+
+import grpc
+
+from claviger.v1 import tokens_pb2, tokens_pb2_grpc
+
+
+def main(socket: str, name: str) -> None:
+    metadata = (("claviger-request", "true"),)
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        tokens = tokens_pb2_grpc.TokensStub(channel)
+        answer = tokens.GetToken(
+            tokens_pb2.GetTokenRequest(name=name), metadata=metadata, timeout=30
+        )
+    json.dump(
+        {
+            "length": len(answer.access_token),
+            "token_type": answer.token_type,
+            "lifetime": answer.lifetime_left.seconds,
+            "scopes": list(answer.scopes),
+            "fingerprint": answer.fingerprint,
+        },
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

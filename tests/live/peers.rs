@@ -1,0 +1,244 @@
+//! Callers of every kind: other users, other languages, other dialects.
+
+use std::path::Path;
+use std::process::Command;
+
+use claviger_proto::v1::GetTokenResponse;
+use prost::Message as _;
+use serde_json::Value;
+use tonic::Code;
+
+use crate::support::client::named;
+use crate::support::user::{OTHER_STRANGER, STRANGER, command_as, own_uid};
+use crate::support::{OrSkip as _, Skip, rig, root};
+use crate::world::Plan;
+
+/// What `curl` got.
+struct Answer {
+    status: u32,
+    headers: String,
+    body: Vec<u8>,
+}
+
+/// Runs `curl` on the socket: `-i` prints the headers before the body.
+fn curl(mut command: Command, socket: &Path, arguments: &[&str]) -> Answer {
+    let output = command
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "40",
+            "--noproxy",
+            "*",
+            "--include",
+            "--unix-socket",
+        ])
+        .arg(socket)
+        .args(arguments)
+        .output()
+        .expect("curl runs");
+    assert!(
+        output.status.success(),
+        "curl: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let end = memchr::memmem::find(&output.stdout, b"\r\n\r\n").expect("there are headers");
+    let headers = String::from_utf8_lossy(&output.stdout[..end]).to_lowercase();
+    let status = headers
+        .split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Answer {
+        status: status.expect("there is a status line"),
+        headers,
+        body: output.stdout[end + 4..].to_vec(),
+    }
+}
+
+fn own_curl() -> Result<Command, Skip> {
+    match Command::new("curl").arg("--version").output() {
+        Ok(_) => Ok(Command::new("curl")),
+        Err(_) => Err(Skip::because("there is no curl")),
+    }
+}
+
+#[tokio::test]
+async fn curl_gets_a_token_as_json() {
+    let name = "curl_gets_a_token_as_json";
+    let (Some(plan), Some(command)) = (Plan::draw(name), own_curl().or_skip(name)) else {
+        return;
+    };
+    let mut world = plan
+        .token("api", "basic", "scopes = [\"read\"]")
+        .start()
+        .await;
+    let by_grpc = world.caller.get("api").await.unwrap();
+    let answer = curl(
+        command,
+        &world.site.socket(),
+        &[
+            "-H",
+            "claviger-request: true",
+            "http://claviger/v1/token/api",
+        ],
+    );
+    assert_eq!(answer.status, 200, "{}", answer.headers);
+    assert!(
+        answer.headers.contains("content-type: application/json"),
+        "{}",
+        answer.headers
+    );
+    assert!(
+        answer.headers.contains("cache-control: no-store"),
+        "{}",
+        answer.headers
+    );
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(body["access_token"], by_grpc.access_token.as_str());
+    assert_eq!(body["token_type"], "Bearer");
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_meant_is_refused() {
+    let name = "a_request_that_is_not_meant_is_refused";
+    let (Some(plan), Some(command)) = (Plan::draw(name), own_curl().or_skip(name)) else {
+        return;
+    };
+    let mut world = plan.token("api", "basic", "").start().await;
+    let answer = curl(
+        command,
+        &world.site.socket(),
+        &["http://claviger/v1/token/api"],
+    );
+    assert_eq!(answer.status, 403, "{}", answer.headers);
+    assert!(!String::from_utf8_lossy(&answer.body).contains("access_token"));
+    let refused = world.caller.ask_by_accident("api").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    assert_eq!(world.provider.requests(0).await, 0);
+}
+
+#[tokio::test]
+async fn only_the_user_that_a_rule_names_gets_the_token() {
+    let name = "only_the_user_that_a_rule_names_gets_the_token";
+    let Some(plan) = Plan::draw(name) else {
+        return;
+    };
+    let users =
+        command_as(STRANGER, "curl").and_then(|one| Ok((one, command_as(OTHER_STRANGER, "curl")?)));
+    let Some((stranger, other)) = users.or_skip(name) else {
+        return;
+    };
+    let mut world = plan
+        .token("api", "basic", "")
+        .allow(STRANGER, "tokens = [\"api\"]")
+        .start()
+        .await;
+    let socket = world.site.socket();
+    let json = [
+        "-H",
+        "claviger-request: true",
+        "http://claviger/v1/token/api",
+    ];
+    assert_eq!(curl(stranger, &socket, &json).status, 200);
+    let mark = world.provider.mark().await;
+    assert_eq!(curl(other, &socket, &json).status, 403);
+    // Even the user that runs the daemon has no right that no rule gives.
+    assert_ne!(own_uid(), STRANGER);
+    let refused = world.caller.get("api").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    assert_eq!(world.provider.requests(mark).await, 0);
+}
+
+#[tokio::test]
+async fn grpc_of_other_users_is_judged_by_the_kernels_word() {
+    let name = "grpc_of_other_users_is_judged_by_the_kernels_word";
+    let Some(plan) = Plan::draw(name) else {
+        return;
+    };
+    let world = plan
+        .token("api", "basic", "")
+        .allow(STRANGER, "tokens = [\"api\"]")
+        .start()
+        .await;
+    let message = named("api").encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let frame = world.site.path().join("run/frame");
+    std::fs::write(&frame, [&[0], &length[..], &message].concat()).unwrap();
+    let data = format!("@{}", frame.display());
+    for (uid, allowed) in [(STRANGER, true), (OTHER_STRANGER, false)] {
+        let Some(command) = command_as(uid, "curl").or_skip(name) else {
+            return;
+        };
+        // What a peer claims about itself changes nothing.
+        let claim = format!("x-forwarded-uid: {STRANGER}");
+        let answer = curl(
+            command,
+            &world.site.socket(),
+            &[
+                "--http2-prior-knowledge",
+                "-H",
+                "content-type: application/grpc",
+                "-H",
+                "te: trailers",
+                "-H",
+                "claviger-request: true",
+                "-H",
+                &claim,
+                "--data-binary",
+                &data,
+                "http://claviger/claviger.v1.Tokens/GetToken",
+            ],
+        );
+        assert_eq!(answer.status, 200, "{}", answer.headers);
+        if allowed {
+            let length = u32::from_be_bytes(answer.body[1..5].try_into().unwrap()) as usize;
+            let token = GetTokenResponse::decode(&answer.body[5..5 + length]).unwrap();
+            assert!(!token.access_token.is_empty());
+        } else {
+            assert!(
+                answer.headers.contains("grpc-status: 7"),
+                "{}",
+                answer.headers
+            );
+            assert!(answer.body.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_in_python_gets_a_token() {
+    let name = "a_client_in_python_gets_a_token";
+    let installed = rig().join("python.stamp").exists();
+    let python = installed
+        .then_some(())
+        .ok_or_else(|| Skip::because("the Python client is not installed (`make rig`)"));
+    let (Some(plan), Some(())) = (Plan::draw(name), python.or_skip(name)) else {
+        return;
+    };
+    let mut world = plan
+        .token("api", "basic", "scopes = [\"read\", \"write\"]")
+        .start()
+        .await;
+    let output = Command::new(rig().join("venv/bin/python"))
+        .arg(root().join("tests/live/client.py"))
+        .arg(world.site.socket())
+        .arg("api")
+        .env("PYTHONPATH", rig().join("py"))
+        .output()
+        .expect("python runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let own = world.caller.get("api").await.unwrap();
+    assert_eq!(said["fingerprint"], own.fingerprint.as_str());
+    assert_eq!(said["length"], own.access_token.len());
+    assert_eq!(said["token_type"], "Bearer");
+    assert_eq!(said["scopes"], serde_json::json!(["read", "write"]));
+    assert!(
+        said["lifetime"].as_i64().is_some_and(|left| left > 500),
+        "{said}"
+    );
+}

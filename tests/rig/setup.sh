@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs the servers and clients of the live tests into target/rig. Nothing outside that folder is touched, and what is
+# there already is not installed again: each part has a stamp with the digest of what it was made from.
+#
+# A part that cannot be installed is reported, and the tests that need it skip themselves. With STRICT=1 it is an error.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+here=tests/rig
+rig=target/rig
+mkdir -p "$rig"
+failed=()
+
+digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
+fresh() { [ "$(cat "$rig/$1.stamp" 2>/dev/null)" = "$2" ]; }
+
+oidc_provider() {
+  local to="$rig/oidc-provider"
+  rm -rf "$to"
+  mkdir -p "$to"
+  cp "$here"/oidc-provider/{as.mjs,mkcerts.sh,package.json,package-lock.json} "$to/"
+  (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  node --check "$to/as.mjs"
+}
+
+python() {
+  rm -rf "$rig/venv" "$rig/py"
+  python3 -m venv "$rig/venv"
+  "$rig/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt"
+  mkdir -p "$rig/py"
+  "$rig/venv/bin/python" -m grpc_tools.protoc -I proto --python_out="$rig/py" --grpc_python_out="$rig/py" \
+    proto/claviger/v1/*.proto
+  "$rig/venv/bin/python" -c 'import sys; sys.path.insert(0, sys.argv[1]); import claviger.v1.tokens_pb2_grpc' "$rig/py"
+}
+
+part() { # name, tools, function, inputs...
+  local name="$1" tools="$2" install="$3" want tool
+  shift 3
+  want=$(digest "$@" "$here/setup.sh")
+  if fresh "$name" "$want"; then
+    echo "rig: $name is ready"
+    return
+  fi
+  for tool in $tools; do
+    if ! command -v "$tool" >/dev/null; then
+      echo "rig: $name is missing: there is no $tool" >&2
+      failed+=("$name")
+      return
+    fi
+  done
+  echo "rig: installing $name"
+  rm -f "$rig/$name.stamp"
+  # In a process of its own, because bash switches errexit off inside a condition.
+  if "$here/setup.sh" --install "$install"; then
+    echo "$want" >"$rig/$name.stamp"
+  else
+    echo "rig: $name could not be installed" >&2
+    failed+=("$name")
+  fi
+}
+
+if [ "${1:-}" = --install ]; then
+  "$2"
+  exit
+fi
+
+part oidc-provider "node npm openssl" oidc_provider "$here"/oidc-provider/*
+part python "python3" python "$here/requirements.txt" proto/claviger/v1/*.proto
+
+if [ "${#failed[@]}" -gt 0 ] && [ "${STRICT:-}" = 1 ]; then
+  exit 1
+fi

@@ -1,0 +1,173 @@
+//! What the workspace links on this machine, with every feature, and where it comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::source::root;
+
+/// Crates that must not be linked, and what there is instead.
+const BANNED: [(&str, &str); 7] = [
+    ("ring", "aws-lc-rs is the cryptography"),
+    ("openssl", "rustls is the TLS stack"),
+    ("openssl-sys", "rustls is the TLS stack"),
+    ("native-tls", "rustls is the TLS stack"),
+    ("boring-sys", "rustls is the TLS stack"),
+    (
+        "rsa",
+        "its private-key operations leak timing (RUSTSEC-2023-0071)",
+    ),
+    (
+        "backoff",
+        "unmaintained; waiting is the business of each component",
+    ),
+];
+
+/// Crates that must be linked once: a second version is a second TLS or HTTP stack.
+const SINGLE: [&str; 12] = [
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "claviger-backend",
+    "h2",
+    "http",
+    "hyper",
+    "hyper-util",
+    "reqwest",
+    "rustls",
+    "tokio",
+    "tonic",
+    "zeroize",
+];
+
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Who may depend on whom inside the workspace, outside tests.
+const DIRECTIONS: [(&str, &[&str]); 3] = [
+    ("claviger-proto", &[]),
+    ("claviger-backend", &[]),
+    ("claviger-backend-conformance", &["claviger-backend"]),
+];
+
+/// The crates that are linked, one `name vVERSION …` per line, without touching the network.
+pub fn tree() -> String {
+    let edges = "normal,build,dev";
+    cargo(&[
+        "tree",
+        "--workspace",
+        "--all-features",
+        "--edges",
+        edges,
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+    ])
+}
+
+/// `cargo metadata` of the workspace's own crates.
+pub fn members() -> Value {
+    let text = cargo(&[
+        "metadata",
+        "--format-version=1",
+        "--no-deps",
+        "--locked",
+        "--offline",
+    ]);
+    serde_json::from_str(&text).expect("cargo writes JSON")
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "cargo {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("cargo writes UTF-8")
+}
+
+/// Every banned crate and every doubled one in a tree.
+pub fn faults(tree: &str) -> Vec<String> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in tree.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some(name), Some(version)) = (words.next(), words.next()) {
+            versions.entry(name).or_default().insert(version);
+        }
+    }
+    let mut faults = Vec::new();
+    for (name, instead) in BANNED {
+        if versions.contains_key(name) {
+            faults.push(format!(
+                "{name} is linked: {instead} (`cargo tree --workspace --all-features -i {name}` says by whom)"
+            ));
+        }
+    }
+    for name in SINGLE {
+        match versions.get(name) {
+            Some(found) if found.len() > 1 => {
+                faults.push(format!(
+                    "{name} is linked in {} versions: {found:?}",
+                    found.len()
+                ));
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Every package of a lock file that is neither ours nor from crates.io.
+pub fn foreign_sources(lock: &str) -> Vec<String> {
+    lock.lines()
+        .filter_map(|line| line.strip_prefix("source = "))
+        .filter(|source| source.trim_matches('"') != REGISTRY)
+        .map(|source| format!("Cargo.lock: {source} is not crates.io"))
+        .collect()
+}
+
+/// Every dependency between crates of the workspace that goes the wrong way.
+pub fn wrong_directions(metadata: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    for package in array(metadata, "packages")
+        .iter()
+        .filter(|package| text(package, "source").is_empty())
+    {
+        let name = text(package, "name");
+        let listed = DIRECTIONS
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, allowed)| *allowed);
+        let allowed = match listed {
+            Some(allowed) => allowed,
+            None if name.starts_with("claviger-backend-") => &["claviger-backend"],
+            None => continue,
+        };
+        for dependency in array(package, "dependencies") {
+            let other = text(dependency, "name");
+            if other.starts_with("claviger")
+                && text(dependency, "kind") != "dev"
+                && !allowed.contains(&other)
+            {
+                faults.push(format!(
+                    "{name} depends on {other}: it may depend on {allowed:?} only"
+                ));
+            }
+        }
+    }
+    faults
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! Who may import whom.
+
+use super::architecture::Architecture;
+use super::source::{Kind, Source};
+
+/// Crates of the workspace that only some rooms may name.
+const WIRE: &str = "claviger_proto";
+const WIRE_ROOMS: [&str; 3] = ["server", "cli", "demo"];
+const REGISTRY: &str = "src/registry/mod.rs";
+
+/// A path that begins at the root of the crate, and where it is written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Import {
+    pub path: Vec<String>,
+    pub line: usize,
+}
+
+/// Every import that goes up or sideways, and every module without a floor.
+pub fn upward_imports(sources: &[Source], architecture: &Architecture) -> Vec<String> {
+    let mut faults = Vec::new();
+    for source in daemon(sources) {
+        if source.module.is_empty() {
+            continue; // lib.rs only declares the rooms
+        }
+        let Some(own) = architecture.room(&source.module) else {
+            faults.push(format!(
+                "{}: the module `{}` has no floor: add its row to the table in ARCHITECTURE.md",
+                source.path,
+                source.module.join("::")
+            ));
+            continue;
+        };
+        for Import { path, line } in imports(source) {
+            let at = source.at(line);
+            match architecture.room(&path) {
+                None => faults.push(format!(
+                    "{at}: `crate::{}` is in no room of ARCHITECTURE.md's table: name it by the room it comes from",
+                    path.join("::")
+                )),
+                Some(room) if room != own && room.floor >= own.floor => faults.push(format!(
+                    "{at}: `{}` (floor {}) imports `crate::{}` from `{}` (floor {}), which is not below it",
+                    own.name(),
+                    own.floor,
+                    path.join("::"),
+                    room.name(),
+                    room.floor
+                )),
+                Some(_) => {}
+            }
+        }
+    }
+    faults
+}
+
+/// Every use of the wire crate outside the rooms that may use it.
+pub fn stray_wire_types(sources: &[Source], architecture: &Architecture) -> Vec<String> {
+    let allowed = |source: &Source| {
+        architecture
+            .room(&source.module)
+            .is_some_and(|room| WIRE_ROOMS.contains(&room.name().as_str()))
+    };
+    words(daemon(sources).filter(|source| !allowed(source)), |word| {
+        word == WIRE
+    })
+    .map(|(at, word)| format!("{at}: `{word}` is named outside {}", WIRE_ROOMS.join(", ")))
+    .collect()
+}
+
+/// Every backend crate that is named outside the registry.
+pub fn stray_backends(sources: &[Source]) -> Vec<String> {
+    words(
+        daemon(sources).filter(|source| source.path != REGISTRY),
+        |word| word.starts_with("claviger_backend_"),
+    )
+    .map(|(at, word)| format!("{at}: `{word}` is named outside {REGISTRY}"))
+    .collect()
+}
+
+/// Every `cfg(feature …)` outside the registry.
+pub fn stray_features(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for source in sources.iter().filter(|source| source.path != REGISTRY) {
+        for index in 0..source.tokens.len() {
+            if source.matches(index, &["feature", "="]) {
+                let at = source.at(source.tokens[index].line);
+                faults.push(format!("{at}: a feature is asked for outside {REGISTRY}"));
+            }
+        }
+    }
+    faults
+}
+
+/// Whatever a pure parser must not know.
+pub fn impure_wire(sources: &[Source]) -> Vec<String> {
+    let wire = daemon(sources).filter(|source| source.path.starts_with("src/oauth/wire/"));
+    words(wire, |word| {
+        word.starts_with("claviger_backend")
+            || ["tokio", "reqwest", "SystemTime", "Instant"].contains(&word)
+    })
+    .map(|(at, word)| format!("{at}: `oauth::wire` is pure parsing and must not know `{word}`"))
+    .collect()
+}
+
+/// The paths of a file that begin with `crate`, `super`, `self` or, in `main.rs`, the library's name.
+pub fn imports(source: &Source) -> Vec<Import> {
+    let mut found = Vec::new();
+    for index in 0..source.tokens.len() {
+        let token = &source.tokens[index];
+        let continues = source.matches(index + 1, &[":", ":"]);
+        let follows = index >= 2 && source.matches(index - 2, &[":", ":"]);
+        if token.kind != Kind::Word || !continues || follows {
+            continue;
+        }
+        let mut module = if source.path == "src/main.rs" {
+            Vec::new()
+        } else {
+            source.module.clone()
+        };
+        module.extend(token.inside.iter().cloned());
+        let base = match token.text.as_str() {
+            "crate" => Vec::new(),
+            "claviger" if source.path == "src/main.rs" => Vec::new(),
+            "self" => module,
+            "super" => {
+                module.pop();
+                module
+            }
+            _ => continue,
+        };
+        let mut rest = index + 3;
+        tree(source, &mut rest, &base, &mut found);
+    }
+    found.retain(|import| !import.path.is_empty());
+    found
+}
+
+/// Reads one use tree from token `index` on, which stands behind a `::`.
+fn tree(source: &Source, index: &mut usize, base: &[String], found: &mut Vec<Import>) {
+    let Some(token) = source.tokens.get(*index) else {
+        return;
+    };
+    if token.text == "{" {
+        *index += 1;
+        while source
+            .tokens
+            .get(*index)
+            .is_some_and(|token| token.text != "}")
+        {
+            if source.matches(*index, &[","]) {
+                *index += 1;
+            } else {
+                tree(source, index, base, found);
+            }
+        }
+        *index += 1;
+        return;
+    }
+    *index += 1;
+    if token.kind != Kind::Word {
+        // `*`, or the `<` of a turbofish: what was named so far is what is used.
+        return found.push(Import {
+            path: base.to_vec(),
+            line: token.line,
+        });
+    }
+    let mut path = base.to_vec();
+    match token.text.as_str() {
+        "super" => drop(path.pop()),
+        "self" => {}
+        name => path.push(name.to_owned()),
+    }
+    if source.matches(*index, &[":", ":"]) {
+        *index += 2;
+        return tree(source, index, &path, found);
+    }
+    found.push(Import {
+        path,
+        line: token.line,
+    });
+    if source.matches(*index, &["as"]) {
+        *index += 2;
+    }
+}
+
+/// The sources of the daemon, backends left out.
+fn daemon(sources: &[Source]) -> impl Iterator<Item = &Source> {
+    sources
+        .iter()
+        .filter(|source| source.path.starts_with("src/"))
+}
+
+fn words<'a>(
+    sources: impl Iterator<Item = &'a Source>,
+    wanted: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = (String, String)> {
+    sources.flat_map(move |source| {
+        let hits = source
+            .tokens
+            .iter()
+            .filter(|token| token.kind == Kind::Word && wanted(&token.text));
+        hits.map(|token| (source.at(token.line), token.text.clone()))
+            .collect::<Vec<_>>()
+    })
+}

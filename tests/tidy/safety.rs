@@ -1,0 +1,107 @@
+//! No panics, no stray `unsafe`, no stray plaintext.
+
+use std::collections::BTreeSet;
+
+use super::source::{Kind, Source};
+
+/// Methods and macros that panic.
+const METHODS: [&str; 4] = ["unwrap", "expect", "unwrap_err", "expect_err"];
+const MACROS: [&str; 4] = ["panic", "unreachable", "todo", "unimplemented"];
+/// Lints that guard against panics: nobody may switch them off.
+const LINTS: [&str; 8] = [
+    "unwrap_used",
+    "expect_used",
+    "panic",
+    "unreachable",
+    "todo",
+    "unimplemented",
+    "indexing_slicing",
+    "string_slice",
+];
+/// The methods that take a secret out of its box.
+const EXPOSE: [&str; 2] = ["expose", "expose_secret"];
+
+/// Everything in production code that panics, or switches off a lint that would say so.
+pub fn panics(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for source in sources {
+        for (index, token) in source
+            .tokens
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| token.kind == Kind::Word)
+        {
+            let word = token.text.as_str();
+            let is_method = METHODS.contains(&word)
+                && (follows(source, index, &["."]) || follows(source, index, &[":", ":"]));
+            let is_macro = MACROS.contains(&word) && source.matches(index + 1, &["!"]);
+            let is_lint = LINTS.contains(&word) && follows(source, index, &["clippy", ":", ":"]);
+            if is_method || is_macro {
+                faults.push(format!("{}: `{word}` panics", source.at(token.line)));
+            } else if is_lint {
+                faults.push(format!(
+                    "{}: `clippy::{word}` stays on in production code",
+                    source.at(token.line)
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Every `unsafe` outside `src/memory`.
+pub fn stray_unsafe(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| !source.path.starts_with("src/memory/"))
+    {
+        for token in &source.tokens {
+            let excuse =
+                token.text == "unsafe_code" && !source.text.contains("forbid(unsafe_code)");
+            if token.kind == Kind::Word && (token.text == "unsafe" || excuse) {
+                faults.push(format!(
+                    "{}: `{}` outside src/memory",
+                    source.at(token.line),
+                    token.text
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Files that take plaintext out of its box and are not in the table of ARCHITECTURE.md, and rows for files that do not.
+pub fn unlisted_plaintext(sources: &[Source], listed: &[String]) -> Vec<String> {
+    let mut exposing = BTreeSet::new();
+    let mut faults = Vec::new();
+    for source in sources {
+        for (index, token) in source.tokens.iter().enumerate() {
+            let taken = follows(source, index, &["."]) || follows(source, index, &[":", ":"]);
+            if token.kind == Kind::Word && EXPOSE.contains(&token.text.as_str()) && taken {
+                exposing.insert(source.path.clone());
+                if !listed.contains(&source.path) {
+                    faults.push(format!(
+                        "{}: `{}` takes plaintext out of its box, but ARCHITECTURE.md, \"Where plaintext lives\", has no row \
+                         for `{}`: use the secret elsewhere, or add the row",
+                        source.at(token.line),
+                        token.text,
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    for row in listed.iter().filter(|row| !exposing.contains(*row)) {
+        faults.push(format!(
+            "ARCHITECTURE.md, \"Where plaintext lives\": `{row}` exposes no secret; drop the row"
+        ));
+    }
+    faults
+}
+
+fn follows(source: &Source, index: usize, pattern: &[&str]) -> bool {
+    index
+        .checked_sub(pattern.len())
+        .is_some_and(|start| source.matches(start, pattern))
+}
