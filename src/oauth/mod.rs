@@ -11,6 +11,7 @@ pub mod wire;
 pub use error::{Error, ErrorKind, Verdict};
 pub use issued::{Issued, Revocation};
 pub use settings::{
-    AuthMethod, BasicEncoding, ClientId, ClientSettings, DnsSettings, Endpoints, Grant,
-    IssuerSettings, ReducedScope, Resolver, TokenFormat, TokenSettings,
+    AuthMethod, ClientId, ClientSettings, DnsSettings, Endpoints, Grant, IssuerSettings,
+    ReducedScope, Resolver, TokenFormat, TokenSettings,
 };
+pub use wire::BasicEncoding;
