@@ -51,6 +51,8 @@ pub struct DnsSettings {
     pub resolver: Resolver,
     /// Whether answers must be DNSSEC-signed. Needs DoT or DoH.
     pub dnssec: bool,
+    /// A bundle of CA certificates (PEM) by which a DoT or DoH server is known, instead of the public roots.
+    pub ca: Option<PathBuf>,
     /// Time limit of one resolution; at most 30 s.
     pub timeout: Duration,
     /// Networks (CIDR) that are acceptable although they are not public.

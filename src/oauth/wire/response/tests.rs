@@ -1,5 +1,7 @@
 //! Vectors of token answers, most of them seen in the field.
 
+#![expect(clippy::too_many_lines, reason = "tables of vectors")]
+
 use proptest::prelude::*;
 
 use super::*;
