@@ -72,7 +72,7 @@ fn cannot_open(error: &std::io::Error, path: &Path) -> String {
 }
 
 /// What keeps a file from being trusted by a daemon that runs as user `own`.
-fn fault(metadata: &Metadata, own: u32, path: &Path) -> Option<String> {
+pub(super) fn fault(metadata: &Metadata, own: u32, path: &Path) -> Option<String> {
     let path = path.display();
     if !metadata.is_file() {
         return Some("is not a regular file".to_owned());

@@ -124,6 +124,8 @@ pub(super) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) 
     let likeness = |name: &str| {
         if name.eq_ignore_ascii_case(text) {
             1.0
+        } else if name.len() > 2 && strsim::osa_distance(name, text) == 1 {
+            0.95
         } else {
             strsim::jaro_winkler(name, text)
         }

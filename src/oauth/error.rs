@@ -92,7 +92,12 @@ pub struct Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "issuer \"{}\": {}", self.issuer, self.kind.as_str())
+        // Timeouts have a text that operators search for.
+        let what = match self.kind {
+            ErrorKind::Timeout => "OAuth token request timed out",
+            other => other.as_str(),
+        };
+        write!(f, "issuer \"{}\": {what}", self.issuer)
     }
 }
 
@@ -125,6 +130,15 @@ impl ErrorKind {
             Self::Redirect => "redirect",
             Self::Unavailable { .. } => "unavailable",
             Self::InvalidResponse => "invalid_response",
+        }
+    }
+
+    /// How long to wait, if somebody said.
+    #[must_use]
+    pub fn retry_after(self) -> Option<Duration> {
+        match self.verdict() {
+            Verdict::Transient { retry_after } => retry_after,
+            Verdict::Terminal => None,
         }
     }
 

@@ -1,16 +1,38 @@
 //! The OAuth engine.
 //!
-//! Owns the conversation with issuers: discovery, client authentication, token requests and their retries. [`wire`] is pure
-//! parsing on floor 0; the rest stands on `secrets`. Holds no token past the answer it returns: `tokens` keeps them.
+//! Owns the conversation with issuers: discovery, client authentication, token requests and their retries, revocation. A
+//! request runs [`TokenClient`] → [`Issuer`] → `http` → `dns`; [`wire`] is pure parsing on floor 0, the rest stands on
+//! `secrets`. Holds no token past the answer it returns: `tokens` keeps them. Never logs or returns a word of an issuer:
+//! errors are codes of closed lists, lengths and names of the configuration.
+//!
+//! Everything waits with a limit and holds no lock meanwhile. Read `client` first.
 
+mod attempts;
+mod client;
+mod credential;
+mod discovery;
+mod dns;
+mod endpoint;
 mod error;
+mod http;
 mod issued;
+mod issuer;
+mod limiter;
+mod outcome;
+mod revocation;
 mod settings;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
+pub use client::TokenClient;
+pub use credential::Credential;
+pub use endpoint::EndpointFlaw;
 pub use error::{Error, ErrorKind, Verdict};
 pub use issued::{Issued, Revocation};
+pub use issuer::{Issuer, IssuerStatus, SetupError};
 pub use settings::{
-    AuthMethod, BasicEncoding, ClientId, ClientSettings, DnsSettings, Endpoints, Grant,
-    IssuerSettings, ReducedScope, Resolver, TokenFormat, TokenSettings,
+    AuthMethod, ClientId, ClientSettings, DnsSettings, Endpoints, Grant, IssuerSettings,
+    ReducedScope, Resolver, TokenFormat, TokenSettings,
 };
+pub use wire::BasicEncoding;

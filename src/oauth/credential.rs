@@ -1,0 +1,134 @@
+//! A client's identifier and secret, on their way into one request.
+//!
+//! Owns the only place where a client's secret leaves its box. The values live in `secrets`, which replaces them as the
+//! backend does; every request uses the newest ones, and proves itself by exactly one mechanism (RFC 6749 §2.3).
+
+use std::sync::Arc;
+
+use claviger_backend::SecretRef;
+use zeroize::Zeroizing;
+
+use crate::clock::Moment;
+use crate::oauth::wire::basic;
+use crate::oauth::wire::request::Form;
+use crate::oauth::{AuthMethod, ClientId, ClientSettings, ErrorKind};
+use crate::secrets::{Live, Missing, Version};
+
+/// Handles on what a client proves itself with.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    id: Identifier,
+    secret: Live,
+    method: AuthMethod,
+}
+
+#[derive(Clone, Debug)]
+enum Identifier {
+    Literal(Arc<str>),
+    Live(Live),
+}
+
+/// A request that proves itself.
+#[derive(Debug)]
+pub(super) struct Proved {
+    /// The value of `Authorization`, if the proof is there.
+    pub(super) authorization: Option<Authorization>,
+    /// The form, with the proof in it if it is there.
+    pub(super) form: Form,
+}
+
+/// A header value that wipes itself.
+pub(super) struct Authorization(pub(super) Zeroizing<Vec<u8>>);
+
+/// Prints nothing of it.
+impl std::fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authorization")
+    }
+}
+
+impl Credential {
+    /// The credential that `settings` describes; `live` gives the handle on a reference of theirs.
+    pub fn new(settings: &ClientSettings, mut live: impl FnMut(&SecretRef) -> Live) -> Self {
+        let id = match &settings.id {
+            ClientId::Literal(id) => Identifier::Literal(id.as_str().into()),
+            ClientId::Reference(reference) => Identifier::Live(live(reference)),
+        };
+        let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &settings.auth;
+        Self {
+            id,
+            secret: live(secret),
+            method: settings.auth.clone(),
+        }
+    }
+
+    /// A number that changes when another version of either value is held; 0 if one is missing.
+    pub(super) fn version(&self, now: Moment) -> u64 {
+        let id = match &self.id {
+            Identifier::Literal(_) => 0,
+            Identifier::Live(live) => match live.current(now) {
+                Ok(version) => version.generation,
+                Err(_missing) => return 0,
+            },
+        };
+        // Generations count from 1 and never come near 2³².
+        match self.secret.current(now) {
+            Ok(version) => (id << 32) | version.generation,
+            Err(_missing) => 0,
+        }
+    }
+
+    /// Adds the proof to a request.
+    ///
+    /// # Errors
+    /// `NoCredential` if one of the values is not held.
+    pub(super) fn prove(&self, mut form: Form, now: Moment) -> Result<Proved, ErrorKind> {
+        let missing = |missing: Missing| ErrorKind::NoCredential {
+            retry_after: missing.retry_in,
+        };
+        let id = match &self.id {
+            Identifier::Literal(_) => None,
+            Identifier::Live(live) => Some(live.current(now).map_err(missing)?),
+        };
+        let id = match (&self.id, &id) {
+            (_, Some(version)) => plaintext(version),
+            (Identifier::Literal(id), None) => id.as_bytes(),
+            (Identifier::Live(_), None) => &[],
+        };
+        let secret = self.secret.current(now).map_err(missing)?;
+        match &self.method {
+            AuthMethod::Basic { encoding, .. } => Ok(Proved {
+                authorization: Some(Authorization(basic::authorization(
+                    id,
+                    plaintext(&secret),
+                    *encoding,
+                ))),
+                form,
+            }),
+            AuthMethod::Post { .. } => {
+                form.push("client_id", id);
+                form.push("client_secret", plaintext(&secret));
+                Ok(Proved {
+                    authorization: None,
+                    form,
+                })
+            }
+        }
+    }
+
+    /// The method as metadata calls it.
+    pub(super) fn method(&self) -> &'static str {
+        match &self.method {
+            AuthMethod::Basic { .. } => "client_secret_basic",
+            AuthMethod::Post { .. } => "client_secret_post",
+        }
+    }
+}
+
+fn plaintext(version: &Version) -> &[u8] {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a client proves itself with its secret, and the buffers it is copied to wipe themselves"
+    )]
+    version.value.expose()
+}

@@ -1,0 +1,298 @@
+//! Discovery: where it looks, what it believes, how long it keeps it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::support::*;
+use crate::clock::Clock as _;
+use crate::oauth::endpoint::EndpointRules;
+use crate::oauth::http::Lost;
+use crate::oauth::*;
+
+const ISSUER: &str = "https://auth.example";
+const FIRST: &str = "https://auth.example/.well-known/oauth-authorization-server";
+const SECOND: &str = "https://auth.example/.well-known/openid-configuration";
+
+fn document(issuer: &str, token: &str) -> String {
+    format!(r#"{{"issuer":"{issuer}","token_endpoint":"{token}"}}"#)
+}
+
+fn good() -> String {
+    document(ISSUER, "https://tokens.example/token")
+}
+
+async fn obtain(rig: &Rig) -> Result<(), ErrorKind> {
+    rig.script.then_token("");
+    let outcome = rig.client.obtain(&scopes("read")).await;
+    outcome.map(|_| ()).map_err(|error| error.kind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_places_are_tried_in_order() {
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let urls = |rig: &Rig| -> Vec<String> {
+        let asked = rig.script.asked.lock().unwrap();
+        asked.iter().map(|one| one.url.clone()).collect()
+    };
+    assert_eq!(urls(&rig), [FIRST, "https://tokens.example/token"]);
+    assert!(rig.issuer.status().discovered.is_some());
+
+    for (status, body) in [
+        (404, ""),
+        (400, "{}"),
+        (401, ""),
+        (200, "<html>"),
+        (200, "{}"),
+    ] {
+        let rig = Rig::discovering(ISSUER);
+        rig.script
+            .document(FIRST, status, body)
+            .document(SECOND, 200, &good());
+        assert_eq!(obtain(&rig).await, Ok(()), "{status} {body}");
+        assert_eq!(urls(&rig), [FIRST, SECOND, "https://tokens.example/token"]);
+    }
+
+    let rig = Rig::discovering(ISSUER);
+    rig.script
+        .document(FIRST, 404, "")
+        .document(SECOND, 404, "");
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    rig.script.document(FIRST, 500, "");
+    let kind = obtain(&rig).await.unwrap_err();
+    assert!(
+        matches!(kind, ErrorKind::Unavailable { status: 500, .. }),
+        "it may heal"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_configured_issuer_and_safe_endpoints_are_believed() {
+    for (issuer, stated, token, believed) in [
+        (ISSUER, ISSUER, "https://auth.example/token", true),
+        (
+            ISSUER,
+            "https://auth.example/",
+            "https://auth.example/token",
+            true,
+        ),
+        (ISSUER, ISSUER, "https://8.8.8.8/token", true),
+        (
+            ISSUER,
+            "https://evil.example",
+            "https://auth.example/token",
+            false,
+        ),
+        (
+            ISSUER,
+            "https://auth.example/x",
+            "https://auth.example/token",
+            false,
+        ),
+        (ISSUER, ISSUER, "http://auth.example/token", false),
+        (ISSUER, ISSUER, "http://127.0.0.1/token", false),
+        (ISSUER, ISSUER, "https://127.0.0.1/token", false),
+        (ISSUER, ISSUER, "https://[::ffff:10.0.0.1]/token", false),
+        (ISSUER, ISSUER, "https://169.254.169.254/token", false),
+        (ISSUER, ISSUER, "https://u:p@auth.example/token", false),
+        (ISSUER, ISSUER, "https://auth.example/token#x", false),
+        (ISSUER, ISSUER, "file:///token", false),
+        (ISSUER, ISSUER, "/token", false),
+        (
+            "https://10.0.0.1",
+            "https://10.0.0.1",
+            "https://10.0.0.1/token",
+            true,
+        ),
+        (
+            "https://10.0.0.1",
+            "https://10.0.0.1",
+            "https://10.0.0.2/token",
+            false,
+        ),
+    ] {
+        let rig = Rig::discovering(issuer);
+        let first = format!("{issuer}/.well-known/oauth-authorization-server");
+        rig.script.document(&first, 200, &document(stated, token));
+        let expected = if believed {
+            Ok(())
+        } else {
+            Err(ErrorKind::Metadata)
+        };
+        assert_eq!(obtain(&rig).await, expected, "{stated} {token}");
+        let requests = if believed { 2 } else { 1 };
+        assert_eq!(rig.script.requests(), requests, "{stated} {token}");
+    }
+    let rig = Rig::discovering(ISSUER);
+    rig.script
+        .document(FIRST, 200, &format!(r#"{{"issuer":"{ISSUER}"}}"#));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clear_text_needs_development_and_loopback_on_both_ends() {
+    for (issuer, development, endpoint, accepted) in [
+        (
+            "http://127.0.0.1:80",
+            true,
+            "http://127.0.0.1:99/token",
+            true,
+        ),
+        ("http://[::1]", true, "http://[::1]:99/token", true),
+        ("http://[::1]", true, "http://127.0.0.1/token", false),
+        ("http://127.0.0.1", true, "https://auth.example/token", true),
+        ("http://127.0.0.1", true, "http://10.0.0.1/token", false),
+        ("http://127.0.0.1", true, "http://localhost/token", false),
+        ("http://127.0.0.1", false, "http://127.0.0.1/token", false),
+        ("http://localhost", true, "http://127.0.0.1/token", false),
+        (
+            "http://auth.example",
+            true,
+            "https://auth.example/token",
+            false,
+        ),
+        (
+            "https://auth.example",
+            true,
+            "http://127.0.0.1/token",
+            false,
+        ),
+        ("https://127.0.0.1", true, "http://127.0.0.1/token", false),
+        (
+            "https://auth.example?x=1",
+            true,
+            "https://auth.example/token",
+            false,
+        ),
+        (
+            "https://auth.example#x",
+            true,
+            "https://auth.example/token",
+            false,
+        ),
+        ("auth.example", true, "https://auth.example/token", false),
+        ("ftp://127.0.0.1", true, "ftp://127.0.0.1/token", false),
+    ] {
+        let mut settings = issuer_settings(issuer);
+        settings.allow_loopback_http = development;
+        let rules = EndpointRules::new(&settings);
+        let outcome = rules.and_then(|rules| {
+            rules.configured(endpoint)?;
+            rules.discovered(endpoint)
+        });
+        assert_eq!(outcome.is_ok(), accepted, "{issuer} {endpoint} {outcome:?}");
+    }
+    let text = EndpointFlaw::Insecure.to_string();
+    assert_eq!(text, "HTTP OAuth endpoints not allowed in production");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_however_many_ask() {
+    let mut settings = issuer_settings(ISSUER);
+    settings.endpoints = Endpoints::default();
+    settings.requests_per_minute = 1000;
+    let rig = Rig::with(settings, token_settings());
+    rig.script.document(FIRST, 200, &good());
+    for _ in 0..100 {
+        rig.script.then_token("");
+    }
+    let wish = scopes("read");
+    let all = join_all((0..50).map(|_| rig.client.obtain(&wish))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(rig.script.asked_of("well-known"), 1);
+    // The first who asks goes away; the others still get what was begun.
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    rig.script.then_token("");
+    let hasty = tokio::time::timeout(Duration::from_micros(1), rig.client.obtain(&wish));
+    assert!(hasty.await.is_err());
+    rig.client.obtain(&wish).await.unwrap();
+    assert_eq!(rig.script.asked_of("well-known"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_renewed_by_use_and_changes_are_reported() {
+    let (log, _guard) = Captured::start();
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    assert_eq!(obtain(&rig).await, Ok(()));
+    tokio::time::advance(Duration::from_hours(11)).await;
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.script.asked_of("well-known"), 1);
+
+    let moved = document(ISSUER, "https://tokens.example/v2/token");
+    rig.script.document(FIRST, 200, &moved);
+    rig.clock.suspend(Duration::from_hours(2));
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(
+        rig.script.asked_of("/v2/token"),
+        0,
+        "nobody waits for the renewal"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.script.asked_of("well-known"), 2);
+    assert_eq!(rig.script.asked_of("/v2/token"), 1);
+    assert_eq!(log.text().matches("issuer_metadata_changed").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_metadata_serves_while_the_issuer_is_silent() {
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    assert_eq!(obtain(&rig).await, Ok(()));
+    rig.script
+        .document(FIRST, 500, "")
+        .document(SECOND, 500, "");
+    rig.clock.step_wall(30 * 3600);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let asked = rig.script.asked_of("well-known");
+    assert_eq!(asked, 1 + 6, "two places, two retries each");
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        asked,
+        "it rests for a minute"
+    );
+    tokio::time::advance(Duration::from_mins(2)).await;
+    rig.script.document(FIRST, 200, &good());
+    let before = rig.issuer.status().discovered.unwrap();
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert!(rig.issuer.status().discovered.unwrap() > before);
+    assert!(rig.clock.now() > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_the_host_is_not_tried_elsewhere() {
+    for (lost, requests) in [
+        (Lost::Untrusted, 1),
+        (Lost::PinMismatch, 1),
+        (Lost::AddressRefused, 1),
+        (Lost::Unreachable, 3),
+    ] {
+        let rig = Rig::discovering(ISSUER);
+        for _ in 0..3 {
+            rig.script.then(Err(lost));
+        }
+        let kind = rig.client.obtain(&scopes("read")).await.unwrap_err().kind;
+        assert_eq!(kind, outcome::lost(lost));
+        assert_eq!(rig.script.requests(), requests, "{lost:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unadvertised_method_is_used_and_reported_once() {
+    let (log, _guard) = Captured::start();
+    let rig = Rig::discovering(ISSUER);
+    let document = format!(
+        r#"{{"issuer":"{ISSUER}","token_endpoint":"https://auth.example/token",
+            "token_endpoint_auth_methods_supported":["private_key_jwt"]}}"#
+    );
+    rig.script.document(FIRST, 200, &document);
+    for _ in 0..3 {
+        assert_eq!(obtain(&rig).await, Ok(()));
+    }
+    assert_eq!(log.text().matches("does not advertise").count(), 1);
+}

@@ -1,0 +1,6 @@
+//! The engine against a scripted issuer, in paused time.
+
+mod discovering;
+mod obtaining;
+mod revoking;
+pub(crate) mod support;

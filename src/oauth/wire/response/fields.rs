@@ -1,0 +1,310 @@
+//! From the two syntaxes of a token answer to one draft.
+//!
+//! Owns the walk over a JSON object or a form. Picks the fields that matter, skips the values of all others without copying
+//! them (refresh and ID tokens may be among them), and refuses names that come twice. Values keep their type, because what
+//! a string, a number or a flag means is for the next step.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use zeroize::Zeroize as _;
+
+use super::failure::{ErrorCode, Flaw};
+use crate::oauth::wire::number::Number;
+use crate::oauth::wire::token::{self, AccessToken, Shape};
+
+/// The longest text that is kept of a field that is not a token.
+const LONGEST_TEXT: usize = 16 * 1024;
+
+/// The value of a field that is no secret.
+#[derive(Debug, Default)]
+pub(super) enum Field {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    /// An array of strings.
+    List(Vec<String>),
+    /// What no field can be.
+    Other,
+}
+
+/// What the field `error` says.
+#[derive(Debug, Default)]
+pub(super) enum Refusal {
+    #[default]
+    None,
+    Code(ErrorCode),
+}
+
+/// An access token in its box, or why it cannot be one.
+type Token = Result<(AccessToken, Shape), Flaw>;
+
+/// The fields of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) access_token: Option<Token>,
+    pub(super) token_type: Field,
+    pub(super) expires_in: Field,
+    /// The first of the absolute spellings, under its name.
+    pub(super) expires: Option<(&'static str, Field)>,
+    pub(super) refresh_in: Field,
+    pub(super) scope: Field,
+    pub(super) error: Refusal,
+    pub(super) ok: Field,
+}
+
+/// The absolute spellings of an expiry, the least ambiguous first.
+const ABSOLUTE: [&str; 4] = ["expires_on", "expires_at", "expiresAt", "expires"];
+
+impl Draft {
+    fn set(&mut self, name: &str, field: Field) {
+        match name {
+            "token_type" => self.token_type = field,
+            "expires_in" => self.expires_in = field,
+            "refresh_in" => self.refresh_in = field,
+            "scope" => self.scope = field,
+            "ok" => self.ok = field,
+            "error" => {
+                self.error = match field {
+                    // Some issuers send the field empty with every success.
+                    Field::Absent | Field::Bool(false) => Refusal::None,
+                    Field::Text(text) if text.is_empty() => Refusal::None,
+                    Field::Text(text) => Refusal::Code(ErrorCode::from_text(&text)),
+                    Field::Bool(true) | Field::Number(_) | Field::List(_) | Field::Other => {
+                        Refusal::Code(ErrorCode::Other)
+                    }
+                }
+            }
+            _ => {
+                let rank = |name: &str| ABSOLUTE.iter().position(|known| *known == name);
+                let held = self.expires.as_ref().and_then(|(name, _)| rank(name));
+                let better = |rank: &usize| held.is_none_or(|held| *rank < held);
+                let absent = matches!(field, Field::Absent);
+                if let Some(rank) = rank(name).filter(better).filter(|_| !absent)
+                    && let Some(known) = ABSOLUTE.get(rank)
+                {
+                    self.expires = Some((known, field));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a field matters and is no secret.
+fn matters(name: &str) -> bool {
+    matches!(
+        name,
+        "token_type" | "expires_in" | "refresh_in" | "scope" | "ok" | "error"
+    ) || ABSOLUTE.contains(&name)
+}
+
+fn boxed(text: &[u8]) -> Token {
+    let shape = token::inspect(text).map_err(Flaw::Token)?;
+    Ok((AccessToken::new(text), shape))
+}
+
+/// Reads a form (RFC 6749 appendix B). Every value is text.
+pub(super) fn from_form(body: &[u8]) -> Result<Draft, Flaw> {
+    let mut draft = Draft::default();
+    let mut names = BTreeSet::new();
+    for (name, value) in form_urlencoded::parse(body) {
+        if !names.insert(name.clone()) {
+            return Err(Flaw::Repeated);
+        }
+        let mut value = value.into_owned();
+        if name == "access_token" {
+            // An empty token is none at all.
+            draft.access_token = (!value.is_empty()).then(|| boxed(value.as_bytes()));
+        } else if matters(&name) && value.len() <= LONGEST_TEXT {
+            let field = match (&*name, value.as_str()) {
+                ("ok", "false") => Field::Bool(false),
+                _ => Field::Text(std::mem::take(&mut value)),
+            };
+            draft.set(&name, field);
+        }
+        value.zeroize();
+    }
+    Ok(draft)
+}
+
+/// Reads a JSON object.
+pub(super) fn from_json(body: &[u8]) -> Result<Draft, Flaw> {
+    let mut repeated = false;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let object = Object {
+        repeated: &mut repeated,
+    };
+    // The parser's own error text may quote the body, so it is dropped here.
+    let draft = deserializer
+        .deserialize_map(object)
+        .and_then(|draft| deserializer.end().map(|()| draft));
+    match draft {
+        Ok(draft) => Ok(draft),
+        Err(_quotes_input) if repeated => Err(Flaw::Repeated),
+        Err(_quotes_input) => Err(Flaw::Malformed),
+    }
+}
+
+struct Object<'a> {
+    repeated: &'a mut bool,
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = Draft;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
+        let mut draft = Draft::default();
+        let mut names = BTreeSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "access_token" {
+                draft.access_token = map.next_value_seed(TokenSeed)?;
+            } else if matters(&name) {
+                draft.set(&name, map.next_value_seed(FieldSeed)?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+            if !names.insert(name) {
+                *self.repeated = true;
+                return Err(serde::de::Error::custom("repeated"));
+            }
+        }
+        Ok(draft)
+    }
+}
+
+/// What an access token is that is there and no string.
+const NOT_TEXT: Option<Token> = Some(Err(Flaw::Field("access_token")));
+
+/// Reads an access token into its box. `None` if it is null or empty.
+struct TokenSeed;
+
+impl<'de> DeserializeSeed<'de> for TokenSeed {
+    type Value = Option<Token>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TokenSeed {
+    type Value = Option<Token>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a token")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok((!text.is_empty()).then(|| boxed(text.as_bytes())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _value: bool) -> Result<Self::Value, E> {
+        Ok(NOT_TEXT)
+    }
+
+    fn visit_u64<E>(self, _value: u64) -> Result<Self::Value, E> {
+        Ok(NOT_TEXT)
+    }
+
+    fn visit_i64<E>(self, _value: i64) -> Result<Self::Value, E> {
+        Ok(NOT_TEXT)
+    }
+
+    fn visit_f64<E>(self, _value: f64) -> Result<Self::Value, E> {
+        Ok(NOT_TEXT)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        IgnoredAny.visit_map(map)?;
+        Ok(NOT_TEXT)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        IgnoredAny.visit_seq(seq)?;
+        Ok(NOT_TEXT)
+    }
+}
+
+/// Reads a field that is no secret, of whatever type it is.
+struct FieldSeed;
+
+impl<'de> DeserializeSeed<'de> for FieldSeed {
+    type Value = Field;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldSeed {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Field, E> {
+        Ok(match text.len() {
+            0..=LONGEST_TEXT => Field::Text(text.to_owned()),
+            _ => Field::Other,
+        })
+    }
+
+    fn visit_unit<E>(self) -> Result<Field, E> {
+        Ok(Field::Absent)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Field, E> {
+        Ok(Field::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Field, E> {
+        Ok(Field::Number(Number::Whole(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Field, E> {
+        let number = u64::try_from(value).map_or(Number::Negative, Number::Whole);
+        Ok(Field::Number(number))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Field, E> {
+        Ok(Field::Number(Number::from_float(value)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field, A::Error> {
+        IgnoredAny.visit_map(map)?;
+        Ok(Field::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Field, A::Error> {
+        let mut list = Vec::new();
+        let mut strings = true;
+        while let Some(item) = seq.next_element_seed(FieldSeed)? {
+            match item {
+                Field::Text(text) if strings => list.push(text),
+                Field::Absent
+                | Field::Bool(_)
+                | Field::Number(_)
+                | Field::Text(_)
+                | Field::List(_)
+                | Field::Other => strings = false,
+            }
+        }
+        Ok(if strings {
+            Field::List(list)
+        } else {
+            Field::Other
+        })
+    }
+}
