@@ -3,8 +3,12 @@
 //! A request travels `server` → `peer` → `policy` → `broker` → `tokens` or `secrets`; read `broker` first. The floors, and
 //! what each module owns and never does, are in ARCHITECTURE.md; `tests/tidy.rs` holds the code to them.
 
+pub mod broker;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod demo;
 pub mod memory;
 pub mod oauth;
 pub mod peer;
@@ -14,3 +18,4 @@ pub mod secrets;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tokens;

@@ -1,2 +1,41 @@
-//! main
-fn main() {}
+//! The `claviger` program: reads its surroundings, then hands over to the command line.
+
+use std::io::{self, BufWriter};
+use std::process::ExitCode;
+
+use claviger::cli::{self, Surroundings};
+use claviger::memory::WipingAllocator;
+use claviger::telemetry;
+use listenfd::ListenFd;
+
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator::system();
+
+fn main() -> ExitCode {
+    telemetry::report_panics_by_place();
+    let surroundings = surroundings();
+    cli::main(surroundings, &mut BufWriter::new(io::stdout().lock()))
+}
+
+/// The one place that reads the environment; of its values only the names of passed sockets.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "main reads the environment for everybody"
+)]
+fn surroundings() -> Surroundings {
+    // The names must be read first: taking the sockets clears the variables.
+    let listener_names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut passed = ListenFd::from_env();
+    let listeners = (0..passed.len())
+        .filter_map(|index| passed.take_unix_listener(index).ok().flatten())
+        .collect();
+    Surroundings {
+        arguments: std::env::args_os().collect(),
+        executable: std::env::current_exe().ok(),
+        variables: std::env::vars_os()
+            .map(|(name, _value)| name.to_string_lossy().into_owned())
+            .collect(),
+        listeners,
+        listener_names,
+    }
+}

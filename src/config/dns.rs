@@ -32,6 +32,7 @@ pub(super) fn read(context: &Context<'_>, issuer: &Section<'_>) -> DnsSettings {
         .unwrap_or(DnsSettings {
             resolver: Resolver::System,
             dnssec: false,
+            ca: None,
             timeout: TIMEOUT,
             allow: Vec::new(),
         })
@@ -61,6 +62,7 @@ fn settings(context: &Context<'_>, section: &Section<'_>) -> DnsSettings {
         // A resolver that cannot be read is a problem that was noted, so these settings are never used.
         resolver: resolver.unwrap_or(Resolver::System),
         dnssec,
+        ca: section.path("ca").map(|found| found.value),
         timeout: section
             .duration(
                 "timeout",

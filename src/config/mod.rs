@@ -13,6 +13,7 @@ mod accounts;
 mod backends;
 mod checks;
 mod clients;
+mod difference;
 mod dns;
 mod duration;
 mod file;

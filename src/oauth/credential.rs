@@ -48,18 +48,21 @@ impl std::fmt::Debug for Authorization {
 }
 
 impl Credential {
-    /// The credential that `settings` describes; `live` gives the handle on a reference of theirs.
-    pub fn new(settings: &ClientSettings, mut live: impl FnMut(&SecretRef) -> Live) -> Self {
+    /// The credential that `settings` describes; `live` gives the handle on a reference of theirs. `None` if it has none.
+    pub fn new(
+        settings: &ClientSettings,
+        live: impl Fn(&SecretRef) -> Option<Live>,
+    ) -> Option<Self> {
         let id = match &settings.id {
             ClientId::Literal(id) => Identifier::Literal(id.as_str().into()),
-            ClientId::Reference(reference) => Identifier::Live(live(reference)),
+            ClientId::Reference(reference) => Identifier::Live(live(reference)?),
         };
         let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &settings.auth;
-        Self {
+        Some(Self {
             id,
-            secret: live(secret),
+            secret: live(secret)?,
             method: settings.auth.clone(),
-        }
+        })
     }
 
     /// A number that changes when another version of either value is held; 0 if one is missing.

@@ -19,7 +19,7 @@ use crate::oauth::http::{Answer, Client, Roots, RootsError, Transport, client_co
 use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::EVENTS;
 use crate::oauth::wire::header;
-use crate::oauth::{ErrorKind, IssuerSettings};
+use crate::oauth::{Error, ErrorKind, IssuerSettings};
 
 /// The most requests under way at one issuer. An issuer that hangs holds up nobody but its own clients.
 const CONCURRENT: usize = 8;
@@ -203,6 +203,19 @@ impl Issuer {
             last_error: health.last_error,
             clock_skew: health.clock_skew,
         }
+    }
+
+    /// Makes sure that the endpoints are known. Spends no token request.
+    ///
+    /// # Errors
+    /// If the issuer does not say, or says something unacceptable.
+    pub async fn discover(&self) -> Result<(), Error> {
+        let known = self.token_endpoint(self.settings.timeout).await;
+        known.map(|_| ()).map_err(|kind| Error {
+            kind,
+            issuer: Arc::clone(&self.settings.name),
+            body_bytes: None,
+        })
     }
 
     /// Where tokens are, and the authentication methods that the issuer says it takes.

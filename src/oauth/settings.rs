@@ -9,7 +9,7 @@ use claviger_backend::SecretRef;
 use crate::oauth::wire::{BasicEncoding, Scopes};
 
 /// An issuer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -36,7 +36,7 @@ pub struct IssuerSettings {
 }
 
 /// Endpoints of an issuer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// RFC 6749 §3.2.
     pub token: Option<String>,
@@ -45,7 +45,7 @@ pub struct Endpoints {
 }
 
 /// How names are resolved, and which addresses are acceptable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
     /// Who resolves.
     pub resolver: Resolver,
@@ -81,7 +81,7 @@ pub enum Resolver {
 }
 
 /// A client, registered at an issuer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -103,7 +103,7 @@ pub enum ClientId {
 }
 
 /// How a client proves itself at the token endpoint. Exactly one mechanism per request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
     /// `client_secret_basic` (RFC 6749 §2.3.1).
     Basic {
@@ -120,7 +120,7 @@ pub enum AuthMethod {
 }
 
 /// A token: what callers ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,

@@ -7,22 +7,25 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// A handle on the daemon's end. Cheap to clone; all clones are the same drain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Drain {
     signal: CancellationToken,
     tasks: TaskTracker,
+    /// Where tracked tasks run. Connections live on runtimes of their own; what outlives a request must not.
+    home: Handle,
 }
 
 impl Drain {
-    /// A drain that has not begun.
+    /// A drain that has not begun. Its tasks run on the runtime `home`, whoever spawns them.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(home: Handle) -> Self {
+        Self { signal: CancellationToken::new(), tasks: TaskTracker::new(), home }
     }
 
     /// Begins it: loops end, nothing new starts.
@@ -47,7 +50,7 @@ impl Drain {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        self.tasks.spawn(task)
+        self.tasks.spawn_on(task, &self.home)
     }
 
     /// Counts `task` among what must finish, for those who drive it themselves.
@@ -71,7 +74,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tracked_work_finishes_and_stragglers_are_counted() {
-        let drain = Drain::new();
+        let drain = Drain::new(Handle::current());
         let quick = drain.spawn(tokio::time::sleep(Duration::from_secs(1)));
         let _slow = drain.spawn(tokio::time::sleep(Duration::from_secs(100)));
         assert_eq!(drain.finish(Duration::from_secs(10)).await, 1);

@@ -52,7 +52,7 @@ async fn post_puts_the_proof_into_the_form_alone() {
         secret: "prod:a#b".parse().unwrap(),
     };
     client.id = ClientId::Reference("prod:a#id".parse().unwrap());
-    let credential = Credential::new(&client, fixed);
+    let credential = Credential::new(&client, |reference| Some(fixed(reference))).unwrap();
     let client = TokenClient::new(
         Arc::clone(&rig.issuer),
         &client,
@@ -197,7 +197,7 @@ async fn ten_requests_a_minute_and_client() {
     let other_token = client_of(&rig.issuer, token_settings());
     let mut settings = client_settings();
     settings.name = "shipping".into();
-    let credential = Credential::new(&settings, fixed);
+    let credential = Credential::new(&settings, |reference| Some(fixed(reference))).unwrap();
     let other = TokenClient::new(
         Arc::clone(&rig.issuer),
         &settings,

@@ -85,7 +85,7 @@ pub(crate) fn fixed(reference: &SecretRef) -> Live {
 
 pub(crate) fn client_of(issuer: &Arc<Issuer>, token: TokenSettings) -> TokenClient {
     let client = client_settings();
-    let credential = Credential::new(&client, fixed);
+    let credential = Credential::new(&client, |reference| Some(fixed(reference))).unwrap();
     TokenClient::new(Arc::clone(issuer), &client, token, credential)
 }
 

@@ -1,0 +1,91 @@
+//! What operators ask of the broker: explanations and refreshes.
+
+use crate::broker::Broker;
+use crate::oauth::wire::Scopes;
+use crate::peer::Facts;
+use crate::policy::{Action, Explanation, ScopeLimit};
+use crate::secrets::Older;
+
+/// A decision with its reasons, and the scopes that would follow from it.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The decision.
+    pub explanation: Explanation,
+    /// The scopes that the deciding rule leaves; `None` if it leaves the definition's.
+    pub scopes: Option<Scopes>,
+}
+
+/// What became of one thing that was to be refreshed.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    /// Its name or reference.
+    pub name: String,
+    /// Whether something newer is held now, or the class of the failure.
+    pub outcome: Result<bool, (&'static str, &'static str)>,
+}
+
+impl Broker {
+    /// Decides as a request of that peer would be, and says why.
+    pub fn explain(
+        &self,
+        facts: &Facts,
+        action: Action,
+        name: &str,
+        scopes: &Scopes,
+    ) -> Explained {
+        let world = self.world();
+        let explanation = world.policy.explain(facts, action, name, scopes);
+        let permit = world.policy.rights(facts).permit(action, name, scopes).ok();
+        let scopes = permit.and_then(|permit| match permit.limit() {
+            _ if !permit.requested().is_empty() => Some(permit.requested().clone()),
+            ScopeLimit::Only(limit) => Some(limit.clone()),
+            ScopeLimit::Definition => None,
+        });
+        Explained { explanation, scopes }
+    }
+
+    /// Fetches secrets and renews tokens now: those named, or all of them.
+    pub async fn refresh(&self, names: &[String]) -> Vec<Refreshed> {
+        let world = self.world();
+        let mut results = Vec::new();
+        let secrets = world.secrets.status();
+        let wanted = |name: &str| names.is_empty() || names.iter().any(|wish| wish == name);
+        // Secrets first: a token that is renewed should use the newest credential.
+        for secret in secrets {
+            let reference = secret.reference.to_string();
+            let named = secret.name.as_deref().is_some_and(wanted);
+            if !named && !wanted(&reference) {
+                continue;
+            }
+            // Whoever names one secret means it; a version that went back is then taken.
+            let older = if names.is_empty() { Older::Refuse } else { Older::Accept };
+            let outcome = world.secrets.refresh(&secret.reference, older).await;
+            let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
+            results.push(Refreshed { name: reference, outcome });
+        }
+        for token in world.tokens.status() {
+            if !wanted(&token.name) {
+                continue;
+            }
+            for outcome in world.tokens.refresh(&token.name).await {
+                let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
+                results.push(Refreshed { name: token.name.to_string(), outcome });
+            }
+        }
+        for name in names {
+            if !results.iter().any(|result| result.name == *name) && !self.knows(name) {
+                let remedy = "The configuration has no token or secret of that name.";
+                results.push(Refreshed { name: name.clone(), outcome: Err(("unknown", remedy)) });
+            }
+        }
+        results
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        let world = self.world();
+        world.tokens.status().iter().any(|token| *token.name == *name)
+            || world.secrets.status().iter().any(|secret| {
+                secret.name.as_deref() == Some(name) || secret.reference.to_string() == name
+            })
+    }
+}

@@ -1,0 +1,277 @@
+//! The request path. Read this first.
+//!
+//! Owns the order in which a request is decided: policy permits it, the cache or the issuer answers it, the peer is confirmed
+//! to be who it was, and the outcome is recorded. Each stage is one call, and none can be skipped: the caches take a
+//! [`Permit`](crate::policy::Permit), which `policy` alone makes, and only a [`Session`] of an identified peer can ask for one.
+//!
+//! Holds no lock across I/O and keeps no credential itself. What is in force (rules, tokens, secrets) is one [`World`] that a
+//! reload replaces as a whole; a session computes its rights once, and again after a reload. Wire types stay in `server`.
+//! Next: `policy` (who may), then `tokens` (from where).
+
+mod admin;
+mod budget;
+mod error;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+pub use admin::{Explained, Refreshed};
+pub use budget::{BudgetSettings, Budgets};
+pub use error::Error;
+pub use session::Session;
+
+use crate::clock::Clock;
+use crate::oauth::wire::Scopes;
+use crate::policy::{Action, Policy};
+use crate::secrets::{self, Reading, Secrets};
+use crate::tokens::{self, Answer, Report, Revoked, Tokens, Want};
+
+/// What is in force: rules, tokens and secrets that belong together. Replaced as a whole.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The rules.
+    pub policy: Policy,
+    /// The token cache.
+    pub tokens: Arc<Tokens>,
+    /// The live secrets.
+    pub secrets: Arc<Secrets>,
+}
+
+/// A wish for a token.
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    /// The token's name.
+    pub name: String,
+    /// The scopes; empty for all that the rule allows.
+    pub scopes: Scopes,
+    /// How long it must live at least, whether it must be new, and how long the caller waits.
+    pub want: Want,
+}
+
+/// Counts of outcomes since the start.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    answered: AtomicU64,
+    denied: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Metrics {
+    /// Requests answered with success, refused by policy, and failed otherwise.
+    pub fn read(&self) -> (u64, u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.answered), read(&self.denied), read(&self.failed))
+    }
+}
+
+/// Decides requests.
+#[derive(Debug)]
+pub struct Broker {
+    world: ArcSwap<World>,
+    budgets: Budgets,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl Broker {
+    /// A broker that decides by `world` and limits each peer by `budget`.
+    pub fn new(world: World, budget: BudgetSettings, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            world: ArcSwap::from_pointee(world),
+            budgets: Budgets::new(budget),
+            clock,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Puts another world into force for every request that begins from now on, on open connections too.
+    pub fn install(&self, world: World) {
+        self.world.store(Arc::new(world));
+    }
+
+    /// What is in force.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Whether everything that is configured can be served now. Computed from what is known; asks nobody.
+    pub fn ready(&self) -> bool {
+        let world = self.world();
+        world.secrets.is_ready() && world.tokens.is_ready()
+    }
+
+    /// Counts of outcomes.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Hands out a token.
+    ///
+    /// # Errors
+    /// If policy denies it, the peer is over its budget or no longer who it was, or no token can be had in time.
+    pub async fn token(&self, session: &Session, request: &TokenRequest) -> Result<Answer, Error> {
+        let outcome = self.decide_token(session, request).await;
+        self.record(session, Action::Token, &request.name, outcome)
+    }
+
+    async fn decide_token(
+        &self,
+        session: &Session,
+        request: &TokenRequest,
+    ) -> Result<Answer, Error> {
+        let view = session.view(self);
+        let permit = view.rights.permit(Action::Token, &request.name, &request.scopes)?;
+        let cached = match request.want {
+            Want { min_remaining: Duration::ZERO, force_refresh: false, .. } => {
+                view.world.tokens.cached(&permit)
+            }
+            Want { .. } => None,
+        };
+        let answer = match cached {
+            Some(answer) => answer,
+            None => view.world.tokens.get(&permit, &request.want).await?,
+        };
+        session.confirm()?;
+        Ok(answer)
+    }
+
+    /// Follows a token: the watch yields the current one, then each newer one. Confirm the session before each release.
+    ///
+    /// # Errors
+    /// If policy denies it.
+    pub fn watch_token(
+        &self,
+        session: &Session,
+        name: &str,
+        scopes: &Scopes,
+    ) -> Result<tokens::Watch, Error> {
+        let view = session.view(self);
+        let outcome = view
+            .rights
+            .permit(Action::Token, name, scopes)
+            .map_err(Error::from)
+            .and_then(|permit| Ok(view.world.tokens.watch(&permit)?));
+        self.record(session, Action::Token, name, outcome)
+    }
+
+    /// Takes note that a resource server refused a token.
+    ///
+    /// # Errors
+    /// If policy denies it: only who may have a token may report it.
+    pub fn report_rejected(
+        &self,
+        session: &Session,
+        name: &str,
+        scopes: &Scopes,
+        fingerprint: &str,
+    ) -> Result<Report, Error> {
+        let view = session.view(self);
+        let outcome = view
+            .rights
+            .permit(Action::Token, name, scopes)
+            .map(|permit| view.world.tokens.report(&permit, fingerprint))
+            .map_err(Error::from)
+            .and_then(|report| session.confirm().map(|()| report));
+        self.record(session, Action::Token, name, outcome)
+    }
+
+    /// Forgets a token and has the issuer revoke it.
+    ///
+    /// # Errors
+    /// If policy denies it, or the peer is no longer who it was.
+    pub async fn revoke_token(
+        &self,
+        session: &Session,
+        name: &str,
+        scopes: &Scopes,
+    ) -> Result<Revoked, Error> {
+        let outcome = self.decide_revoke(session, name, scopes).await;
+        self.record(session, Action::Revoke, name, outcome)
+    }
+
+    async fn decide_revoke(
+        &self,
+        session: &Session,
+        name: &str,
+        scopes: &Scopes,
+    ) -> Result<Revoked, Error> {
+        let view = session.view(self);
+        let permit = view.rights.permit(Action::Revoke, name, scopes)?;
+        session.confirm()?;
+        session.spend(self.clock.now())?;
+        Ok(view.world.tokens.revoke(&permit).await)
+    }
+
+    /// Hands out a secret's value.
+    ///
+    /// # Errors
+    /// If policy denies it, none is held within its bounds, or the peer is no longer who it was.
+    pub fn secret(&self, session: &Session, name: &str) -> Result<Reading, Error> {
+        let outcome = self.decide_secret(session, name);
+        self.record(session, Action::Secret, name, outcome)
+    }
+
+    fn decide_secret(&self, session: &Session, name: &str) -> Result<Reading, Error> {
+        let view = session.view(self);
+        let permit = view.rights.permit(Action::Secret, name, &Scopes::none())?;
+        let reading = view.world.secrets.read(&permit, self.clock.now())?;
+        session.confirm()?;
+        Ok(reading)
+    }
+
+    /// Follows a secret. Confirm the session before each release.
+    ///
+    /// # Errors
+    /// If policy denies it.
+    pub fn watch_secret(&self, session: &Session, name: &str) -> Result<secrets::Watcher, Error> {
+        let view = session.view(self);
+        let outcome = view
+            .rights
+            .permit(Action::Secret, name, &Scopes::none())
+            .map_err(Error::from)
+            .and_then(|permit| Ok(view.world.secrets.watch(&permit)?));
+        self.record(session, Action::Secret, name, outcome)
+    }
+
+    /// Leaves one trace of each decision. Refusals and failures spend the peer's budget, so that a peer that keeps failing is
+    /// told to wait and cannot flood the log; answers cost nothing.
+    fn record<T>(
+        &self,
+        session: &Session,
+        action: Action,
+        name: &str,
+        outcome: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let error = match outcome {
+            Ok(answer) => {
+                self.metrics.answered.fetch_add(1, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        let counter = if error.is_denial() { &self.metrics.denied } else { &self.metrics.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Err(limited) = session.spend(self.clock.now()) {
+            return Err(limited);
+        }
+        let facts = session.facts();
+        // The name comes from the peer: it is printed quoted and cut, so that it cannot forge a record.
+        let name: String = name.chars().take(64).collect();
+        tracing::info!(
+            target: "claviger::decision",
+            action = action.as_str(),
+            name = ?name,
+            outcome = error.reason(),
+            detail = %error,
+            peer.uid = facts.uid,
+            peer.pid = facts.pid,
+            peer.unit = facts.cgroup.as_ref().and_then(|cgroup| cgroup.unit.as_deref()),
+            "request refused",
+        );
+        Err(error)
+    }
+}

@@ -1,0 +1,72 @@
+//! One connection's peer, and what it may do.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::broker::budget::Budget;
+use crate::broker::{Broker, Error, World};
+use crate::clock::Moment;
+use crate::peer::{Facts, Peer};
+use crate::policy::Rights;
+
+/// An identified peer on one connection. Only [`Broker::session`] makes one.
+#[derive(Debug)]
+pub struct Session {
+    peer: Peer,
+    budget: Arc<Budget>,
+    /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
+    view: ArcSwapOption<View>,
+}
+
+/// A world, and what this peer may do in it.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) world: Arc<World>,
+    pub(crate) rights: Rights,
+}
+
+impl Broker {
+    /// Begins a session for the peer of a new connection.
+    pub fn session(&self, peer: Peer) -> Session {
+        let budget = self.budgets.of(peer.facts(), self.clock.now());
+        Session { peer, budget, view: ArcSwapOption::empty() }
+    }
+}
+
+impl Session {
+    /// What is known of the peer.
+    pub fn facts(&self) -> &Facts {
+        self.peer.facts()
+    }
+
+    /// Checks that the peer is still alive, still the same user and still in the same cgroup. Before every release.
+    ///
+    /// # Errors
+    /// [`Error::PeerChanged`] if it is not; the connection is then of no further use.
+    pub fn confirm(&self) -> Result<(), Error> {
+        self.peer.confirm().map_err(Error::PeerChanged)
+    }
+
+    /// Spends the peer's budget by one request.
+    ///
+    /// # Errors
+    /// [`Error::Limited`] if there is nothing left to spend.
+    pub(crate) fn spend(&self, now: Moment) -> Result<(), Error> {
+        self.budget.spend(now)
+    }
+
+    /// The rights in the world in force.
+    pub(crate) fn view(&self, broker: &Broker) -> Arc<View> {
+        let world = broker.world.load();
+        if let Some(view) = &*self.view.load()
+            && Arc::ptr_eq(&view.world, &world)
+        {
+            return Arc::clone(view);
+        }
+        let rights = world.policy.rights(self.peer.facts());
+        let view = Arc::new(View { world: Arc::clone(&world), rights });
+        self.view.store(Some(Arc::clone(&view)));
+        view
+    }
+}

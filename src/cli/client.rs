@@ -1,0 +1,131 @@
+//! The way to a running daemon.
+//!
+//! Owns the connection over a unix socket, the check of who is listening there, and the header that every request carries.
+//! A program that sends its request to whoever put a socket at the usual place could be given a false token; so the server's
+//! uid is checked first: root, this user, or the user named `claviger`.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use claviger_proto::v1::{admin_client::AdminClient, tokens_client::TokensClient};
+use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tower::service_fn;
+
+use crate::cli::{Exit, Failure};
+
+/// How long a daemon may take to accept.
+const DIAL: Duration = Duration::from_secs(1);
+
+/// The user that the shipped unit runs the daemon as.
+const DAEMON_USER: &str = "claviger";
+
+/// Adds the header that every request must carry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ForClaviger;
+
+impl Interceptor for ForClaviger {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let value = MetadataValue::from_static(REQUEST_HEADER_VALUE);
+        request.metadata_mut().insert(REQUEST_HEADER, value);
+        Ok(request)
+    }
+}
+
+/// A connection whose requests carry the header.
+pub(super) type Connection = InterceptedService<Channel, ForClaviger>;
+
+/// Runs one command's conversation with the daemon.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(Exit::System, format!("cannot start: {error}"), ""))?;
+    runtime.block_on(work)
+}
+
+/// Connects to the broker socket.
+pub(super) async fn tokens(socket: &Path) -> Result<TokensClient<Connection>, Failure> {
+    let channel = connect(socket).await?;
+    Ok(TokensClient::with_interceptor(channel, ForClaviger))
+}
+
+/// Connects to the admin socket.
+pub(super) async fn admin(socket: &Path) -> Result<AdminClient<Connection>, Failure> {
+    let channel = connect(socket).await?;
+    Ok(AdminClient::with_interceptor(channel, ForClaviger))
+}
+
+async fn connect(socket: &Path) -> Result<Channel, Failure> {
+    let stream = tokio::time::timeout(DIAL, UnixStream::connect(socket))
+        .await
+        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))
+        .and_then(|connected| connected)
+        .map_err(|error| unreachable_daemon(socket, &error))?;
+    trust(socket, &stream)?;
+    let mut stream = Some(stream);
+    let endpoint = Endpoint::from_static("http://claviger");
+    // One connection is enough for one command; when it breaks, the command fails.
+    let connector = service_fn(move |_uri| {
+        let stream = stream.take().ok_or(io::ErrorKind::ConnectionAborted);
+        std::future::ready(stream.map(TokioIo::new).map_err(io::Error::from))
+    });
+    endpoint.connect_with_connector(connector).await.map_err(|_transport| {
+        Failure::new(
+            Exit::Unavailable,
+            format!("whoever listens on {} does not speak claviger's protocol", socket.display()),
+            "Check the path of the socket.",
+        )
+    })
+}
+
+fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
+    let place = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::new(
+            Exit::Unavailable,
+            format!("no daemon is listening on {place}"),
+            "Start it (`systemctl start claviger`, or `claviger run --config FILE`), or name its socket with --socket or --admin-socket.",
+        ),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            Exit::Denied,
+            format!("this user may not connect to {place}"),
+            "The broker socket is for programs; the admin socket is for root and the daemon's user (`sudo claviger …`).",
+        ),
+        kind => Failure::new(Exit::System, format!("cannot connect to {place}: {kind}"), ""),
+    }
+}
+
+/// Refuses a server that is neither root, nor this user, nor the daemon's.
+fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
+    let server = stream
+        .peer_cred()
+        .map_err(|error| Failure::new(Exit::System, format!("who listens? {error}"), ""))?
+        .uid();
+    let own = rustix::process::geteuid().as_raw();
+    let daemon = nix::unistd::User::from_name(DAEMON_USER).ok().flatten();
+    let daemon = daemon.map(|user| user.uid.as_raw());
+    if server == 0 || server == own || Some(server) == daemon {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Denied,
+        format!("{} is served by uid {server}, which is not the daemon's user", socket.display()),
+        "Somebody else may have put the socket there: look who owns it before you trust it.",
+    ))
+}
+
+/// The broker socket, for commands of programs.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct BrokerArgs {
+    /// The daemon's broker socket
+    #[arg(long, value_name = "PATH", default_value = crate::cli::BROKER_SOCKET)]
+    pub(super) socket: PathBuf,
+}

@@ -1,0 +1,202 @@
+//! The command line.
+//!
+//! Owns the subcommands, what they print and the exit codes. Most are clients of a running daemon; `run` becomes one, `check`
+//! judges a configuration, `file` works on a sealed store, `demo` shows it all. Prints for people by default and as JSON with
+//! `--output json`; a secret goes to standard output alone, and only when it was asked for. Reads no environment: `main`
+//! passes what there is ([`Surroundings`]).
+//!
+//! Each subcommand is a file of its own. Errors are a [`Failure`]: what happened, what to do, and an exit code.
+
+mod check;
+mod client;
+mod explain;
+mod failure;
+pub mod file;
+mod output;
+mod refresh;
+mod reload;
+mod run;
+mod status;
+mod surroundings;
+mod token;
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+pub use failure::{Exit, Failure};
+pub use surroundings::Surroundings;
+
+/// Where the broker socket is unless somebody says otherwise.
+pub const BROKER_SOCKET: &str = "/run/claviger/broker.sock";
+/// Where the admin socket is unless somebody says otherwise.
+pub const ADMIN_SOCKET: &str = "/run/claviger/admin/admin.sock";
+/// Where the configuration is unless somebody says otherwise.
+pub const CONFIG: &str = "/etc/claviger/claviger.toml";
+
+/// Hands short-lived tokens to local processes, and keeps the secrets to itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "claviger",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "\
+Begin with `claviger demo`: it starts everything on an embedded default and shows what it does.
+
+Exit codes: 0 done · 64 wrong usage · 66 a file is missing · 69 unavailable, waiting may help · 70 internal error ·
+71 the operating system refused · 77 denied by policy or permissions · 78 the configuration is not valid"
+)]
+struct Cli {
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show everything on an embedded default: a daemon, an issuer, tokens, a refusal
+    Demo(DemoArgs),
+    /// Run the daemon in the foreground
+    Run(run::RunArgs),
+    /// Validate a configuration, and probe what it names
+    Check(check::CheckArgs),
+    /// Get a token from the running daemon
+    Token(token::TokenArgs),
+    /// Show what the running daemon holds and how well it does
+    Status(status::StatusArgs),
+    /// Say which rule lets a process do something, or what is missing
+    Explain(explain::ExplainArgs),
+    /// Fetch secrets and renew tokens now
+    Refresh(refresh::RefreshArgs),
+    /// Have the running daemon read its configuration again
+    Reload(reload::ReloadArgs),
+    /// Make, fill and look into a sealed local file
+    #[command(subcommand)]
+    File(file::FileCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (troff)
+    Man,
+}
+
+/// Where operators connect.
+#[derive(Args, Clone, Debug)]
+pub struct AdminArgs {
+    /// The daemon's admin socket
+    #[arg(long, value_name = "PATH", default_value = ADMIN_SOCKET)]
+    admin_socket: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+struct DemoArgs {
+    /// Keep the daemon up, and print commands to try
+    #[arg(long)]
+    stay: bool,
+}
+
+/// Parses the command line and runs it. Everything that is printed goes to `out` or, for errors, to standard error.
+pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
+    let cli = match Cli::try_parse_from(&surroundings.arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors; clap knows where each belongs.
+            let printed = error.print();
+            let asked = !error.use_stderr() && printed.is_ok();
+            return if asked { ExitCode::SUCCESS } else { Exit::Usage.into() };
+        }
+    };
+    match dispatch(cli, surroundings, out).and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(
+    cli: Cli,
+    surroundings: Surroundings,
+    out: &mut dyn io::Write,
+) -> Result<(), Failure> {
+    let json = cli.output == Format::Json;
+    match cli.command {
+        Command::Run(args) => run::run(&args, surroundings),
+        Command::Check(args) => check::check(&args, json, out),
+        Command::Demo(args) => crate::demo::run(args.stay, surroundings.executable, out)
+            .map_err(|error| Failure::new(Exit::Internal, error.to_string(), error.remedy())),
+        Command::Token(args) => client::block_on(token::token(&args, json, out)),
+        Command::Status(args) => client::block_on(status::status(&args, json, out)),
+        Command::Explain(args) => client::block_on(explain::explain(&args, json, out)),
+        Command::Refresh(args) => client::block_on(refresh::refresh(&args, json, out)),
+        Command::Reload(args) => client::block_on(reload::reload(&args, json, out)),
+        Command::File(command) => work_on_file(command, json, out),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "claviger", out);
+            Ok(())
+        }
+        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(out)?),
+    }
+}
+
+/// Runs `claviger file` on the terminal, or the pipes, that the process has.
+fn work_on_file(
+    command: file::FileCommand,
+    json: bool,
+    out: &mut dyn io::Write,
+) -> Result<(), Failure> {
+    let input = io::stdin();
+    let mut console = file::Console {
+        input_is_terminal: input.is_terminal(),
+        input: &mut input.lock(),
+        out_is_terminal: io::stdout().is_terminal(),
+        out,
+        ask: &mut file::ask,
+    };
+    file::run(command, &mut console, json)
+        .map_err(|error| Failure::new(Exit::Other(error.exit_code()), error.to_string(), ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_is_explained() {
+        fn look(command: &clap::Command, unexplained: &mut Vec<String>) {
+            for argument in command.get_arguments() {
+                if argument.get_help().is_none() {
+                    unexplained.push(format!("{} {}", command.get_name(), argument.get_id()));
+                }
+            }
+            for sub in command.get_subcommands() {
+                if sub.get_about().is_none() {
+                    unexplained.push(sub.get_name().to_owned());
+                }
+                look(sub, unexplained);
+            }
+        }
+        let mut unexplained = Vec::new();
+        look(&Cli::command(), &mut unexplained);
+        assert!(unexplained.is_empty(), "without help: {unexplained:?}");
+    }
+}

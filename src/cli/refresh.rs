@@ -1,0 +1,66 @@
+//! `claviger refresh`.
+
+use std::io::Write;
+
+use clap::Args;
+use claviger_proto::v1::{RefreshRequest, RefreshResult};
+use serde_json::json;
+
+use crate::cli::{AdminArgs, Exit, Failure, client, output};
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  claviger refresh                                     everything
+  claviger refresh billing-api                         one token
+  claviger refresh prod:oauth/billing#client_secret    one secret, after it was changed at the backend")]
+pub(super) struct RefreshArgs {
+    /// Names of tokens or secrets, or references; none for everything
+    names: Vec<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Has things fetched now, and prints what became of each.
+pub(super) async fn refresh(
+    args: &RefreshArgs,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut client = client::admin(&args.admin.admin_socket).await?;
+    let request = RefreshRequest { names: args.names.clone() };
+    let results = client.refresh(request).await?.into_inner().results;
+    if as_json {
+        let results: Vec<_> = results
+            .iter()
+            .map(|result| {
+                json!({
+                    "name": result.name, "ok": result.ok, "changed": result.changed,
+                    "error": result.error, "remedy": result.remedy,
+                })
+            })
+            .collect();
+        output::json(out, &json!({ "results": results }))?;
+    } else if results.is_empty() {
+        writeln!(out, "Nothing to refresh: no token has been asked for yet.")?;
+    } else {
+        let rows: Vec<_> = results.iter().map(row).collect();
+        output::table(out, &["NAME", "RESULT", "REMEDY"], &rows)?;
+    }
+    match results.iter().filter(|result| !result.ok).count() {
+        0 => Ok(()),
+        failed => {
+            let what = format!("{failed} of {} could not be refreshed", results.len());
+            Err(Failure::new(Exit::Unavailable, what, ""))
+        }
+    }
+}
+
+fn row(result: &RefreshResult) -> Vec<String> {
+    let outcome = match (result.ok, result.changed) {
+        (true, true) => "renewed".to_owned(),
+        (true, false) => "confirmed, unchanged".to_owned(),
+        (false, _) => result.error.clone(),
+    };
+    vec![result.name.clone(), outcome, output::or_dash(&result.remedy)]
+}

@@ -1,0 +1,70 @@
+//! What the process was started with.
+
+use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+/// What the process was started with. `main` reads it; nobody else looks at the environment.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The command line, program name first.
+    pub arguments: Vec<OsString>,
+    /// The program's own file.
+    pub executable: Option<PathBuf>,
+    /// The names of all environment variables. Never their values.
+    pub variables: Vec<String>,
+    /// Sockets that a service manager passed, in order.
+    pub listeners: Vec<UnixListener>,
+    /// Their names, separated by colons.
+    pub listener_names: String,
+}
+
+/// Ends of names that only secrets have.
+const SECRET_ENDINGS: [&str; 6] =
+    ["_CLIENT_SECRET", "_SECRET_KEY", "_ACCESS_TOKEN", "_REFRESH_TOKEN", "_PRIVATE_KEY", "_API_KEY"];
+
+/// Whole names of well-known secrets.
+const SECRET_NAMES: [&str; 9] = [
+    "CLIENT_SECRET",
+    "OAUTH_TOKEN",
+    "OAUTH_ENCRYPTION_KEY",
+    "REGISTRATION_TOKEN",
+    "VAULT_TOKEN",
+    "BAO_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+];
+
+impl Surroundings {
+    /// The variables whose names say that they hold a secret. The environment is no place for one: it is inherited by every
+    /// child, shown by `ps e` and `docker inspect`, and kept in crash reports.
+    pub(crate) fn secret_variables(&self) -> Vec<&str> {
+        self.variables
+            .iter()
+            .map(String::as_str)
+            .filter(|name| {
+                SECRET_NAMES.contains(name)
+                    || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_name() {
+        let names = ["PATH", "GOOGLE_CLIENT_SECRET", "VAULT_TOKEN", "CLIENT_ID", "HOME"];
+        let surroundings = Surroundings {
+            arguments: Vec::new(),
+            executable: None,
+            variables: names.map(str::to_owned).to_vec(),
+            listeners: Vec::new(),
+            listener_names: String::new(),
+        };
+        assert_eq!(surroundings.secret_variables(), ["GOOGLE_CLIENT_SECRET", "VAULT_TOKEN"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! `claviger token`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use claviger_proto::v1::{Freshness, GetTokenRequest, GetTokenResponse};
+use serde_json::json;
+
+use crate::cli::client::{self, BrokerArgs};
+use crate::cli::{Failure, output};
+
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  claviger token billing-api
+  curl -H \"Authorization: Bearer $(claviger token billing-api)\" https://api.example.com/invoices
+  claviger token billing-api --scope read:invoices --min-remaining 600 --output json")]
+pub(super) struct TokenArgs {
+    /// The token's name in the daemon's configuration
+    name: String,
+    /// Ask for this scope only; may be repeated
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// Refuse a token that lives shorter than this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    min_remaining: u32,
+    /// Have it renewed even if the cached one is good
+    #[arg(long)]
+    force_refresh: bool,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// Prints a token: the token alone for people and shells, all that is known of it as JSON.
+pub(super) async fn token(
+    args: &TokenArgs,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut client = client::tokens(&args.broker.socket).await?;
+    let request = GetTokenRequest {
+        name: args.name.clone(),
+        scopes: args.scope.clone(),
+        min_remaining: Some(prost_types::Duration {
+            seconds: i64::from(args.min_remaining),
+            nanos: 0,
+        }),
+        force_refresh: args.force_refresh,
+    };
+    let answer = client.get_token(request).await?.into_inner();
+    if as_json {
+        output::json(out, &describe(&answer))?;
+    } else {
+        writeln!(out, "{}", answer.access_token)?;
+    }
+    Ok(())
+}
+
+fn describe(answer: &GetTokenResponse) -> serde_json::Value {
+    let left = answer.lifetime_left.as_ref().map_or(0, |left| left.seconds);
+    let freshness = match answer.freshness() {
+        Freshness::Fresh => "fresh",
+        Freshness::Refreshed => "refreshed",
+        Freshness::Stale => "stale",
+        Freshness::Unspecified => "unknown",
+    };
+    json!({
+        "access_token": answer.access_token,
+        "token_type": answer.token_type,
+        "expires_in": left,
+        "expires_at": output::time(answer.expires_at.as_ref()),
+        "lifetime_left": output::duration(Duration::from_secs(u64::try_from(left).unwrap_or(0))),
+        "freshness": freshness,
+        "scopes": answer.scopes,
+        "generation": answer.generation,
+        "fingerprint": answer.fingerprint,
+    })
+}

@@ -1,0 +1,190 @@
+//! The daemon: wiring, in dependency order, and the life between start and end.
+//!
+//! Owns which component gets which other one ([`assembly`]), what operators see and do ([`operator`]), the signals, and the
+//! order of the end. Decides nothing about requests. Called when the configuration is read, the sockets are made and the
+//! process is hardened; makes the runtime, and with it the first further thread.
+//!
+//! Three kinds of threads: this one, which runs everything beside the request path (flights to issuers, refreshes, signals);
+//! the ones that serve connections, one runtime each; and the blocking pool of the first, for files and name resolution.
+
+mod assembly;
+mod environments;
+mod operator;
+mod probe;
+mod service_manager;
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use probe::{Probe, probe};
+
+use crate::broker::{Broker, BudgetSettings};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::memory::Report;
+use crate::registry::Backends;
+use crate::server::{Operator, Parts, Server, Sockets};
+use crate::shutdown::Drain;
+use operator::{Daemon, InForce};
+
+/// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
+const FIRST_ROUND: Duration = Duration::from_secs(10);
+
+/// How often readiness is looked at.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What the daemon starts with.
+#[derive(Debug)]
+pub struct Launch {
+    /// The configuration.
+    pub config: Config,
+    /// Its backends, opened.
+    pub backends: Backends,
+    /// The sockets.
+    pub sockets: Sockets,
+    /// What the hardening achieved.
+    pub protections: Report,
+}
+
+/// Why the daemon ended otherwise than by a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a runtime, a thread or a listener.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, #[source] io::Error),
+    /// The components refuse the configuration.
+    #[error("the configuration cannot be put into force:\n  {}", .0.join("\n  "))]
+    Configuration(Vec<String>),
+    /// A backend is down, and the configuration wants it at the start.
+    #[error(
+        "not every secret could be fetched within {} s, and `require_backend_at_start` is set; look at the log for the backend",
+        FIRST_ROUND.as_secs()
+    )]
+    NoBackend,
+}
+
+impl Error {
+    /// Whether the configuration must change before another start can succeed.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Configuration(_))
+    }
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// If it cannot start. What goes wrong later is logged and shown by `claviger status`.
+pub fn run(launch: Launch) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_name("claviger-files")
+        .build()
+        .map_err(|error| Error::System("make a runtime", error))?;
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(8);
+    let ended = runtime.block_on(async {
+        let running = start(launch, Arc::new(SystemClock), threads).await?;
+        running.until_signal().await
+    });
+    // A name resolution may hang in the C library; it must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// A daemon that serves.
+#[derive(Debug)]
+pub struct Running {
+    daemon: Arc<Daemon>,
+    server: Server,
+    drain: Drain,
+}
+
+/// Starts a daemon on the runtime that calls, which a test can pause, and on `threads` more for connections (0: none).
+///
+/// # Errors
+/// If it cannot start.
+pub async fn start(
+    launch: Launch,
+    clock: Arc<dyn Clock>,
+    threads: usize,
+) -> Result<Running, Error> {
+    let Launch { config, backends, sockets, protections } = launch;
+    let drain = Drain::new(Handle::current());
+    let shared = environments::shared(&config, &backends).await;
+    if !shared.is_empty() {
+        return Err(Error::Configuration(shared));
+    }
+    let assembled = assembly::assemble(&config, &backends, &clock, &drain, None)
+        .map_err(Error::Configuration)?;
+    let limits = &config.server.limits;
+    let budget =
+        BudgetSettings { per_second: limits.requests_per_second, burst: limits.request_burst };
+    let broker = Arc::new(Broker::new(assembled.world.clone(), budget, Arc::clone(&clock)));
+    let settings = config.server.clone();
+    let peers = Arc::new(assembly::peers(config.peer));
+    let secrets = Arc::clone(&assembled.world.secrets);
+    let required = config.require_backend_at_start;
+    let daemon = Daemon::new(
+        Arc::clone(&broker),
+        InForce::new(config, backends, assembled, &*clock),
+        protections,
+        (Arc::clone(&clock), drain.clone()),
+    );
+    let operator: Arc<dyn Operator> = Arc::<Daemon>::clone(&daemon);
+    let parts = Parts { broker, operator, peers, clock, drain: drain.clone(), threads };
+    let server = Server::start(sockets, settings, parts)
+        .map_err(|error| Error::System("listen", error))?;
+    let fetched = secrets.first_round(FIRST_ROUND).await;
+    if required && !fetched {
+        drain.begin();
+        return Err(Error::NoBackend);
+    }
+    server.set_ready(daemon.overview().ready).await;
+    Ok(Running { daemon, server, drain })
+}
+
+impl Running {
+    /// Serves until SIGTERM or SIGINT, then ends in good order: nothing new is accepted, flights finish, caches are wiped.
+    async fn until_signal(self) -> Result<(), Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::System("listen for signals", error));
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut hangup = listen(SignalKind::hangup())?;
+        service_manager::ready();
+        tokio::spawn(service_manager::feed_watchdog(self.daemon.broker_socket()));
+        tracing::info!(target: "claviger", "ready");
+        let name = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => self.daemon.reload_and_log().await,
+                () = tokio::time::sleep(TICK) => {}
+            }
+            self.server.set_ready(self.daemon.overview().ready).await;
+        };
+        tracing::info!(target: "claviger", "Received {name}, cleaning up...");
+        self.stop().await;
+        Ok(())
+    }
+
+    /// What operators can see and do.
+    pub fn operator(&self) -> &dyn Operator {
+        &*self.daemon
+    }
+
+    /// Ends it in good order.
+    pub async fn stop(self) {
+        service_manager::stopping();
+        self.server.set_ready(false).await;
+        let left = self.drain.finish(self.daemon.drain_grace()).await;
+        if left > 0 {
+            tracing::warn!(target: "claviger", left, "some work did not finish in time and was cut off");
+        }
+        tracing::info!(target: "claviger", "stopped");
+    }
+}

@@ -1,0 +1,130 @@
+//! The gRPC services.
+//!
+//! Owns the dispatch from a path to a service, and nothing else. `claviger.v1.Tokens` is dispatched by hand, because its
+//! answers are encoded once per token and not once per request ([`codec`]); the others use generated code.
+
+mod admin;
+mod codec;
+mod convert;
+mod deadline;
+mod secrets;
+mod status;
+mod tokens;
+
+use std::convert::Infallible;
+use std::fmt;
+
+use claviger_proto::v1::{admin_server::AdminServer, secrets_server::SecretsServer};
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+use tower_service::Service;
+
+use crate::server::route::{Face, Route, Unwelcome};
+
+pub(crate) use convert::token_text;
+pub(crate) use status::{code_and_reason, retry_seconds};
+
+/// Services that are the same for every connection: health and reflection.
+#[derive(Clone)]
+pub(crate) struct Standing {
+    health: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    reflection: Option<BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>>,
+    reflection_alpha: Option<BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>>,
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Standing")
+    }
+}
+
+impl Standing {
+    pub(crate) fn new<S>(health: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+    {
+        let configure = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(claviger_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // The descriptors are compiled in; if they were broken, a test would have said so and reflection is merely absent.
+        Self {
+            health: BoxCloneSyncService::new(health),
+            reflection: configure().build_v1().ok().map(BoxCloneSyncService::new),
+            reflection_alpha: configure().build_v1alpha().ok().map(BoxCloneSyncService::new),
+        }
+    }
+}
+
+/// Answers one gRPC request that has passed the guard.
+pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    let limit = route.shared.settings.limits.message_bytes;
+    let standing = &route.shared.standing;
+    match (service, route.shared.face) {
+        (Some(("claviger.v1.Tokens", method)), Face::Broker) => {
+            tokens::answer(route, method, request).await
+        }
+        (Some(("claviger.v1.Secrets", _)), Face::Broker) => {
+            let service = SecretsServer::new(secrets::Service { route: route.clone() });
+            call(service.max_decoding_message_size(limit), request).await
+        }
+        (Some(("claviger.v1.Admin", _)), Face::Admin) => {
+            let service = AdminServer::new(admin::Service { route: route.clone() });
+            call(service.max_decoding_message_size(limit), request).await
+        }
+        (Some(("grpc.health.v1.Health", _)), _) => call(standing.health.clone(), request).await,
+        (Some(("grpc.reflection.v1.ServerReflection", _)), _) => {
+            optional(standing.reflection.clone(), request).await
+        }
+        (Some(("grpc.reflection.v1alpha.ServerReflection", _)), _) => {
+            optional(standing.reflection_alpha.clone(), request).await
+        }
+        (Some(("claviger.v1.Admin", _)), Face::Broker) => {
+            Status::unimplemented("operators use the admin socket").into_http()
+        }
+        (Some(("claviger.v1.Tokens" | "claviger.v1.Secrets", _)), Face::Admin) => {
+            Status::unimplemented("programs use the broker socket").into_http()
+        }
+        _ => unknown_method(),
+    }
+}
+
+fn unknown_method() -> Response<Body> {
+    Status::unimplemented("no such method; server reflection lists those that there are").into_http()
+}
+
+async fn optional<S>(service: Option<S>, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match service {
+        Some(service) => call(service, request).await,
+        None => unknown_method(),
+    }
+}
+
+async fn call<S>(service: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match service.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The answer to a request that the guard turned away.
+pub(crate) fn unwelcome(why: Unwelcome) -> Response<Body> {
+    Status::permission_denied(why.message()).into_http()
+}

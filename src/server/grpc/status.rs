@@ -1,0 +1,74 @@
+//! What callers learn of an error.
+//!
+//! Owns the mapping from the broker's errors to gRPC codes with `google.rpc.ErrorInfo` and `RetryInfo`. The texts are ours:
+//! nothing a backend or an issuer said, and nothing of policy, passes here.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::broker::Error;
+use crate::oauth::{ErrorKind, Verdict};
+use crate::secrets;
+use crate::tokens;
+
+/// The domain of every `ErrorInfo`.
+pub(crate) const DOMAIN: &str = "claviger";
+
+/// The code and the stable reason of an error, the same in gRPC and HTTP.
+pub(crate) fn code_and_reason(error: &Error) -> (Code, String) {
+    let code = match error {
+        Error::Denied(_) => Code::PermissionDenied,
+        Error::PeerChanged(_) => Code::Unauthenticated,
+        Error::Limited { .. } => Code::ResourceExhausted,
+        Error::Secret(secrets::Error::Unknown) => Code::PermissionDenied,
+        Error::Secret(_) => Code::Unavailable,
+        Error::Token(error) => token_code(error),
+    };
+    (code, error.reason().to_ascii_uppercase())
+}
+
+fn token_code(error: &tokens::Error) -> Code {
+    match error {
+        tokens::Error::Unknown => Code::PermissionDenied,
+        tokens::Error::Scopes => Code::InvalidArgument,
+        tokens::Error::TooShort { .. } => Code::FailedPrecondition,
+        tokens::Error::Limited { .. } => Code::ResourceExhausted,
+        tokens::Error::Pending { .. } | tokens::Error::Stopping => Code::Unavailable,
+        tokens::Error::Issuer { error, .. } => match (error.kind, error.kind.verdict()) {
+            (ErrorKind::RateLimited { .. }, _) => Code::ResourceExhausted,
+            (_, Verdict::Transient { .. }) => Code::Unavailable,
+            (_, Verdict::Terminal) => Code::FailedPrecondition,
+        },
+    }
+}
+
+/// How long to wait, in whole seconds rounded up.
+pub(crate) fn retry_seconds(error: &Error) -> Option<u64> {
+    let retry_in = error.retry_in()?;
+    let partial = u64::from(retry_in.subsec_nanos() > 0);
+    Some(retry_in.as_secs().saturating_add(partial))
+}
+
+/// The status of a failed request.
+pub(crate) fn of(error: &Error) -> Status {
+    let (code, reason) = code_and_reason(error);
+    let metadata = HashMap::from([("remedy".to_owned(), error.remedy().to_owned())]);
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    if let Some(retry_in) = error.retry_in() {
+        details.set_retry_info(Some(retry_in.max(Duration::from_millis(1))));
+    }
+    Status::with_error_details(code, error.remedy(), details)
+}
+
+/// The status of a request that cannot be understood.
+pub(crate) fn invalid(field: &str, problem: &'static str) -> Status {
+    let metadata = HashMap::from([
+        ("field".to_owned(), field.to_owned()),
+        ("remedy".to_owned(), problem.to_owned()),
+    ]);
+    let details = ErrorDetails::with_error_info("INVALID_REQUEST", DOMAIN, metadata);
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {problem}"), details)
+}
