@@ -9,25 +9,40 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::unnecessary_wraps,
     reason = "a test"
 )]
 
+#[path = "support/actor.rs"]
+mod actor;
 #[path = "support/runner.rs"]
 mod runner;
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use claviger::memory::{self, Backing, SecretPages, Settings, WipingAllocator};
+use claviger::peer::{Peer, Settings as PeerSettings};
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 
-use runner::{Actor, Role, need_root, role, tell, told};
+use actor::{Actor, need_root, role, tell, told};
+use runner::Role;
 
 #[global_allocator]
 static ALLOCATOR: WipingAllocator = WipingAllocator::system();
+
+/// What root gets on every machine.
+const PROTECTIONS: [&str; 5] = [
+    "no core dumps",
+    "not dumpable",
+    "no new privileges",
+    "no capabilities",
+    "empty bounding set",
+];
 
 const ROLES: &[Role] = &[("target", target), ("reader", reader), ("keeper", keeper)];
 
@@ -47,6 +62,10 @@ fn main() -> ExitCode {
                 strict_needs_what_only_a_service_manager_gives,
             ),
             ("proxy_variables_are_gone", proxy_variables_are_gone),
+            (
+                "the_units_filter_lets_the_process_protect_itself",
+                the_units_filter_lets_the_process_protect_itself,
+            ),
             (
                 "the_same_user_cannot_read_the_memory",
                 the_same_user_cannot_read_the_memory,
@@ -91,6 +110,8 @@ fn target(arguments: &[String]) {
     for option in arguments {
         match option.split_once('=').unwrap_or((option, "")) {
             ("user", id) => become_user(id.parse().unwrap()),
+            ("unbounded", _) => caps::clear(None, caps::CapSet::Bounding).unwrap(),
+            ("only", calls) => allow_only(&calls.split(',').collect::<Vec<_>>()),
             ("harden", strict) => {
                 let strict = strict == "strict";
                 match memory::harden(&Settings { strict }) {
@@ -118,11 +139,97 @@ fn target(arguments: &[String]) {
                 tell(&all.join(" | "));
             }
             "variables" => tell(&format!("{:?}", std::env::vars_os())),
+            "pages" => {
+                let pages = SecretPages::filled(64, |bytes| bytes.fill(1)).unwrap();
+                tell(&format!("{:?}", pages.backing()));
+            }
+            "peer" => {
+                let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+                let peer = Peer::identify(&socket, &PeerSettings::default()).unwrap();
+                tell(&format!("{:?} {}", peer.confirm(), peer.is_pinned()));
+            }
+            "forbidden" => {
+                let changed = rustix::process::nice(1).map_err(rustix::io::Errno::kind);
+                tell(&format!("{changed:?}"));
+            }
             "abort" => std::process::abort(),
             other => panic!("no word {other}"),
         }
     }
     drop(runtime);
+}
+
+/// Has the kernel refuse all system calls but these, as systemd does for a unit.
+fn allow_only(calls: &[&str]) {
+    let architecture: seccompiler::TargetArch = std::env::consts::ARCH.try_into().unwrap();
+    let compile = |calls: &[&str]| {
+        let rules: Vec<String> = calls
+            .iter()
+            .map(|call| format!("{{\"syscall\":\"{call}\"}}"))
+            .collect();
+        let text = format!(
+            "{{\"unit\":{{\"mismatch_action\":{{\"errno\":1}},\"match_action\":\"allow\",\"filter\":[{}]}}}}",
+            rules.join(",")
+        );
+        seccompiler::compile_from_json(text.as_bytes(), architecture)
+    };
+    // systemd's groups contain the names of all architectures.
+    let known: Vec<&str> = calls
+        .iter()
+        .copied()
+        .filter(|call| compile(&[call]).is_ok())
+        .collect();
+    assert!(known.len() > 150, "only {} calls known", known.len());
+    seccompiler::apply_filter(&compile(&known).unwrap()["unit"]).unwrap();
+}
+
+/// The system calls that the shipped unit allows, as `systemd-analyze` expands the groups.
+fn calls_of_the_unit() -> Result<Vec<String>, String> {
+    let output = Command::new("systemd-analyze")
+        .arg("syscall-filter")
+        .output();
+    let output = output.map_err(|error| format!("needs systemd-analyze: {error}"))?;
+    let mut groups: HashMap<String, Vec<String>> = HashMap::new();
+    let mut group = String::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        match line.trim() {
+            "" => {}
+            comment if comment.starts_with('#') => {}
+            call if line.starts_with(' ') => groups.get_mut(&group).unwrap().push(call.to_owned()),
+            name => {
+                name.clone_into(&mut group);
+                groups.insert(group.clone(), Vec::new());
+            }
+        }
+    }
+    let unit = include_str!("../deploy/systemd/claviger.service");
+    let mut allowed = BTreeSet::new();
+    for line in unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter="))
+    {
+        let names = line.trim_start_matches('~').split_ascii_whitespace();
+        let calls = names.flat_map(|name| expand(name, &groups));
+        if line.starts_with('~') {
+            for call in calls {
+                allowed.remove(&call);
+            }
+        } else {
+            allowed.extend(calls);
+        }
+    }
+    Ok(allowed.into_iter().collect())
+}
+
+/// A call is itself; a group is all that it contains, groups included.
+fn expand(name: &str, groups: &HashMap<String, Vec<String>>) -> Vec<String> {
+    if !name.starts_with('@') {
+        return vec![name.to_owned()];
+    }
+    let group = groups
+        .get(name)
+        .unwrap_or_else(|| panic!("no group {name}"));
+    group.iter().flat_map(|name| expand(name, groups)).collect()
 }
 
 /// As user 1001, tries to read the memory of a process.
@@ -262,13 +369,7 @@ fn every_thread_of_a_hardened_process_is() -> Result<(), String> {
     assert_eq!(words[4..6], ["0", "0"]);
 
     let report = hardened.ask("report");
-    for name in [
-        "no core dumps",
-        "not dumpable",
-        "no new privileges",
-        "no capabilities",
-        "empty bounding set",
-    ] {
+    for name in PROTECTIONS {
         assert!(report.contains(&format!("{name}: yes")), "{report}");
     }
     Ok(())
@@ -302,8 +403,31 @@ fn strict_needs_what_only_a_service_manager_gives() -> Result<(), String> {
     Ok(())
 }
 
-fn proxy_variables_are_gone() -> Result<(), String> {
+/// In the unit there is no way back from a filter that is too narrow, and no error that would tell.
+fn the_units_filter_lets_the_process_protect_itself() -> Result<(), String> {
     need_root()?;
+    let only = format!("only={}", calls_of_the_unit()?.join(","));
+    let mut confined = target_with(&["unbounded", "user=1001", &only, "harden"]);
+    let report = confined.ask("report");
+    for name in PROTECTIONS {
+        assert!(report.contains(&format!("{name}: yes")), "{report}");
+    }
+    assert_eq!(confined.ask("peer"), "Ok(()) true");
+    assert_eq!(
+        confined.ask("forbidden"),
+        "Err(PermissionDenied)",
+        "control: it is at work"
+    );
+    let mut free = target_with(&["harden"]);
+    assert_eq!(
+        confined.ask("pages"),
+        free.ask("pages"),
+        "no worse than without the filter"
+    );
+    Ok(())
+}
+
+fn proxy_variables_are_gone() -> Result<(), String> {
     let start = |options: &[&str]| {
         let mut command = role("target", options);
         command

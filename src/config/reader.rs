@@ -63,6 +63,9 @@ impl<'a> Section<'a> {
         let value = read(self);
         let known = self.known.borrow();
         for (key, _) in self.table {
+            if self.report.is_full() {
+                break;
+            }
             if !known.contains(&&**key.get_ref()) {
                 let meant = nearest(key.get_ref(), known.iter().copied());
                 self.report

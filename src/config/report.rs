@@ -72,6 +72,11 @@ impl Report {
         }
     }
 
+    /// Whether further faults are no longer noted, so that nobody needs to work on them.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.borrow().len() >= MOST_PROBLEMS
+    }
+
     /// Notes a fault.
     pub(super) fn problem(&self, place: &Place, message: impl Into<String>) {
         push(&self.problems, place, message.into(), None);

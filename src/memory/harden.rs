@@ -133,7 +133,8 @@ pub fn harden(settings: &Settings) -> Result<Report, Error> {
             threads: threads.len(),
         });
     };
-    let may_bound = status.effective & Capability::CAP_SETPCAP.bitmask() != 0;
+    let had = *status;
+    let may_bound = had.effective & Capability::CAP_SETPCAP.bitmask() != 0;
 
     remove_proxy_variables();
     let refused = |step| {
@@ -149,7 +150,17 @@ pub fn harden(settings: &Settings) -> Result<Report, Error> {
     setrlimit(Resource::Core, none).map_err(refused(CORE_DUMPS))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused(DUMPABLE))?;
     set_no_new_privs(true).map_err(refused(NO_NEW_PRIVILEGES))?;
-    drop_capabilities(may_bound)?;
+    // The bounding set goes first: once the effective set is empty, nobody may touch it.
+    if may_bound {
+        clear("bounding", CapSet::Bounding)?;
+    }
+    // Where a service manager has left none, its filter may deny the very call.
+    if had.capabilities != 0 {
+        clear("ambient", CapSet::Ambient)?;
+        clear("inheritable", CapSet::Inheritable)?;
+        clear("effective", CapSet::Effective)?;
+        clear("permitted", CapSet::Permitted)?;
+    }
 
     let report = verify();
     let required = |name| match name {
@@ -190,22 +201,8 @@ pub fn verify() -> Report {
     Report { protections }
 }
 
-/// The bounding set goes first: once the effective set is empty, nobody may touch it, and clearing it does nothing.
-fn drop_capabilities(may_bound: bool) -> Result<(), Error> {
-    let sets = [
-        ("bounding", CapSet::Bounding),
-        ("ambient", CapSet::Ambient),
-        ("inheritable", CapSet::Inheritable),
-        ("effective", CapSet::Effective),
-        ("permitted", CapSet::Permitted),
-    ];
-    for (set, kind) in sets {
-        if matches!(kind, CapSet::Bounding) && !may_bound {
-            continue;
-        }
-        caps::clear(None, kind).map_err(|source| Error::Capabilities { set, source })?;
-    }
-    Ok(())
+fn clear(set: &'static str, kind: CapSet) -> Result<(), Error> {
+    caps::clear(None, kind).map_err(|source| Error::Capabilities { set, source })
 }
 
 /// Whether a variable sends requests through somebody else, or writes TLS session keys to a file.

@@ -109,7 +109,8 @@ impl Peer {
     }
 
     /// Asks the kernel whether the peer is still the process that was identified: alive, with the same effective user, in
-    /// the same cgroup. To be called before every answer. Two system calls, well under a microsecond together.
+    /// the same cgroup. To be called before every answer. Two system calls (on kernels
+    /// before 6.13, some reading in `/proc`); nothing waits.
     ///
     /// # Errors
     /// [`Changed`]; the answer must not be given.

@@ -13,6 +13,8 @@
     reason = "a test"
 )]
 
+#[path = "../support/actor.rs"]
+mod actor;
 mod cgroups;
 mod roles;
 #[path = "../support/runner.rs"]
@@ -29,8 +31,8 @@ use claviger::peer::{Changed, Error, Facts, Peer, ProcExecutable, Settings, Supp
 use claviger::policy::Selector;
 use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
 
+use actor::{Actor, need_root, role, wrapped};
 use cgroups::Cgroup;
-use runner::{Actor, need_root, role, wrapped};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

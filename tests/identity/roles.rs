@@ -19,7 +19,8 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use crate::runner::{Actor, Role, role, tell, told};
+use crate::actor::{Actor, role, tell, told};
+use crate::runner::Role;
 
 pub(crate) const ALL: &[Role] = &[
     ("connect", connect),

@@ -1,0 +1,124 @@
+//! Processes that tests start and talk with.
+//!
+//! A test and a role talk by lines on the role's standard input and output; a role ends when its input does, and dies with
+//! the test. See `runner` for how a role comes to life.
+
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+/// `Err` unless the tests run as root.
+pub(crate) fn need_root() -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err("needs root".to_owned())
+    }
+}
+
+/// This binary as a role.
+pub(crate) fn role(name: &str, arguments: &[&str]) -> Command {
+    wrapped(&[], name, arguments)
+}
+
+/// This binary as a role, started by another program, such as `unshare`.
+pub(crate) fn wrapped(wrapper: &[&str], name: &str, arguments: &[&str]) -> Command {
+    let own = std::env::current_exe().unwrap();
+    let mut command = match wrapper {
+        [] => Command::new(own),
+        [program, options @ ..] => {
+            let mut command = Command::new(program);
+            command.args(options).arg(own);
+            command
+        }
+    };
+    command.arg(format!("--role={name}")).args(arguments);
+    command
+}
+
+/// A role that runs, and that dies with this value.
+pub(crate) struct Actor {
+    child: process::Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Actor {
+    /// Starts it.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()).lines(),
+            child,
+        }
+    }
+
+    /// The pid of the process that was started: the wrapper, if there is one that forks.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a line.
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for a line.
+    pub(crate) fn hear(&mut self) -> String {
+        self.output.next().expect("the role ended").unwrap()
+    }
+
+    /// Says something and waits for the answer.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.hear()
+    }
+
+    /// Ends its input, which ends it, but does not reap it: it stays as a zombie.
+    pub(crate) fn end(&mut self) {
+        self.input = None;
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let options =
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
+    }
+
+    /// Waits until it is gone for good.
+    pub(crate) fn reap(&mut self) -> ExitStatus {
+        self.end();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.input = None;
+        if self.child.kill().is_ok() {
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+/// For roles: sends a line to the test.
+pub(crate) fn tell(line: &str) {
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// For roles: waits for a line of the test, byte by byte, so that nothing is taken that is meant for somebody else.
+pub(crate) fn told() -> Option<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    let input = std::io::stdin();
+    while rustix::io::read(&input, &mut byte).unwrap() == 1 {
+        if byte[0] == b'\n' {
+            return Some(String::from_utf8(line).unwrap());
+        }
+        line.push(byte[0]);
+    }
+    None
+}
