@@ -1,0 +1,165 @@
+//! A token in memory, and the answer that carries it.
+//!
+//! Owns [`Held`], one token of one generation with all that is known of it, and its fingerprint: a keyed hash that names the
+//! token in logs and reports. The key is random and lives as long as the process, so a fingerprint proves nothing elsewhere.
+//! A held token is immutable and shared by `Arc`; when the last holder lets go, it is wiped.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use bytes::Bytes;
+use claviger_backend::Secret;
+
+use crate::clock::{Deadline, Moment};
+use crate::oauth::wire::Scopes;
+use crate::secrets::Freshness;
+use crate::tokens::state::Life;
+
+/// How much of the hash is shown, in bytes. Enough that no two tokens meet.
+const FINGERPRINT_BYTES: usize = 16;
+
+/// A token, as it is answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The token.
+    pub token: Arc<Held>,
+    /// The lifetime left when the answer was made.
+    pub lifetime_left: Duration,
+    /// Where it came from.
+    pub freshness: Freshness,
+}
+
+impl Answer {
+    pub(super) fn new(token: Arc<Held>, freshness: Freshness, now: Moment) -> Self {
+        Self {
+            lifetime_left: token.expires.left(now),
+            token,
+            freshness,
+        }
+    }
+}
+
+/// One token of one generation.
+pub struct Held {
+    pub(super) access_token: Secret,
+    pub(super) token_type: &'static str,
+    pub(super) scopes: Scopes,
+    pub(super) generation: u64,
+    pub(super) fingerprint: String,
+    pub(super) expires: Deadline,
+    /// The lifetime it had when it was issued.
+    pub(super) lifetime: Duration,
+    pub(super) sent: Moment,
+    pub(super) life: Life,
+    /// From when on its successor is wanted.
+    pub(super) refresh_at: Deadline,
+    /// The credential that it was obtained with.
+    pub(super) credential: u64,
+    /// Whether the issuer gave the very same token before.
+    pub(super) repeated: bool,
+    /// Whether it was obtained because its predecessor was rejected.
+    pub(super) replacement: bool,
+    pub(super) rendered: OnceLock<Bytes>,
+}
+
+impl Held {
+    /// The token.
+    #[must_use]
+    pub fn access_token(&self) -> &Secret {
+        &self.access_token
+    }
+
+    /// How to present it: `Bearer`.
+    #[must_use]
+    pub fn token_type(&self) -> &'static str {
+        self.token_type
+    }
+
+    /// The scopes that the issuer granted.
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn expires(&self) -> Deadline {
+        self.expires
+    }
+
+    /// Counts the tokens of this name since the daemon started. A larger one is newer.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Names the token without disclosing it.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What `render` makes of the token, kept beside it: made once, and wiped with it. `render` must not depend on anything
+    /// that changes while the token is held; the first caller's result is everybody's.
+    pub fn rendered(&self, render: impl FnOnce(&Self) -> Bytes) -> &Bytes {
+        self.rendered.get_or_init(|| render(self))
+    }
+}
+
+/// By hand: what is rendered holds the token.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("fingerprint", &self.fingerprint)
+            .field("generation", &self.generation)
+            .field("scopes", &self.scopes)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes fingerprints.
+#[derive(Debug)]
+pub(super) struct Fingerprints(hmac::Key);
+
+impl Fingerprints {
+    pub(super) fn new() -> Result<Self, Unspecified> {
+        hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map(Self)
+    }
+
+    pub(super) fn of(&self, token: &Secret) -> String {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a fingerprint is a hash of the token"
+        )]
+        let tag = hmac::sign(&self.0, token.expose());
+        let mut text = String::from("hmac-sha256:");
+        for byte in tag.as_ref().iter().take(FINGERPRINT_BYTES) {
+            for nibble in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(u32::from(nibble), 16));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_stable_keyed_and_short() {
+        let fingerprints = Fingerprints::new().unwrap();
+        let of = |text: &str| fingerprints.of(&Secret::from_text(text.to_owned()));
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+        let other = Fingerprints::new().unwrap();
+        assert_ne!(of("a"), other.of(&Secret::from_text("a".to_owned())));
+        let hex = of("a").strip_prefix("hmac-sha256:").unwrap().to_owned();
+        assert!(hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+}
