@@ -264,9 +264,8 @@ impl Tokens {
             if let Some(result) = flight.landed(limit, &self.shared).await {
                 return self.finish(&entry, want, fallback, Some(result));
             }
-            let now = self.shared.clock.now();
-            if let Some(held) = entry.serving(now) {
-                return Ok(Answer::new(held, Freshness::Stale, now));
+            if let Some(answer) = self.old(&entry, want) {
+                return Ok(answer);
             }
         }
         let spent = self.shared.clock.now().since(called);
@@ -355,10 +354,7 @@ impl Tokens {
         result: Option<Result<Arc<Held>, Error>>,
     ) -> Result<Answer, Error> {
         let now = self.shared.clock.now();
-        let old = || {
-            let held = entry.serving(now).filter(|_| fallback)?;
-            Some(Answer::new(held, Freshness::Stale, now))
-        };
+        let old = || self.old(entry, want).filter(|_| fallback);
         match result.unwrap_or(Err(Error::Pending { retry_in: PENDING })) {
             Ok(held) => {
                 let longest = held.expires.left(now);
@@ -374,6 +370,14 @@ impl Tokens {
             }
             Err(error) => old().ok_or(error),
         }
+    }
+
+    /// What is held although its renewal is due, if it still does what the caller wants.
+    fn old(&self, entry: &Entry, want: &Want) -> Option<Answer> {
+        let now = self.shared.clock.now();
+        let held = entry.serving(now)?;
+        let answer = Answer::new(held, Freshness::Stale, now);
+        Some(answer).filter(|answer| answer.lifetime_left >= want.min_remaining)
     }
 
     /// The entry that answers a permit, made if there is none.

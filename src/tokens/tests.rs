@@ -641,6 +641,23 @@ async fn a_caller_may_want_more_lifetime_than_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_old_token_that_fell_short_while_waiting_is_not_handed_out() {
+    let world = World::new(600);
+    let first = world.call().await.unwrap();
+    world.issuer.be(|manners| manners.latency = seconds(20));
+    world.clock.suspend(seconds(500));
+    let left = first.token.expires().left(world.clock.now());
+    let want = Want {
+        min_remaining: left.saturating_sub(SECOND),
+        deadline: seconds(4),
+        ..Want::default()
+    };
+    assert_eq!(world.get(want).await.unwrap_err().as_str(), "pending");
+    let modest = world.get(Want::default()).await.unwrap();
+    assert_eq!(modest.freshness, Freshness::Stale);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_lives_for_no_time_is_served_once_and_never_in_a_loop() {
     let world = World::new(0);
     world.issuer.be(|manners| manners.latency = Duration::ZERO);
