@@ -97,6 +97,13 @@ impl Progress {
             fields: vec![FieldProgress::default(); fields],
         }
     }
+
+    /// The flight under way. A task that was cut off leaves a channel from which nothing will come.
+    fn under_way(&self) -> Option<&watch::Receiver<Outcome>> {
+        self.flight
+            .as_ref()
+            .filter(|flight| flight.has_changed().is_ok())
+    }
 }
 
 impl Origin {
@@ -129,7 +136,7 @@ impl Origin {
     ) -> watch::Receiver<Outcome> {
         let mut progress = self.lock();
         progress.accept_older |= accept_older;
-        if let Some(flight) = &progress.flight {
+        if let Some(flight) = progress.under_way() {
             return flight.clone();
         }
         let (done, flight) = watch::channel(None);
@@ -170,7 +177,7 @@ impl Origin {
                 look_at = Some(look_at.map_or(until, |at: Deadline| at.min(until)));
             }
         }
-        if progress.flight.is_some() {
+        if progress.under_way().is_some() {
             return look_at; // Its end wakes the schedule.
         }
         drop(progress);

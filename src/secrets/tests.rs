@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use claviger_backend::{BackendError, Fetched, Secret, SecretName, VersionId, VersionSelector};
+use proptest::prelude::*;
 
 use super::*;
 use crate::clock::SteppedClock;
@@ -490,6 +491,34 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
         .shelf
         .put("oauth/billing", "a", r#"{"client_secret":"sa"}"#);
     assert_eq!(secrets.refresh(&target, Older::Refuse).await, Ok(true));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_backend_offers_versions_never_go_back(offers in proptest::collection::vec(0_u64..8, 1..12)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let world = World::new();
+            let secrets = world.started(&[SECRET]).await;
+            let (target, mut newest) = (reference(SECRET), 3);
+            for offer in offers {
+                let value = format!(r#"{{"client_secret":"s{offer}"}}"#);
+                world.shelf.put("oauth/billing", &offer.to_string(), &value);
+                let result = secrets.refresh(&target, Older::Refuse).await;
+                assert_eq!(result.is_ok(), offer >= newest, "{offer} after {newest}");
+                newest = newest.max(offer);
+                let held = secrets.live(&target).unwrap().current(world.now()).unwrap();
+                assert_eq!(held.id.as_str(), newest.to_string());
+                assert_eq!(text(&held), format!("s{newest}"));
+            }
+        });
+    }
 }
 
 #[tokio::test(start_paused = true)]

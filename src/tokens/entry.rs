@@ -125,14 +125,9 @@ impl Entry {
         }
     }
 
-    /// Takes what is held out, and returns it if `wanted` says so.
-    pub(super) fn take(
-        &self,
-        core: &mut Core,
-        now: Moment,
-        wanted: impl FnOnce(&Held) -> bool,
-    ) -> Option<Arc<Held>> {
-        let held = self.current.load_full().filter(|held| wanted(held))?;
+    /// Takes what is held out of service.
+    pub(super) fn take(&self, core: &mut Core, now: Moment) -> Option<Arc<Held>> {
+        let held = self.current.load_full()?;
         self.step(core, Event::Dropped, now);
         Some(held)
     }

@@ -18,7 +18,7 @@ use crate::tokens::supply::Supply;
 use crate::tokens::{Error, Shared};
 
 /// The engine's own limits end a request before this. It keeps a mistake there from blocking an entry for ever.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// What a caller is told to wait whose time is up.
 pub(super) const PENDING: Duration = Duration::from_secs(1);
 

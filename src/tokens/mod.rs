@@ -105,8 +105,9 @@ pub trait TokenSource: Debug + Send + Sync {
     /// Asks the issuer to revoke a token (RFC 7009).
     async fn revoke(&self, token: &Secret) -> Revocation;
 
-    /// A number that changes when the client's credential does, and only then. A change lifts what was remembered of
-    /// failures, and has tokens renewed that were obtained with the credential before. Must not wait.
+    /// A number that changes when the client's credential does, and only then: the source of the next configuration gives
+    /// the same number for the same credential. A change lifts what was remembered of failures, and has tokens renewed that
+    /// were obtained with the credential before. Must not wait.
     fn credential(&self) -> u64;
 }
 
@@ -259,13 +260,12 @@ impl Tokens {
         if fallback {
             // Counted from take-off: a slow issuer costs the first callers this wait, and not everybody.
             let patience = flight.started.after(self.shared.settings.wait);
-            let wait = patience.left(called).min(want.deadline);
-            if let Some(result) = flight.landed(wait, &self.shared).await {
+            let limit = patience.left(called).min(want.deadline);
+            if let Some(result) = flight.landed(limit, &self.shared).await {
                 return self.finish(&entry, want, fallback, Some(result));
             }
-            let now = self.shared.clock.now();
-            if let Some(held) = entry.serving(now) {
-                return Ok(Answer::new(held, Freshness::Stale, now));
+            if let Some(answer) = self.old(&entry, want) {
+                return Ok(answer);
             }
         }
         let spent = self.shared.clock.now().since(called);
@@ -319,17 +319,28 @@ impl Tokens {
             match entry.decide(&mut core, want, (now, credential), forced)? {
                 Step::Serve(held, plan) => {
                     entry.hits.fetch_add(1, Ordering::Relaxed);
-                    let freshness = if matches!(plan, Plan::ServeStale { .. }) {
+                    // A renewal that failed before it was due does not make the token any older.
+                    let overdue = held.refresh_at.passed(now);
+                    let freshness = if overdue && matches!(plan, Plan::ServeStale { .. }) {
                         Freshness::Stale
                     } else {
                         Freshness::Fresh
                     };
                     Begun::Served(Answer::new(held, freshness, now))
                 }
-                Step::Ask { fallback } => Begun::Asked {
-                    flight: flight::join(&self.shared, supply, entry, &mut core)?,
-                    fallback,
-                },
+                Step::Ask { fallback } => {
+                    match (
+                        flight::join(&self.shared, supply, entry, &mut core),
+                        entry.serving(now).filter(|_| fallback),
+                    ) {
+                        (Ok(flight), _) => Begun::Asked { flight, fallback },
+                        // The daemon stops. What is held is good to the end.
+                        (Err(_), Some(held)) => {
+                            Begun::Served(Answer::new(held, Freshness::Stale, now))
+                        }
+                        (Err(error), None) => return Err(error),
+                    }
+                }
             },
         )
     }
@@ -343,10 +354,7 @@ impl Tokens {
         result: Option<Result<Arc<Held>, Error>>,
     ) -> Result<Answer, Error> {
         let now = self.shared.clock.now();
-        let old = || {
-            let held = entry.serving(now).filter(|_| fallback)?;
-            Some(Answer::new(held, Freshness::Stale, now))
-        };
+        let old = || self.old(entry, want).filter(|_| fallback);
         match result.unwrap_or(Err(Error::Pending { retry_in: PENDING })) {
             Ok(held) => {
                 let longest = held.expires.left(now);
@@ -362,6 +370,14 @@ impl Tokens {
             }
             Err(error) => old().ok_or(error),
         }
+    }
+
+    /// What is held although its renewal is due, if it still does what the caller wants.
+    fn old(&self, entry: &Entry, want: &Want) -> Option<Answer> {
+        let now = self.shared.clock.now();
+        let held = entry.serving(now)?;
+        let answer = Answer::new(held, Freshness::Stale, now);
+        Some(answer).filter(|answer| answer.lifetime_left >= want.min_remaining)
     }
 
     /// The entry that answers a permit, made if there is none.
@@ -418,3 +434,6 @@ impl Drop for Tokens {
         self.shared.retired.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

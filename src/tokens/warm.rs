@@ -74,19 +74,16 @@ fn tend(
         Plan::Serve => held.credential != credential,
         Plan::ServeStale { .. } | Plan::Ask | Plan::Deny { .. } => false,
     };
+    let ends = held.life.expires.earlier(held.life.floor);
     if due && idle {
-        tracing::debug!(token = %supply.definition.settings.name, scopes = %entry.scopes, "not used any more; let go");
-        entry.step(&mut core, Event::Dropped, now);
-        drop(core);
-        supply.forget(&entry.scopes);
-        return None;
+        // It lapses: good to its end, should somebody come back, but without a successor.
+        return Some(ends);
     }
     if due {
         // Only a drain refuses, and that ends this loop.
         drop(flight::join(shared, supply, entry, &mut core));
         return None;
     }
-    let ends = held.life.expires.earlier(held.life.floor);
     Some(match core.state {
         State::Fresh { refresh_at, .. } => ends.min(refresh_at),
         State::Stale { retry, .. } => ends.min(retry.at),

@@ -61,7 +61,7 @@ impl Tokens {
         }
         let generation = held.generation;
         core.replacing = true;
-        drop(entry.take(&mut core, now, |_| true));
+        drop(entry.take(&mut core, now));
         tracing::info!(
             token = %supply.definition.settings.name, fingerprint, generation,
             "a resource server refused the token; dropped"
@@ -75,7 +75,7 @@ impl Tokens {
             return Revoked::NothingHeld;
         };
         let now = self.shared.clock.now();
-        let Some(held) = entry.take(&mut entry.lock(), now, |_| true) else {
+        let Some(held) = entry.take(&mut entry.lock(), now) else {
             return Revoked::NothingHeld;
         };
         let until = held.expires;
