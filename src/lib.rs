@@ -3,6 +3,7 @@
 //! A request travels `server` → `peer` → `policy` → `broker` → `tokens` or `secrets`; read `broker` first. The floors, and
 //! what each module owns and never does, are in ARCHITECTURE.md; `tests/tidy.rs` holds the code to them.
 
+pub mod cli;
 pub mod clock;
 pub mod oauth;
 pub mod peer;

@@ -4,6 +4,14 @@
 
 use std::path::PathBuf;
 
+/// The sealed local file as a store that people fill, for `claviger file`.
+#[cfg(feature = "file")]
+pub mod file_store {
+    pub use claviger_backend_file::{
+        Error, Expected, FileSettings, FileStore, KeyFault, Listed, StoreKey, generate_key_file,
+    };
+}
+
 /// A backend as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendSettings {

@@ -1,0 +1,491 @@
+//! `claviger file`: fills and tends the sealed local file.
+//!
+//! Owns the subcommands, what they print and their exit codes. Values come from standard input or a prompt, never from an
+//! argument, and go to standard output only; a terminal gets one if asked for with `--reveal`. Works on the directory itself,
+//! with or without a running daemon, which sees every change at its next read. Blocks its thread.
+//!
+//! `input` asks for values and keys, `object` edits one field of a JSON object. The store is `registry::file_store`.
+
+mod error;
+mod input;
+mod object;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use claviger_backend::{
+    FieldName, Kind, Secret, SecretName, VersionId, VersionInfo, VersionSelector, VersionState,
+};
+use serde_json::json;
+
+use crate::registry::file_store::{
+    Error as StoreError, Expected, FileSettings, FileStore, Listed, StoreKey, generate_key_file,
+};
+
+pub use error::Error;
+pub use input::{Console, ask};
+
+/// How often a field is edited anew because somebody else wrote meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Keep secrets in a sealed directory of this host.
+#[derive(Debug, Subcommand)]
+pub enum FileCommand {
+    /// Make a new store.
+    #[command(after_help = "\
+Examples:
+  claviger file init --store /var/lib/claviger/secrets --generate-key /etc/claviger/file.key
+      A new store and a new random key. Keep a copy of the key apart from copies of the store.
+  claviger file init --store ./secrets
+      Asks for a passphrase, twice.")]
+    Init(Init),
+    /// Write a value, read from standard input or asked for without echo.
+    #[command(after_help = "\
+Examples:
+  claviger file put oauth/billing --store ./secrets --key-file ./key < billing.json
+      Byte for byte what the file holds.
+  claviger file put oauth/billing --field client_secret --store ./secrets --key-file ./key
+      Asks for one field; the others stay as they are.
+  pass show api-key | claviger file put api-key --trim --store ./secrets --key-file ./key
+      Without the line end that `pass` writes.")]
+    Put(Put),
+    /// Write a value to standard output.
+    #[command(after_help = "\
+Examples:
+  claviger file get oauth/billing --store ./secrets --key-file ./key > billing.json
+  claviger file get oauth/billing --field client_id --version 3 --reveal --store ./secrets --key-file ./key")]
+    Get(Get),
+    /// List the secrets, without their values.
+    List(List),
+    /// List the versions of a secret, without their values.
+    Versions(Versions),
+    /// Destroy the value of a version that is not current.
+    #[command(after_help = "\
+Example:
+  claviger file retire oauth/billing 3 --store ./secrets --key-file ./key
+      Nothing brings the value back. The version stays listed as retired.")]
+    Retire(Retire),
+    /// Seal everything anew with another key.
+    #[command(after_help = "\
+Examples:
+  claviger file rekey --store ./secrets --key-file ./key --generate-key ./key.new
+      Then move the new key to where the daemon looks for it: mv ./key.new ./key
+  claviger file rekey --store ./secrets --passphrase-file ./old --new-passphrase-file ./new
+
+Killed at any moment, the store opens with the old key or with the new one, and holds everything.
+A copy of the store from before opens with the old key for ever: rotate what is in it if that key is known to others.")]
+    Rekey(Rekey),
+}
+
+/// Which store, and what opens it.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The directory of the store.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// A file, mode 0600, with 32 bytes in base64.
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    key_file: Option<PathBuf>,
+    /// A file, mode 0600, with a passphrase. Without either file the terminal is asked for a passphrase.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// The arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    place: Place,
+    /// Write a new random key to FILE, which must not exist, and seal the store with it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key_file", "passphrase_file"])]
+    generate_key: Option<PathBuf>,
+}
+
+/// The arguments of `put`.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// The name of the secret, for example oauth/billing.
+    name: SecretName,
+    #[command(flatten)]
+    place: Place,
+    /// Set one field of the secret, which is a JSON object, to the text that is read.
+    #[arg(long)]
+    field: Option<FieldName>,
+    /// Write only if this version is current.
+    #[arg(long, value_name = "VERSION", conflicts_with = "new")]
+    expect: Option<VersionId>,
+    /// Write only if there is no such secret yet.
+    #[arg(long)]
+    new: bool,
+    /// Drop the line ends behind the value. Without it, every byte counts.
+    #[arg(long)]
+    trim: bool,
+}
+
+/// The arguments of `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The name of the secret.
+    name: SecretName,
+    #[command(flatten)]
+    place: Place,
+    /// One field of a secret that is a JSON object.
+    #[arg(long)]
+    field: Option<FieldName>,
+    /// This version instead of the current one.
+    #[arg(long, value_name = "VERSION")]
+    version: Option<VersionId>,
+    /// Show the value on a terminal too.
+    #[arg(long)]
+    reveal: bool,
+}
+
+/// The arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The arguments of `versions`.
+#[derive(Debug, Args)]
+pub struct Versions {
+    /// The name of the secret.
+    name: SecretName,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The arguments of `retire`.
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// The name of the secret.
+    name: SecretName,
+    /// The version to destroy, as `versions` lists it.
+    version: VersionId,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The arguments of `rekey`.
+#[derive(Debug, Args)]
+pub struct Rekey {
+    #[command(flatten)]
+    place: Place,
+    /// Write a new random key to FILE, which must not exist, and use it.
+    #[arg(long, value_name = "FILE", group = "next")]
+    generate_key: Option<PathBuf>,
+    /// A file, mode 0600, with the new key.
+    #[arg(long, value_name = "FILE", group = "next")]
+    new_key_file: Option<PathBuf>,
+    /// A file, mode 0600, with the new passphrase. Without any of these the terminal is asked.
+    #[arg(long, value_name = "FILE", group = "next")]
+    new_passphrase_file: Option<PathBuf>,
+}
+
+/// Carries out one subcommand. With `json`, prints one line of JSON instead of text for people.
+///
+/// # Errors
+/// [`Error`], with the remedy where there is one. Nothing was changed, unless the error says that it is in doubt.
+pub fn run(command: FileCommand, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    match command {
+        FileCommand::Init(args) => init(args, console, json),
+        FileCommand::Put(args) => put(args, console, json),
+        FileCommand::Get(args) => get(args, console, json),
+        FileCommand::List(args) => list(args, console, json),
+        FileCommand::Versions(args) => versions(args, console, json),
+        FileCommand::Retire(args) => retire(args, console, json),
+        FileCommand::Rekey(args) => rekey(args, console, json),
+    }
+}
+
+fn init(args: Init, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let directory = args.place.store.clone();
+    let key = match &args.generate_key {
+        Some(path) => StoreKey::KeyFile(path.clone()),
+        None => console.new_key(args.place.key_file, args.place.passphrase_file)?,
+    };
+    let settings = FileSettings {
+        directory: directory.clone(),
+        key,
+    };
+    with_new_key(args.generate_key.as_deref(), || FileStore::init(settings))?;
+    let made = json!({ "store": directory, "key_file": args.generate_key });
+    console.say(json.then_some(&made), |out| {
+        writeln!(out, "made a store at {}", directory.display())?;
+        if let Some(path) = &args.generate_key {
+            let path = path.display();
+            writeln!(
+                out,
+                "its key is in {path}; without it nobody reads the store, so keep a copy elsewhere"
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a new key if one is asked for, and takes it away again if nothing was sealed with it.
+fn with_new_key<T>(
+    generate: Option<&Path>,
+    work: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, Error> {
+    let Some(path) = generate else {
+        return Ok(work()?);
+    };
+    generate_key_file(path)?;
+    work().map_err(|error| {
+        if error.kind() == Kind::InDoubt {
+            return Error::Store(error);
+        }
+        match std::fs::remove_file(path) {
+            Ok(()) => Error::Store(error),
+            Err(_left) => Error::KeyLeft {
+                path: path.to_owned(),
+                source: error,
+            },
+        }
+    })
+}
+
+fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let name = args.name;
+    // Opened before the value is asked for: nobody types a secret only to hear that the key is wrong.
+    let store = console.open(args.place)?;
+    let value = console.value(&name, args.field.as_ref(), args.trim)?;
+    let expected = match args.expect {
+        Some(version) => Expected::Version(version),
+        None if args.new => Expected::Nothing,
+        None => Expected::Anything,
+    };
+    let written = match &args.field {
+        None => store.put(&name, &value.secret, &expected)?,
+        Some(field) => put_field(&store, &name, (field, &value.secret), &expected)?,
+    };
+    let made = json!({ "name": name.as_str(), "version": written.as_str() });
+    console.say(json.then_some(&made), |out| {
+        write!(out, "{name} is now at version {written}")?;
+        if value.ends_in_line_end {
+            write!(out, "; its value ends in a line end, which --trim drops")?;
+        }
+        writeln!(out)
+    })
+}
+
+/// Sets one field and leaves the others as they are, also if somebody else writes at the same time.
+fn put_field(
+    store: &FileStore,
+    name: &SecretName,
+    (field, text): (&FieldName, &Secret),
+    expected: &Expected,
+) -> Result<VersionId, Error> {
+    for _ in 0..ATTEMPTS {
+        let (former, seen) = match store.get(name, &VersionSelector::Current) {
+            Ok(fetched) => (Some(fetched.value), Expected::Version(fetched.version)),
+            Err(StoreError::NoSecret) => (None, Expected::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        let chosen = *expected != Expected::Anything;
+        // What was read is what is compared with; what the caller expects must be that.
+        if chosen && *expected != seen {
+            return Err(match seen {
+                Expected::Version(current) => StoreError::Conflict(Some(current)),
+                Expected::Nothing | Expected::Anything => StoreError::NoSecret,
+            }
+            .into());
+        }
+        let value = object::with_field(former.as_ref(), field, text)?;
+        match store.put(name, &value, &seen) {
+            Err(StoreError::Conflict(_)) if !chosen => {}
+            other => return Ok(other?),
+        }
+    }
+    Err(StoreError::Conflict(None).into())
+}
+
+fn get(args: Get, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    if console.out_is_terminal && !args.reveal {
+        return Err(Error::WouldReveal);
+    }
+    let store = console.open(args.place)?;
+    let version = args
+        .version
+        .map_or(VersionSelector::Current, VersionSelector::Exact);
+    let fetched = store.get(&args.name, &version)?;
+    let value = match &args.field {
+        Some(field) => object::field(&fetched.value, field)?,
+        None => fetched.value,
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "printing it is what was asked for"
+    )]
+    let bytes = value.expose();
+    if json {
+        let text = std::str::from_utf8(bytes).ok();
+        let answer = json!({
+            "name": args.name.as_str(),
+            "version": fetched.version.as_str(),
+            "created": fetched.created.map(utc),
+            "value": text,
+            "value_base64": text.is_none().then(|| STANDARD.encode(bytes)),
+        });
+        return console.say(Some(&answer), |_out| Ok(()));
+    }
+    let separate = console.out_is_terminal && !bytes.ends_with(b"\n");
+    console.say(None, |out| {
+        out.write_all(bytes)?;
+        if separate { writeln!(out) } else { Ok(()) }
+    })
+}
+
+fn list(args: List, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let listed = console.open(args.place)?.list()?;
+    let row = |secret: &Listed| {
+        [
+            secret.name.to_string(),
+            secret.current.version.to_string(),
+            secret.versions.to_string(),
+            secret.current.created.map(utc).unwrap_or_default(),
+        ]
+    };
+    let object = |secret: &Listed| {
+        json!({
+            "name": secret.name.as_str(),
+            "current": secret.current.version.as_str(),
+            "versions": secret.versions,
+            "changed": secret.current.created.map(utc),
+        })
+    };
+    let all = listed.iter().map(object).collect();
+    console.say(json.then_some(&all), |out| {
+        if listed.is_empty() {
+            return writeln!(
+                out,
+                "the store holds nothing yet; `claviger file put` adds a secret"
+            );
+        }
+        let rows = listed.iter().map(row).collect::<Vec<_>>();
+        table(out, ["NAME", "CURRENT", "VERSIONS", "CHANGED"], &rows)
+    })
+}
+
+fn versions(args: Versions, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let versions = console.open(args.place)?.versions(&args.name)?;
+    let row = |info: &VersionInfo| {
+        [
+            info.version.to_string(),
+            state(info.state).to_owned(),
+            info.created.map(utc).unwrap_or_default(),
+        ]
+    };
+    let object = |info: &VersionInfo| {
+        json!({
+            "version": info.version.as_str(),
+            "state": state(info.state),
+            "created": info.created.map(utc),
+        })
+    };
+    let all = versions.iter().map(object).collect();
+    console.say(json.then_some(&all), |out| {
+        let rows = versions.iter().map(row).collect::<Vec<_>>();
+        table(out, ["VERSION", "STATE", "CREATED"], &rows)
+    })
+}
+
+fn retire(args: Retire, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let Retire {
+        name,
+        version,
+        place,
+    } = args;
+    match console.open(place)?.retire(&name, &version) {
+        Err(StoreError::Conflict(Some(current))) if current == version => {
+            return Err(Error::IsCurrent);
+        }
+        other => other?,
+    }
+    let done = json!({ "name": name.as_str(), "retired": version.as_str() });
+    console.say(json.then_some(&done), |out| {
+        writeln!(out, "the value of version {version} of {name} is destroyed")
+    })
+}
+
+fn rekey(args: Rekey, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let directory = args.place.store.clone();
+    let store = console.open(args.place)?;
+    let key = match &args.generate_key {
+        Some(path) => StoreKey::KeyFile(path.clone()),
+        None => console.new_key(args.new_key_file, args.new_passphrase_file)?,
+    };
+    let count = with_new_key(args.generate_key.as_deref(), || store.rekey(&key))?;
+    let done = json!({ "store": directory, "secrets": count });
+    console.say(json.then_some(&done), |out| {
+        let directory = directory.display();
+        writeln!(
+            out,
+            "{count} secrets at {directory} are sealed anew; the old key opens nothing now"
+        )?;
+        writeln!(out, "give the new key to the daemon that reads this store")
+    })
+}
+
+fn state(state: VersionState) -> &'static str {
+    match state {
+        VersionState::Current => "current",
+        VersionState::Staged => "staged",
+        VersionState::Previous => "previous",
+        VersionState::Retired => "retired",
+    }
+}
+
+/// Writes columns as wide as their widest entry.
+fn table<const N: usize>(
+    out: &mut dyn std::io::Write,
+    head: [&str; N],
+    rows: &[[String; N]],
+) -> std::io::Result<()> {
+    let head = head.map(str::to_owned);
+    let mut widths = [0; N];
+    for row in std::iter::once(&head).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    for row in std::iter::once(&head).chain(rows) {
+        let cells = row.iter().zip(widths);
+        let line = cells.map(|(cell, width)| format!("{cell:width$}"));
+        let line = line.collect::<Vec<_>>().join("  ");
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A time as RFC 3339 writes it, in UTC and whole seconds.
+fn utc(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // The Gregorian calendar in years that begin in March, so that the leap day is the last one. Counted from the first of
+    // March of the year 0, which is 719,468 days before the epoch; 400 years are 146,097 days.
+    let day = days.saturating_add(719_468);
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
+}

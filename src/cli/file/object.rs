@@ -1,0 +1,178 @@
+//! One field of a value that is a JSON object.
+//!
+//! Owns the reading and setting of a field. Every other field keeps its bytes and its place: a number is not rounded and
+//! nothing is sorted, because what a program reads back must be what somebody else stored. Parsers' texts quote their input
+//! and are dropped.
+
+use std::fmt;
+
+use claviger_backend::{FieldName, Secret};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::Error;
+
+/// The members of an object, in their order, each value as it is written.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(String, &RawValue)> = Vec::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    // Which of two would be meant is anybody's guess (RFC 8259 §4).
+                    if members.iter().any(|(known, _)| *known == name) {
+                        return Err(A::Error::custom("a name occurs twice"));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// The value of one field: the text if it is a string, else its JSON.
+pub(super) fn field(value: &Secret, field: &FieldName) -> Result<Secret, Error> {
+    let members = parse(value)?;
+    let found = members.0.iter().find(|(name, _)| name == field.as_str());
+    let (_, raw) = found.ok_or(Error::NoField)?;
+    let text = match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => text,
+        Err(_no_string) => raw.get().to_owned(),
+    };
+    Ok(Secret::from_text(text))
+}
+
+/// The same object with one field set to `text`. Without a former value, an object with that field alone.
+pub(super) fn with_field(
+    former: Option<&Secret>,
+    field: &FieldName,
+    text: &Secret,
+) -> Result<Secret, Error> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the text becomes part of the value"
+    )]
+    let text = std::str::from_utf8(text.expose()).map_err(|_bytes| Error::NotText)?;
+    let set = Zeroizing::new(quoted(text)?);
+    let members = match former {
+        Some(value) => parse(value)?.0,
+        None => Vec::new(),
+    };
+    let mut written = members
+        .iter()
+        .map(|(name, raw)| {
+            let is_field = name == field.as_str();
+            (
+                name.as_str(),
+                if is_field { set.as_str() } else { raw.get() },
+            )
+        })
+        .collect::<Vec<_>>();
+    if !written.iter().any(|(name, _)| *name == field.as_str()) {
+        written.push((field.as_str(), set.as_str()));
+    }
+    // Sized up front: a buffer that grows leaves parts of the secret behind. A name at most sixfolds when it is quoted.
+    let size = |(name, raw): &(&str, &str)| name.len().saturating_mul(6).saturating_add(raw.len());
+    let capacity = written
+        .iter()
+        .map(|member| size(member).saturating_add(8))
+        .sum::<usize>();
+    let mut object = Zeroizing::new(String::with_capacity(capacity.saturating_add(8)));
+    object.push('{');
+    for (number, (name, raw)) in written.iter().enumerate() {
+        if number > 0 {
+            object.push(',');
+        }
+        object.push_str(&quoted(name)?);
+        object.push(':');
+        object.push_str(raw);
+    }
+    object.push('}');
+    Ok(Secret::from_text(std::mem::take(&mut *object)))
+}
+
+fn parse(value: &Secret) -> Result<Members<'_>, Error> {
+    #[expect(clippy::disallowed_methods, reason = "the object is taken apart")]
+    serde_json::from_slice(value.expose()).map_err(|_quotes_input| Error::NotObject)
+}
+
+fn quoted(text: &str) -> Result<String, Error> {
+    serde_json::to_string(text).map_err(|_a_string_has_json| Error::NotText)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look inside")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(former: Option<&str>, name: &str, text: &str) -> Result<String, Error> {
+        let former = former.map(|former| Secret::from_text(former.to_owned()));
+        let text = Secret::from_text(text.to_owned());
+        with_field(former.as_ref(), &name.parse().unwrap(), &text)
+            .map(|value| String::from_utf8(value.expose().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn one_field_changes_and_the_others_keep_every_byte() {
+        for (former, expected) in [
+            (None, r#"{"b":"new"}"#),
+            (Some("{}"), r#"{"b":"new"}"#),
+            (Some(r#"{"b":"old"}"#), r#"{"b":"new"}"#),
+            (
+                Some(r#"{"z":1.50, "b": {"x":1}, "a":12345678901234567890.10}"#),
+                r#"{"z":1.50,"b":"new","a":12345678901234567890.10}"#,
+            ),
+            (
+                Some(r#"{"k":"A\n","l":[1, null ,true]}"#),
+                r#"{"k":"A\n","l":[1, null ,true],"b":"new"}"#,
+            ),
+        ] {
+            assert_eq!(set(former, "b", "new").unwrap(), expected);
+        }
+        for former in ["", "plain", "[1]", "null", "{\"a\":1", r#"{"a":1,"a":2}"#] {
+            assert!(
+                matches!(set(Some(former), "b", "x"), Err(Error::NotObject)),
+                "{former}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_is_its_text_or_its_json() {
+        let value = Secret::from_text(r#"{"s":"a\nb\u00fc","n":1.50,"o":{"k":"v"}}"#.into());
+        let get = |name: &str| {
+            field(&value, &name.parse().unwrap())
+                .map(|value| String::from_utf8(value.expose().to_vec()).unwrap())
+        };
+        assert_eq!(get("s").unwrap(), "a\nbü");
+        assert_eq!(get("n").unwrap(), "1.50");
+        assert_eq!(get("o").unwrap(), r#"{"k":"v"}"#);
+        assert!(matches!(get("x"), Err(Error::NoField)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_set_is_read_and_nothing_panics(former in ".{0,60}", name in "[a-z\"/]{1,9}", text in any::<String>()) {
+            let object = set(Some(&former), &name, &text).or_else(|_| set(None, &name, &text)).unwrap();
+            let object = set(Some(&object), "other", "x").unwrap();
+            let read = field(&Secret::from_text(object), &name.parse().unwrap()).unwrap();
+            prop_assert_eq!(read.expose(), text.as_bytes());
+        }
+    }
+}
