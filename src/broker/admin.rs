@@ -26,13 +26,7 @@ pub struct Refreshed {
 
 impl Broker {
     /// Decides as a request of that peer would be, and says why.
-    pub fn explain(
-        &self,
-        facts: &Facts,
-        action: Action,
-        name: &str,
-        scopes: &Scopes,
-    ) -> Explained {
+    pub fn explain(&self, facts: &Facts, action: Action, name: &str, scopes: &Scopes) -> Explained {
         let world = self.world();
         let explanation = world.policy.explain(facts, action, name, scopes);
         let permit = world.policy.rights(facts).permit(action, name, scopes).ok();
@@ -41,7 +35,10 @@ impl Broker {
             ScopeLimit::Only(limit) => Some(limit.clone()),
             ScopeLimit::Definition => None,
         });
-        Explained { explanation, scopes }
+        Explained {
+            explanation,
+            scopes,
+        }
     }
 
     /// Fetches secrets and renews tokens now: those named, or all of them.
@@ -58,10 +55,17 @@ impl Broker {
                 continue;
             }
             // Whoever names one secret means it; a version that went back is then taken.
-            let older = if names.is_empty() { Older::Refuse } else { Older::Accept };
+            let older = if names.is_empty() {
+                Older::Refuse
+            } else {
+                Older::Accept
+            };
             let outcome = world.secrets.refresh(&secret.reference, older).await;
             let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
-            results.push(Refreshed { name: reference, outcome });
+            results.push(Refreshed {
+                name: reference,
+                outcome,
+            });
         }
         for token in world.tokens.status() {
             if !wanted(&token.name) {
@@ -69,13 +73,19 @@ impl Broker {
             }
             for outcome in world.tokens.refresh(&token.name).await {
                 let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
-                results.push(Refreshed { name: token.name.to_string(), outcome });
+                results.push(Refreshed {
+                    name: token.name.to_string(),
+                    outcome,
+                });
             }
         }
         for name in names {
             if !results.iter().any(|result| result.name == *name) && !self.knows(name) {
                 let remedy = "The configuration has no token or secret of that name.";
-                results.push(Refreshed { name: name.clone(), outcome: Err(("unknown", remedy)) });
+                results.push(Refreshed {
+                    name: name.clone(),
+                    outcome: Err(("unknown", remedy)),
+                });
             }
         }
         results
@@ -83,7 +93,11 @@ impl Broker {
 
     fn knows(&self, name: &str) -> bool {
         let world = self.world();
-        world.tokens.status().iter().any(|token| *token.name == *name)
+        world
+            .tokens
+            .status()
+            .iter()
+            .any(|token| *token.name == *name)
             || world.secrets.status().iter().any(|secret| {
                 secret.name.as_deref() == Some(name) || secret.reference.to_string() == name
             })

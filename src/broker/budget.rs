@@ -41,7 +41,11 @@ impl Budget {
     fn new(settings: BudgetSettings) -> Self {
         let cost = 1_000_000_000 / u64::from(settings.per_second.max(1));
         let depth = cost.saturating_mul(u64::from(settings.burst.max(1)));
-        Self { whole_at: AtomicU64::new(0), cost, depth }
+        Self {
+            whole_at: AtomicU64::new(0),
+            cost,
+            depth,
+        }
     }
 
     /// Takes one request's cost, or says how long to wait.
@@ -94,7 +98,10 @@ impl Budgets {
     /// No budgets yet; each begins whole.
     #[must_use]
     pub fn new(settings: BudgetSettings) -> Self {
-        Self { settings, tracked: Mutex::default() }
+        Self {
+            settings,
+            tracked: Mutex::default(),
+        }
     }
 
     /// The budget of a peer. Connections of one identity share it.
@@ -122,10 +129,16 @@ impl Budgets {
 mod tests {
     use super::*;
 
-    const SETTINGS: BudgetSettings = BudgetSettings { per_second: 10, burst: 20 };
+    const SETTINGS: BudgetSettings = BudgetSettings {
+        per_second: 10,
+        burst: 20,
+    };
 
     fn at(ms: u64) -> Moment {
-        Moment { boot: Duration::from_millis(1_000_000 + ms), wall: Duration::ZERO }
+        Moment {
+            boot: Duration::from_millis(1_000_000 + ms),
+            wall: Duration::ZERO,
+        }
     }
 
     #[test]
@@ -144,7 +157,10 @@ mod tests {
     #[test]
     fn identities_do_not_share_and_their_number_is_bounded() {
         let budgets = Budgets::new(SETTINGS);
-        let facts = |uid| Facts { uid, ..Facts::default() };
+        let facts = |uid| Facts {
+            uid,
+            ..Facts::default()
+        };
         let first = budgets.of(&facts(1), at(0));
         assert!(Arc::ptr_eq(&first, &budgets.of(&facts(1), at(0))));
         assert!(!Arc::ptr_eq(&first, &budgets.of(&facts(2), at(0))));

@@ -124,11 +124,15 @@ impl Broker {
         request: &TokenRequest,
     ) -> Result<Answer, Error> {
         let view = session.view(self);
-        let permit = view.rights.permit(Action::Token, &request.name, &request.scopes)?;
+        let permit = view
+            .rights
+            .permit(Action::Token, &request.name, &request.scopes)?;
         let cached = match request.want {
-            Want { min_remaining: Duration::ZERO, force_refresh: false, .. } => {
-                view.world.tokens.cached(&permit)
-            }
+            Want {
+                min_remaining: Duration::ZERO,
+                force_refresh: false,
+                ..
+            } => view.world.tokens.cached(&permit),
             Want { .. } => None,
         };
         let answer = match cached {
@@ -253,7 +257,11 @@ impl Broker {
             }
             Err(error) => error,
         };
-        let counter = if error.is_denial() { &self.metrics.denied } else { &self.metrics.failed };
+        let counter = if error.is_denial() {
+            &self.metrics.denied
+        } else {
+            &self.metrics.failed
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Err(limited) = session.spend(self.clock.now()) {
             return Err(limited);

@@ -30,7 +30,11 @@ impl Broker {
     /// Begins a session for the peer of a new connection.
     pub fn session(&self, peer: Peer) -> Session {
         let budget = self.budgets.of(peer.facts(), self.clock.now());
-        Session { peer, budget, view: ArcSwapOption::empty() }
+        Session {
+            peer,
+            budget,
+            view: ArcSwapOption::empty(),
+        }
     }
 }
 
@@ -65,7 +69,10 @@ impl Session {
             return Arc::clone(view);
         }
         let rights = world.policy.rights(self.peer.facts());
-        let view = Arc::new(View { world: Arc::clone(&world), rights });
+        let view = Arc::new(View {
+            world: Arc::clone(&world),
+            rights,
+        });
         self.view.store(Some(Arc::clone(&view)));
         view
     }

@@ -40,7 +40,11 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
         }
     };
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    let probes = if args.offline { Vec::new() } else { probe_all(&config)? };
+    let probes = if args.offline {
+        Vec::new()
+    } else {
+        probe_all(&config)?
+    };
     let failed = probes.iter().filter(|probe| probe.outcome.is_err()).count();
     if as_json {
         let probes: Vec<_> = probes
@@ -53,7 +57,10 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
                 })
             })
             .collect();
-        output::json(out, &json!({ "valid": true, "warnings": warnings, "probes": probes }))?;
+        output::json(
+            out,
+            &json!({ "valid": true, "warnings": warnings, "probes": probes }),
+        )?;
     } else {
         print(out, &config, &warnings, &probes)?;
     }
@@ -78,7 +85,12 @@ fn print(
     warnings: &[String],
     probes: &[Probe],
 ) -> Result<(), Failure> {
-    writeln!(out, "{} is valid ({}).", config.origin.display(), config.digest)?;
+    writeln!(
+        out,
+        "{} is valid ({}).",
+        config.origin.display(),
+        config.digest
+    )?;
     writeln!(
         out,
         "  {} tokens and {} secrets for programs, by {} rules; {} backends, {} issuers, {} clients",

@@ -45,7 +45,9 @@ pub(super) type Connection = InterceptedService<Channel, ForClaviger>;
 
 /// Runs one command's conversation with the daemon.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime
         .map_err(|error| Failure::new(Exit::System, format!("cannot start: {error}"), ""))?;
     runtime.block_on(work)
@@ -77,13 +79,19 @@ async fn connect(socket: &Path) -> Result<Channel, Failure> {
         let stream = stream.take().ok_or(io::ErrorKind::ConnectionAborted);
         std::future::ready(stream.map(TokioIo::new).map_err(io::Error::from))
     });
-    endpoint.connect_with_connector(connector).await.map_err(|_transport| {
-        Failure::new(
-            Exit::Unavailable,
-            format!("whoever listens on {} does not speak claviger's protocol", socket.display()),
-            "Check the path of the socket.",
-        )
-    })
+    endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|_transport| {
+            Failure::new(
+                Exit::Unavailable,
+                format!(
+                    "whoever listens on {} does not speak claviger's protocol",
+                    socket.display()
+                ),
+                "Check the path of the socket.",
+            )
+        })
 }
 
 fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
@@ -99,7 +107,11 @@ fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
             format!("this user may not connect to {place}"),
             "The broker socket is for programs; the admin socket is for root and the daemon's user (`sudo claviger …`).",
         ),
-        kind => Failure::new(Exit::System, format!("cannot connect to {place}: {kind}"), ""),
+        kind => Failure::new(
+            Exit::System,
+            format!("cannot connect to {place}: {kind}"),
+            "",
+        ),
     }
 }
 
@@ -117,7 +129,10 @@ fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Exit::Denied,
-        format!("{} is served by uid {server}, which is not the daemon's user", socket.display()),
+        format!(
+            "{} is served by uid {server}, which is not the daemon's user",
+            socket.display()
+        ),
         "Somebody else may have put the socket there: look who owns it before you trust it.",
     ))
 }

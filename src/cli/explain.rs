@@ -51,7 +51,8 @@ pub(super) async fn explain(
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if args.pid.is_none() && args.user.is_none() && args.unit.is_none() && args.container.is_none() {
+    if args.pid.is_none() && args.user.is_none() && args.unit.is_none() && args.container.is_none()
+    {
         return Err(Failure::new(
             Exit::Usage,
             "whom to explain it for?",
@@ -112,7 +113,11 @@ fn describe(answer: &ExplainResponse) -> serde_json::Value {
 
 fn print(out: &mut dyn Write, args: &ExplainArgs, answer: &ExplainResponse) -> Result<(), Failure> {
     let verdict = if answer.allowed { "allowed" } else { "denied" };
-    writeln!(out, "{} {}: {verdict} — {}", args.action, args.name, answer.reason)?;
+    writeln!(
+        out,
+        "{} {}: {verdict} — {}",
+        args.action, args.name, answer.reason
+    )?;
     if args.pid.is_some() {
         let peer = answer.peer.clone().unwrap_or_default();
         writeln!(
@@ -128,7 +133,11 @@ fn print(out: &mut dyn Write, args: &ExplainArgs, answer: &ExplainResponse) -> R
         writeln!(out, "  with the scopes: {}", answer.scopes.join(" "))?;
     }
     for rule in &answer.rules {
-        let mark = if rule.selects_peer && rule.allows { "✓" } else { "✗" };
+        let mark = if rule.selects_peer && rule.allows {
+            "✓"
+        } else {
+            "✗"
+        };
         writeln!(out, "  {mark} rule {}: {}", rule.rule, rule.detail)?;
     }
     Ok(())

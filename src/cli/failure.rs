@@ -63,7 +63,11 @@ impl Failure {
     /// A failure with its remedy; an empty remedy is none.
     pub fn new(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = remedy.into();
-        Self { exit, what: what.into(), remedy: (!remedy.is_empty()).then_some(remedy) }
+        Self {
+            exit,
+            what: what.into(),
+            remedy: (!remedy.is_empty()).then_some(remedy),
+        }
     }
 
     /// The exit code.
@@ -93,7 +97,11 @@ impl fmt::Display for Failure {
 /// Printing failed: mostly a closed pipe.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(Exit::System, format!("cannot write the output: {}", error.kind()), "")
+        Self::new(
+            Exit::System,
+            format!("cannot write the output: {}", error.kind()),
+            "",
+        )
     }
 }
 
@@ -101,7 +109,9 @@ impl From<io::Error> for Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let info = status.get_details_error_info();
-        let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+        let retry = status
+            .get_details_retry_info()
+            .and_then(|retry| retry.retry_delay);
         let reason = info.as_ref().map_or_else(
             || format!("{:?}", status.code()).to_ascii_uppercase(),
             |info| info.reason.clone(),
@@ -157,6 +167,9 @@ mod tests {
     fn a_refusal_says_what_to_do() {
         let failure = Failure::from(Status::permission_denied("ask an operator"));
         assert_eq!(failure.exit(), Exit::Denied);
-        assert!(failure.to_string().ends_with("→ ask an operator"), "{failure}");
+        assert!(
+            failure.to_string().ends_with("→ ask an operator"),
+            "{failure}"
+        );
     }
 }

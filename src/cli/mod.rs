@@ -119,7 +119,11 @@ pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
             // Help and version are not errors; clap knows where each belongs.
             let printed = error.print();
             let asked = !error.use_stderr() && printed.is_ok();
-            return if asked { ExitCode::SUCCESS } else { Exit::Usage.into() };
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                Exit::Usage.into()
+            };
         }
     };
     match dispatch(cli, surroundings, out).and_then(|()| Ok(out.flush()?)) {
@@ -128,11 +132,7 @@ pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
     }
 }
 
-fn dispatch(
-    cli: Cli,
-    surroundings: Surroundings,
-    out: &mut dyn io::Write,
-) -> Result<(), Failure> {
+fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Result<(), Failure> {
     let json = cli.output == Format::Json;
     match cli.command {
         Command::Run(args) => run::run(&args, surroundings),

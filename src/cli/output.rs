@@ -52,17 +52,27 @@ pub(super) fn duration(duration: Duration) -> String {
 /// A duration of the wire as people say it; `-` if there is none.
 pub(super) fn wire_duration(value: Option<&prost_types::Duration>) -> String {
     let seconds = value.and_then(|value| u64::try_from(value.seconds).ok());
-    seconds.map_or_else(|| "-".to_owned(), |seconds| duration(Duration::from_secs(seconds)))
+    seconds.map_or_else(
+        || "-".to_owned(),
+        |seconds| duration(Duration::from_secs(seconds)),
+    )
 }
 
 /// A time of the wire, RFC 3339 in UTC; `-` if there is none.
 pub(super) fn time(value: Option<&Timestamp>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| Timestamp { nanos: 0, ..*value }.to_string())
+    value.map_or_else(
+        || "-".to_owned(),
+        |value| Timestamp { nanos: 0, ..*value }.to_string(),
+    )
 }
 
 /// The text, or `-`.
 pub(super) fn or_dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+    if text.is_empty() {
+        "-".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -87,12 +97,18 @@ mod tests {
         let mut out = Vec::new();
         let rows = [vec!["a".into(), "x".into()], vec!["ünï".into(), "y".into()]];
         table(&mut out, &["N", "V"], &rows).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "  N    V\n  a    x\n  ünï  y\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "  N    V\n  a    x\n  ünï  y\n"
+        );
     }
 
     #[test]
     fn times_are_rfc_3339() {
-        let time_text = time(Some(&Timestamp { seconds: 1_767_225_600, nanos: 7 }));
+        let time_text = time(Some(&Timestamp {
+            seconds: 1_767_225_600,
+            nanos: 7,
+        }));
         assert_eq!(time_text, "2026-01-01T00:00:00Z");
     }
 }

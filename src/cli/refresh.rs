@@ -28,7 +28,9 @@ pub(super) async fn refresh(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut client = client::admin(&args.admin.admin_socket).await?;
-    let request = RefreshRequest { names: args.names.clone() };
+    let request = RefreshRequest {
+        names: args.names.clone(),
+    };
     let results = client.refresh(request).await?.into_inner().results;
     if as_json {
         let results: Vec<_> = results
@@ -62,5 +64,9 @@ fn row(result: &RefreshResult) -> Vec<String> {
         (true, false) => "confirmed, unchanged".to_owned(),
         (false, _) => result.error.clone(),
     };
-    vec![result.name.clone(), outcome, output::or_dash(&result.remedy)]
+    vec![
+        result.name.clone(),
+        outcome,
+        output::or_dash(&result.remedy),
+    ]
 }

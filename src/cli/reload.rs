@@ -24,7 +24,9 @@ pub(super) async fn reload(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut client = client::admin(&args.admin.admin_socket).await?;
-    let request = ReloadRequest { dry_run: args.dry_run };
+    let request = ReloadRequest {
+        dry_run: args.dry_run,
+    };
     let answer = client.reload(request).await?.into_inner();
     if as_json {
         output::json(
@@ -34,7 +36,11 @@ pub(super) async fn reload(
             }),
         )?;
     } else if answer.applied {
-        let done = if args.dry_run { "It would be put into force." } else { "It is in force." };
+        let done = if args.dry_run {
+            "It would be put into force."
+        } else {
+            "It is in force."
+        };
         writeln!(out, "The configuration is valid. {done}")?;
         if answer.changes.is_empty() {
             writeln!(out, "Nothing differs from before.")?;
@@ -53,5 +59,9 @@ pub(super) async fn reload(
             what.push_str(problem);
         }
     }
-    Err(Failure::new(Exit::Config, what, "Mend the file, then run `claviger reload` again."))
+    Err(Failure::new(
+        Exit::Config,
+        what,
+        "Mend the file, then run `claviger reload` again.",
+    ))
 }

@@ -37,13 +37,21 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     } else {
         Sockets::inherit(surroundings.listeners, &surroundings.listener_names)
     };
-    let sockets =
-        sockets.map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
+    let sockets = sockets.map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
     let protections = memory::harden(&memory::Settings::default())
         .map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
-    let launch = Launch { config, backends, sockets, protections };
+    let launch = Launch {
+        config,
+        backends,
+        sockets,
+        protections,
+    };
     daemon::run(launch).map_err(|error| {
-        let exit = if error.is_configuration() { Exit::Config } else { Exit::System };
+        let exit = if error.is_configuration() {
+            Exit::Config
+        } else {
+            Exit::System
+        };
         Failure::new(exit, error.to_string(), "")
     })
 }

@@ -46,7 +46,11 @@ pub(super) async fn status(
 
 fn print(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
     let ready = if status.ready { "ready" } else { "NOT READY" };
-    writeln!(out, "claviger {}, pid {}, {ready}", status.version, status.pid)?;
+    writeln!(
+        out,
+        "claviger {}, pid {}, {ready}",
+        status.version, status.pid
+    )?;
     writeln!(
         out,
         "  since {}, configuration {} ({}) of {}",
@@ -61,17 +65,42 @@ fn print(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
     writeln!(out, "\nTokens")?;
     output::table(
         out,
-        &["NAME", "ISSUER", "CLIENT", "SCOPES", "STATE", "LEFT", "HITS", "UPSTREAM", "LAST ERROR"],
-        &status.tokens.iter().flat_map(token_rows).collect::<Vec<_>>(),
+        &[
+            "NAME",
+            "ISSUER",
+            "CLIENT",
+            "SCOPES",
+            "STATE",
+            "LEFT",
+            "HITS",
+            "UPSTREAM",
+            "LAST ERROR",
+        ],
+        &status
+            .tokens
+            .iter()
+            .flat_map(token_rows)
+            .collect::<Vec<_>>(),
     )?;
     writeln!(out, "\nSecrets")?;
     output::table(
         out,
-        &["REFERENCE", "VERSION", "STATE", "CONFIRMED", "NEXT", "LAST ERROR"],
+        &[
+            "REFERENCE",
+            "VERSION",
+            "STATE",
+            "CONFIRMED",
+            "NEXT",
+            "LAST ERROR",
+        ],
         &status.secrets.iter().map(secret_row).collect::<Vec<_>>(),
     )?;
     writeln!(out, "\nBackends and issuers")?;
-    output::table(out, &["NAME", "WHAT", "STATE", "LAST ANSWER"], &upstream_rows(status))?;
+    output::table(
+        out,
+        &["NAME", "WHAT", "STATE", "LAST ANSWER"],
+        &upstream_rows(status),
+    )?;
     print_process(out, status)
 }
 
@@ -98,7 +127,11 @@ fn print_process(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Fai
 
 fn token_rows(token: &v1::TokenStatus) -> Vec<Vec<String>> {
     let row = |entry: Option<&v1::TokenEntry>| {
-        let mut row = vec![token.name.clone(), token.issuer.clone(), token.client.clone()];
+        let mut row = vec![
+            token.name.clone(),
+            token.issuer.clone(),
+            token.client.clone(),
+        ];
         row.extend(match entry {
             Some(entry) => vec![
                 output::or_dash(&entry.scopes.join(" ")),
@@ -108,7 +141,9 @@ fn token_rows(token: &v1::TokenStatus) -> Vec<Vec<String>> {
                 entry.upstream_requests.to_string(),
                 output::or_dash(&entry.last_error),
             ],
-            None => ["-", "not asked for yet", "-", "0", "0", "-"].map(str::to_owned).to_vec(),
+            None => ["-", "not asked for yet", "-", "0", "0", "-"]
+                .map(str::to_owned)
+                .to_vec(),
         });
         row
     };
@@ -131,7 +166,11 @@ fn secret_row(secret: &v1::SecretStatus) -> Vec<String> {
 
 fn upstream_rows(status: &StatusResponse) -> Vec<Vec<String>> {
     let backends = status.backends.iter().map(|backend| {
-        let state = if backend.reachable { "answers".to_owned() } else { backend.last_error.clone() };
+        let state = if backend.reachable {
+            "answers".to_owned()
+        } else {
+            backend.last_error.clone()
+        };
         let kind = format!("{} backend", backend.kind);
         let last = output::time(backend.last_success.as_ref());
         vec![backend.name.clone(), kind, output::or_dash(&state), last]
@@ -143,7 +182,12 @@ fn upstream_rows(status: &StatusResponse) -> Vec<Vec<String>> {
             (error, _) => error,
         };
         let last = output::time(issuer.last_success.as_ref());
-        vec![issuer.name.clone(), format!("issuer {}", issuer.issuer), state.to_owned(), last]
+        vec![
+            issuer.name.clone(),
+            format!("issuer {}", issuer.issuer),
+            state.to_owned(),
+            last,
+        ]
     });
     backends.chain(issuers).collect()
 }

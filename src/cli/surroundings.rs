@@ -20,8 +20,14 @@ pub struct Surroundings {
 }
 
 /// Ends of names that only secrets have.
-const SECRET_ENDINGS: [&str; 6] =
-    ["_CLIENT_SECRET", "_SECRET_KEY", "_ACCESS_TOKEN", "_REFRESH_TOKEN", "_PRIVATE_KEY", "_API_KEY"];
+const SECRET_ENDINGS: [&str; 6] = [
+    "_CLIENT_SECRET",
+    "_SECRET_KEY",
+    "_ACCESS_TOKEN",
+    "_REFRESH_TOKEN",
+    "_PRIVATE_KEY",
+    "_API_KEY",
+];
 
 /// Whole names of well-known secrets.
 const SECRET_NAMES: [&str; 9] = [
@@ -57,7 +63,13 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name() {
-        let names = ["PATH", "GOOGLE_CLIENT_SECRET", "VAULT_TOKEN", "CLIENT_ID", "HOME"];
+        let names = [
+            "PATH",
+            "GOOGLE_CLIENT_SECRET",
+            "VAULT_TOKEN",
+            "CLIENT_ID",
+            "HOME",
+        ];
         let surroundings = Surroundings {
             arguments: Vec::new(),
             executable: None,
@@ -65,6 +77,9 @@ mod tests {
             listeners: Vec::new(),
             listener_names: String::new(),
         };
-        assert_eq!(surroundings.secret_variables(), ["GOOGLE_CLIENT_SECRET", "VAULT_TOKEN"]);
+        assert_eq!(
+            surroundings.secret_variables(),
+            ["GOOGLE_CLIENT_SECRET", "VAULT_TOKEN"]
+        );
     }
 }

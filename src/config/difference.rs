@@ -12,13 +12,23 @@ impl Config {
         let mut lines = Vec::new();
         let backend = |(name, _): &(_, _)| format!("backends.{name}");
         compare(&mut lines, &self.backends, &next.backends, backend);
-        compare(&mut lines, &self.issuers, &next.issuers, |issuer| format!("issuers.{}", issuer.name));
-        compare(&mut lines, &self.clients, &next.clients, |client| format!("clients.{}", client.name));
-        compare(&mut lines, &self.tokens, &next.tokens, |token| format!("tokens.{}", token.name));
-        compare(&mut lines, &self.secrets, &next.secrets, |secret| format!("secrets.{}", secret.name));
+        compare(&mut lines, &self.issuers, &next.issuers, |issuer| {
+            format!("issuers.{}", issuer.name)
+        });
+        compare(&mut lines, &self.clients, &next.clients, |client| {
+            format!("clients.{}", client.name)
+        });
+        compare(&mut lines, &self.tokens, &next.tokens, |token| {
+            format!("tokens.{}", token.name)
+        });
+        compare(&mut lines, &self.secrets, &next.secrets, |secret| {
+            format!("secrets.{}", secret.name)
+        });
         if self.rules != next.rules {
             let (before, after) = (self.rules.len(), next.rules.len());
-            lines.push(format!("allow: changed ({before} rules before, {after} now)"));
+            lines.push(format!(
+                "allow: changed ({before} rules before, {after} now)"
+            ));
         }
         if self.refresh != next.refresh {
             lines.push("refresh: changed".to_owned());
@@ -31,7 +41,10 @@ impl Config {
     pub fn fixed_differences(&self, next: &Self) -> Vec<String> {
         let fixed = [
             ("mode", self.mode == next.mode),
-            ("server", self.server == next.server && self.drain_grace == next.drain_grace),
+            (
+                "server",
+                self.server == next.server && self.drain_grace == next.drain_grace,
+            ),
             ("log", self.log == next.log),
             ("peer", self.peer == next.peer),
         ];
@@ -39,7 +52,9 @@ impl Config {
             .into_iter()
             .filter(|(_, same)| !same)
             .map(|(section, _)| {
-                format!("{section}: cannot change while the daemon runs; restart it, or undo the change")
+                format!(
+                    "{section}: cannot change while the daemon runs; restart it, or undo the change"
+                )
             })
             .collect()
     }

@@ -60,8 +60,15 @@ pub(super) fn assemble(
     )
     .map_err(|error| vec![error.to_string()])?;
     let policy = Policy::new(config.rules.clone());
-    let world = World { policy, tokens, secrets };
-    Ok(Assembled { world, issuers: issuers.into_values().collect() })
+    let world = World {
+        policy,
+        tokens,
+        secrets,
+    };
+    Ok(Assembled {
+        world,
+        issuers: issuers.into_values().collect(),
+    })
 }
 
 /// How peers are identified.
@@ -100,7 +107,10 @@ fn issuers<'a>(
     let mut problems = Vec::new();
     for settings in &config.issuers {
         let kept = previous.and_then(|previous| {
-            previous.issuers.iter().find(|issuer| issuer.settings() == settings)
+            previous
+                .issuers
+                .iter()
+                .find(|issuer| issuer.settings() == settings)
         });
         let issuer = match kept {
             Some(issuer) => Ok(Arc::clone(issuer)),
@@ -125,13 +135,19 @@ fn definitions(
     let mut problems = Vec::new();
     for token in &config.tokens {
         let parts = || {
-            let client = config.clients.iter().find(|client| client.name == token.client)?;
+            let client = config
+                .clients
+                .iter()
+                .find(|client| client.name == token.client)?;
             let issuer = issuers.get(&*client.issuer)?;
             let credential = Credential::new(client, |reference| secrets.live(reference))?;
             Some((client, issuer, credential))
         };
         let Some((client, issuer, credential)) = parts() else {
-            problems.push(format!("tokens.{}: its client or issuer is not configured", token.name));
+            problems.push(format!(
+                "tokens.{}: its client or issuer is not configured",
+                token.name
+            ));
             continue;
         };
         let source = TokenClient::new(Arc::clone(issuer), client, token.clone(), credential);
@@ -143,7 +159,11 @@ fn definitions(
             source: Arc::new(source),
         });
     }
-    if problems.is_empty() { Ok(definitions) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(definitions)
+    } else {
+        Err(problems)
+    }
 }
 
 #[async_trait]

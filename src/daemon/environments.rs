@@ -17,22 +17,32 @@ use crate::secrets;
 
 /// Says which tokens share a credential across environments.
 pub(super) async fn shared(config: &Config, backends: &Backends) -> Vec<String> {
-    let environments: BTreeSet<_> =
-        config.tokens.iter().filter_map(|token| token.environment.as_deref()).collect();
+    let environments: BTreeSet<_> = config
+        .tokens
+        .iter()
+        .filter_map(|token| token.environment.as_deref())
+        .collect();
     if environments.len() < 2 {
         return Vec::new();
     }
     let mut seen = Vec::<(&str, &str, Secret)>::new();
     let mut problems = Vec::new();
     for token in &config.tokens {
-        let Some(environment) = token.environment.as_deref() else { continue };
-        let client = config.clients.iter().find(|client| client.name == token.client);
+        let Some(environment) = token.environment.as_deref() else {
+            continue;
+        };
+        let client = config
+            .clients
+            .iter()
+            .find(|client| client.name == token.client);
         let Some(AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) =
             client.map(|client| &client.auth)
         else {
             continue;
         };
-        let Some(value) = read(backends, secret).await else { continue };
+        let Some(value) = read(backends, secret).await else {
+            continue;
+        };
         for (other, other_environment, other_value) in &seen {
             if *other_environment != environment && same(&value, other_value) {
                 problems.push(format!(
@@ -49,11 +59,17 @@ pub(super) async fn shared(config: &Config, backends: &Backends) -> Vec<String> 
 async fn read(backends: &Backends, reference: &SecretRef) -> Option<Secret> {
     let sources = backends.sources();
     let source = sources.get(&reference.backend)?;
-    let fetched = source.fetch(&reference.name, &reference.version).await.ok()?;
+    let fetched = source
+        .fetch(&reference.name, &reference.version)
+        .await
+        .ok()?;
     secrets::pick_one(&fetched.value, reference.field.as_ref()).ok()
 }
 
-#[expect(clippy::disallowed_methods, reason = "compares two values in constant time and keeps neither")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compares two values in constant time and keeps neither"
+)]
 fn same(one: &Secret, other: &Secret) -> bool {
     verify_slices_are_equal(one.expose(), other.expose()).is_ok()
 }

@@ -86,7 +86,9 @@ pub fn run(launch: Launch) -> Result<(), Error> {
         .thread_name("claviger-files")
         .build()
         .map_err(|error| Error::System("make a runtime", error))?;
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(8);
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(8);
     let ended = runtime.block_on(async {
         let running = start(launch, Arc::new(SystemClock), threads).await?;
         running.until_signal().await
@@ -113,7 +115,12 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     threads: usize,
 ) -> Result<Running, Error> {
-    let Launch { config, backends, sockets, protections } = launch;
+    let Launch {
+        config,
+        backends,
+        sockets,
+        protections,
+    } = launch;
     let drain = Drain::new(Handle::current());
     let shared = environments::shared(&config, &backends).await;
     if !shared.is_empty() {
@@ -122,9 +129,15 @@ pub async fn start(
     let assembled = assembly::assemble(&config, &backends, &clock, &drain, None)
         .map_err(Error::Configuration)?;
     let limits = &config.server.limits;
-    let budget =
-        BudgetSettings { per_second: limits.requests_per_second, burst: limits.request_burst };
-    let broker = Arc::new(Broker::new(assembled.world.clone(), budget, Arc::clone(&clock)));
+    let budget = BudgetSettings {
+        per_second: limits.requests_per_second,
+        burst: limits.request_burst,
+    };
+    let broker = Arc::new(Broker::new(
+        assembled.world.clone(),
+        budget,
+        Arc::clone(&clock),
+    ));
     let settings = config.server.clone();
     let peers = Arc::new(assembly::peers(config.peer));
     let secrets = Arc::clone(&assembled.world.secrets);
@@ -136,22 +149,34 @@ pub async fn start(
         (Arc::clone(&clock), drain.clone()),
     );
     let operator: Arc<dyn Operator> = Arc::<Daemon>::clone(&daemon);
-    let parts = Parts { broker, operator, peers, clock, drain: drain.clone(), threads };
-    let server = Server::start(sockets, settings, parts)
-        .map_err(|error| Error::System("listen", error))?;
+    let parts = Parts {
+        broker,
+        operator,
+        peers,
+        clock,
+        drain: drain.clone(),
+        threads,
+    };
+    let server =
+        Server::start(sockets, settings, parts).map_err(|error| Error::System("listen", error))?;
     let fetched = secrets.first_round(FIRST_ROUND).await;
     if required && !fetched {
         drain.begin();
         return Err(Error::NoBackend);
     }
     server.set_ready(daemon.overview().ready).await;
-    Ok(Running { daemon, server, drain })
+    Ok(Running {
+        daemon,
+        server,
+        drain,
+    })
 }
 
 impl Running {
     /// Serves until SIGTERM or SIGINT, then ends in good order: nothing new is accepted, flights finish, caches are wiped.
     async fn until_signal(self) -> Result<(), Error> {
-        let listen = |kind| signal(kind).map_err(|error| Error::System("listen for signals", error));
+        let listen =
+            |kind| signal(kind).map_err(|error| Error::System("listen for signals", error));
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut hangup = listen(SignalKind::hangup())?;

@@ -33,7 +33,12 @@ impl InForce {
         assembled: Assembled,
         clock: &dyn Clock,
     ) -> Self {
-        Self { config, backends, assembled, loaded: clock.now().system_time() }
+        Self {
+            config,
+            backends,
+            assembled,
+            loaded: clock.now().system_time(),
+        }
     }
 }
 
@@ -107,7 +112,12 @@ impl Operator for Daemon {
             config_loaded: in_force.loaded,
             ready,
             backend_kinds: in_force.backends.kinds(),
-            issuers: in_force.assembled.issuers.iter().map(|issuer| overview(issuer)).collect(),
+            issuers: in_force
+                .assembled
+                .issuers
+                .iter()
+                .map(|issuer| overview(issuer))
+                .collect(),
             protections: self
                 .protections
                 .protections
@@ -118,7 +128,12 @@ impl Operator for Daemon {
                     detail: protection.detail.clone(),
                 })
                 .collect(),
-            warnings: in_force.config.warnings.iter().map(ToString::to_string).collect(),
+            warnings: in_force
+                .config
+                .warnings
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         })
     }
 
@@ -135,15 +150,20 @@ impl Daemon {
     async fn replace(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
         let (path, previous) =
             self.with(|in_force| (in_force.config.origin.clone(), in_force.assembled.clone()));
-        let config = Config::load(&path)
-            .map_err(|problems| problems.list().iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let config = Config::load(&path).map_err(|problems| {
+            problems
+                .list()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        })?;
         let changes = self.with(|in_force| in_force.config.differences(&config));
         let fixed = self.with(|in_force| in_force.config.fixed_differences(&config));
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let backends = registry::open_all(&config.backends)
-            .map_err(|error| vec![error.to_string()])?;
+        let backends =
+            registry::open_all(&config.backends).map_err(|error| vec![error.to_string()])?;
         let shared = environments::shared(&config, &backends).await;
         if !shared.is_empty() {
             return Err(shared);
@@ -151,8 +171,13 @@ impl Daemon {
         if dry_run {
             return Ok(changes);
         }
-        let assembled =
-            assemble(&config, &backends, &self.clock, &self.drain, Some(&previous))?;
+        let assembled = assemble(
+            &config,
+            &backends,
+            &self.clock,
+            &self.drain,
+            Some(&previous),
+        )?;
         // Let new references be fetched first, so that nobody meets an empty secret that a moment later would be there.
         assembled.world.secrets.first_round(FIRST_ROUND).await;
         self.broker.install(assembled.world.clone());

@@ -37,7 +37,9 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         let outcome = source.probe().await;
         probes.push(Probe {
             subject: format!("backend {name}"),
-            outcome: outcome.map(|()| "answers".to_owned()).map_err(|error| error.to_string()),
+            outcome: outcome
+                .map(|()| "answers".to_owned())
+                .map_err(|error| error.to_string()),
         });
     }
     for held in config.references() {
@@ -54,21 +56,29 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             },
             Err(error) => Err(error.to_string()),
         };
-        probes.push(Probe { subject: format!("issuer {}", settings.name), outcome });
+        probes.push(Probe {
+            subject: format!("issuer {}", settings.name),
+            outcome,
+        });
     }
     probes
 }
 
 async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, String> {
     let sources = backends.sources();
-    let source = sources.get(&reference.backend).ok_or("its backend is not configured")?;
+    let source = sources
+        .get(&reference.backend)
+        .ok_or("its backend is not configured")?;
     let fetched = source
         .fetch(&reference.name, &reference.version)
         .await
         .map_err(|error| error.to_string())?;
     let value = crate::secrets::pick_one(&fetched.value, reference.field.as_ref())
         .map_err(|kind| format!("the field cannot be read: {}", kind.as_str()))?;
-    #[expect(clippy::disallowed_methods, reason = "compares with known placeholders and forgets it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "compares with known placeholders and forgets it"
+    )]
     let placeholder = PLACEHOLDERS
         .iter()
         .any(|placeholder| value.expose().eq_ignore_ascii_case(placeholder.as_bytes()));
@@ -78,5 +88,9 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
     if value.is_empty() {
         return Err("is empty".to_owned());
     }
-    Ok(format!("version {}, {} bytes", fetched.version, value.len()))
+    Ok(format!(
+        "version {}, {} bytes",
+        fetched.version,
+        value.len()
+    ))
 }

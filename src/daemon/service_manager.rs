@@ -58,8 +58,14 @@ pub(super) async fn feed_watchdog(socket: PathBuf) {
 /// One request over the broker socket, as a program would send it.
 async fn ask_ourselves(socket: &PathBuf) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(b"GET /health HTTP/1.1\r\nhost: claviger\r\nconnection: close\r\n\r\n").await?;
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nhost: claviger\r\nconnection: close\r\n\r\n")
+        .await?;
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;
-    if start == *b"HTTP/1.1 200" { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    if start == *b"HTTP/1.1 200" {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }

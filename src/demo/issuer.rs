@@ -60,8 +60,9 @@ impl Issuer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(|error| Error::System("listen on loopback", error))?;
-        let address =
-            listener.local_addr().map_err(|error| Error::System("listen on loopback", error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::System("listen on loopback", error))?;
         let state = Arc::new(State {
             address,
             secret: random_text()?,
@@ -94,7 +95,11 @@ impl Issuer {
 
     /// Whether it issued this token and nobody revoked it.
     pub fn knows(&self, token: &str) -> bool {
-        self.state.live.lock().unwrap_or_else(PoisonError::into_inner).contains(token)
+        self.state
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(token)
     }
 }
 
@@ -116,7 +121,11 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
             });
             let io = TokioIo::new(stream);
             // A client that goes away is no concern of an issuer.
-            drop(Builder::new(TokioExecutor::new()).serve_connection(io, service).await);
+            drop(
+                Builder::new(TokioExecutor::new())
+                    .serve_connection(io, service)
+                    .await,
+            );
         });
     }
 }
@@ -149,7 +158,10 @@ impl State {
         let headers = response.headers_mut();
         let json = http::HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            http::HeaderValue::from_static("no-store"),
+        );
         response
     }
 
@@ -176,7 +188,8 @@ impl State {
         let bad = || refuse(StatusCode::BAD_REQUEST, "invalid_request");
         let (head, body) = request.into_parts();
         let form = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes().starts_with(b"application/x-www-form-urlencoded")
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
         });
         if !form || head.uri.query().is_some() {
             return bad();
@@ -187,7 +200,10 @@ impl State {
         let mut fields = HashMap::new();
         for (name, value) in form_urlencoded::parse(&body.to_bytes()) {
             // RFC 6749 §3.2: parameters must not be included more than once.
-            if fields.insert(name.into_owned(), value.into_owned()).is_some() {
+            if fields
+                .insert(name.into_owned(), value.into_owned())
+                .is_some()
+            {
                 return bad();
             }
         }
@@ -199,8 +215,9 @@ impl State {
         if !authorization.is_some_and(|value| self.is_client(value.as_bytes())) {
             return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
         }
-        then(self, &fields)
-            .unwrap_or_else(|_no_randomness| refuse(StatusCode::INTERNAL_SERVER_ERROR, "server_error"))
+        then(self, &fields).unwrap_or_else(|_no_randomness| {
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "server_error")
+        })
     }
 
     /// RFC 6749 §2.3.1: both halves are form-encoded before they are joined.
@@ -231,7 +248,10 @@ impl State {
         if scope == LARGE {
             token.push_str(&".0123456789abcdef".repeat(60));
         }
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone());
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(token.clone());
         let answer = json!({
             "access_token": token,
             "token_type": "Bearer",
@@ -244,7 +264,10 @@ impl State {
     fn revoke(&self, fields: &HashMap<String, String>) -> Result<Answer, Error> {
         match fields.get("token") {
             Some(token) => {
-                self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(token);
+                self.live
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(token);
                 Ok((StatusCode::OK, Value::Null))
             }
             None => Ok(refuse(StatusCode::BAD_REQUEST, "invalid_request")),

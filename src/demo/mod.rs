@@ -22,11 +22,7 @@ use scene::Scene;
 ///
 /// # Errors
 /// If a step does not do what it should. The demo is also a test of the whole.
-pub fn run(
-    stay: bool,
-    executable: Option<PathBuf>,
-    out: &mut dyn Write,
-) -> Result<(), Error> {
+pub fn run(stay: bool, executable: Option<PathBuf>, out: &mut dyn Write) -> Result<(), Error> {
     let executable = executable.ok_or(Error::NoExecutable)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -46,9 +42,20 @@ pub fn run(
 fn tell(scene: &mut Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(out, "claviger demo\n")?;
     writeln!(out, "1. A scene, in {}:", scene.folder().display())?;
-    writeln!(out, "   · an OAuth issuer at {} that knows one client", issuer.url())?;
-    writeln!(out, "   · a sealed file that holds the client's secret and an encryption key")?;
-    writeln!(out, "   · a daemon (pid {}) with this configuration:\n", scene.daemon_pid())?;
+    writeln!(
+        out,
+        "   · an OAuth issuer at {} that knows one client",
+        issuer.url()
+    )?;
+    writeln!(
+        out,
+        "   · a sealed file that holds the client's secret and an encryption key"
+    )?;
+    writeln!(
+        out,
+        "   · a daemon (pid {}) with this configuration:\n",
+        scene.daemon_pid()
+    )?;
     for line in scene.configuration().lines() {
         writeln!(out, "     {line}")?;
     }
@@ -65,7 +72,10 @@ fn tell(scene: &mut Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), E
 }
 
 fn first_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
-    writeln!(out, "\n2. A program asks for a token by its name:  claviger token demo-api")?;
+    writeln!(
+        out,
+        "\n2. A program asks for a token by its name:  claviger token demo-api"
+    )?;
     let token = ask(scene, "demo-api")?;
     expect(&token, "freshness", "refreshed")?;
     writeln!(
@@ -76,7 +86,11 @@ fn first_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<()
         scopes(&token),
         text(&token, "lifetime_left"),
     )?;
-    writeln!(out, "   Requests at the issuer so far: {}.", issuer.requests())?;
+    writeln!(
+        out,
+        "   Requests at the issuer so far: {}.",
+        issuer.requests()
+    )?;
     Ok(())
 }
 
@@ -86,7 +100,9 @@ fn cached_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(
     expect(&token, "freshness", "fresh")?;
     let requests = issuer.requests();
     if requests != 1 {
-        return Err(Error::Unexpected("the issuer was asked again for a cached token"));
+        return Err(Error::Unexpected(
+            "the issuer was asked again for a cached token",
+        ));
     }
     writeln!(
         out,
@@ -97,7 +113,10 @@ fn cached_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(
 }
 
 fn refusal(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
-    writeln!(out, "\n4. It asks for a token that its rules do not give it:  claviger token payroll-api")?;
+    writeln!(
+        out,
+        "\n4. It asks for a token that its rules do not give it:  claviger token payroll-api"
+    )?;
     let refused = scene.claviger(&["token", "payroll-api", "--socket", scene.socket()])?;
     if refused.status.code() != Some(77) {
         return Err(Error::Unexpected("the request should have been refused"));
@@ -105,7 +124,11 @@ fn refusal(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     for line in String::from_utf8_lossy(&refused.stderr).lines() {
         writeln!(out, "   {line}")?;
     }
-    writeln!(out, "   An operator sees why:  claviger explain payroll-api --pid {}", std::process::id())?;
+    writeln!(
+        out,
+        "   An operator sees why:  claviger explain payroll-api --pid {}",
+        std::process::id()
+    )?;
     let pid = std::process::id().to_string();
     let explained = scene.claviger(&[
         "explain",
@@ -134,7 +157,10 @@ fn status(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 fn search(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
-    writeln!(out, "\n6. Where is the secret? Searched for it in the daemon's")?;
+    writeln!(
+        out,
+        "\n6. Where is the secret? Searched for it in the daemon's"
+    )?;
     for (place, hits) in scene.search()? {
         let found = match hits {
             None => "cannot be read even by the daemon's own user".to_owned(),
@@ -157,18 +183,29 @@ async fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
         config = scene.configuration_file().display(),
     )?;
     out.flush()?;
-    tokio::signal::ctrl_c().await.map_err(|error| Error::System("wait for Ctrl-C", error))
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|error| Error::System("wait for Ctrl-C", error))
 }
 
 /// Has a client process ask for a token, and reads its answer.
 fn ask(scene: &Scene, name: &str) -> Result<Value, Error> {
-    let answer =
-        scene.claviger(&["token", name, "--socket", scene.socket(), "--output", "json"])?;
+    let answer = scene.claviger(&[
+        "token",
+        name,
+        "--socket",
+        scene.socket(),
+        "--output",
+        "json",
+    ])?;
     if !answer.status.success() {
-        return Err(Error::Refused(String::from_utf8_lossy(&answer.stderr).into_owned()));
+        return Err(Error::Refused(
+            String::from_utf8_lossy(&answer.stderr).into_owned(),
+        ));
     }
-    serde_json::from_slice(&answer.stdout)
-        .map_err(|_not_json| Error::Unexpected("`claviger token --output json` printed something else"))
+    serde_json::from_slice(&answer.stdout).map_err(|_not_json| {
+        Error::Unexpected("`claviger token --output json` printed something else")
+    })
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -176,13 +213,23 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 fn scopes(value: &Value) -> String {
-    let scopes = value.get("scopes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    scopes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+    let scopes = value
+        .get("scopes")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    scopes
+        .iter()
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn expect(value: &Value, field: &str, wanted: &str) -> Result<(), Error> {
     if text(value, field) == wanted {
         return Ok(());
     }
-    Err(Error::Unexpected("a token did not come from where it should"))
+    Err(Error::Unexpected(
+        "a token did not come from where it should",
+    ))
 }

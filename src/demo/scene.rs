@@ -113,11 +113,16 @@ impl Scene {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(Error::System("search the daemon", error)),
         };
-        #[expect(clippy::disallowed_methods, reason = "the demo searches for the secret that it made")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the demo searches for the secret that it made"
+        )]
         let secret = self.secret.expose();
         let encoded = STANDARD.encode(secret);
         let hits = |needle: &[u8]| {
-            text.windows(needle.len().max(1)).filter(|window| *window == needle).count()
+            text.windows(needle.len().max(1))
+                .filter(|window| *window == needle)
+                .count()
         };
         Ok(Some(hits(secret).saturating_add(hits(encoded.as_bytes()))))
     }
@@ -128,7 +133,9 @@ impl Scene {
             // It may have ended by itself; waiting tells.
             kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap_or(());
         }
-        self.daemon.wait().map_err(|error| Error::System("wait for the daemon", error))?;
+        self.daemon
+            .wait()
+            .map_err(|error| Error::System("wait for the daemon", error))?;
         fs::remove_dir_all(&self.folder).map_err(|error| Error::System("remove the folder", error))
     }
 }
@@ -185,10 +192,18 @@ fn fill_store(folder: &Path, executable: &Path, issuer: &Issuer) -> Result<(), E
         }
         feed(executable, &arguments, value)
     };
-    put("oauth/demo", "client_id", &Secret::from_text(issuer.client_id().to_owned()))?;
+    put(
+        "oauth/demo",
+        "client_id",
+        &Secret::from_text(issuer.client_id().to_owned()),
+    )?;
     put("oauth/demo", "client_secret", &issuer.client_secret())?;
     let encryption_key = STANDARD.encode(random::<32>()?);
-    put("oauth/encryption-key", "", &Secret::from_text(encryption_key))
+    put(
+        "oauth/encryption-key",
+        "",
+        &Secret::from_text(encryption_key),
+    )
 }
 
 /// Runs a command with a value on its standard input.
@@ -202,14 +217,19 @@ fn feed(executable: &Path, arguments: &[&str], value: &Secret) -> Result<(), Err
         .spawn()
         .map_err(start)?;
     if let Some(mut stdin) = child.stdin.take() {
-        #[expect(clippy::disallowed_methods, reason = "the demo puts the secret that it made into the store")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the demo puts the secret that it made into the store"
+        )]
         stdin.write_all(value.expose()).map_err(start)?;
     }
     let output = child.wait_with_output().map_err(start)?;
     if output.status.success() {
         return Ok(());
     }
-    Err(Error::Refused(String::from_utf8_lossy(&output.stderr).into_owned()))
+    Err(Error::Refused(
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    ))
 }
 
 fn configuration(folder: &Path, issuer: &Issuer) -> String {
@@ -274,11 +294,16 @@ fn start_daemon(folder: &Path, executable: &Path) -> Result<Child, Error> {
         .spawn()
         .map_err(system)?;
     let mut word = [0; 256];
-    let heard = ready.recv(&mut word).ok().and_then(|length| word.get(..length));
+    let heard = ready
+        .recv(&mut word)
+        .ok()
+        .and_then(|length| word.get(..length));
     if heard.is_some_and(|word| word.starts_with(b"READY=1")) {
         return Ok(daemon);
     }
     drop(daemon.kill());
     drop(daemon.wait());
-    Err(Error::NotReady(fs::read_to_string(&log).unwrap_or_default()))
+    Err(Error::NotReady(
+        fs::read_to_string(&log).unwrap_or_default(),
+    ))
 }

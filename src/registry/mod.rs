@@ -1,28 +1,28 @@
 //! Turns configured backends into [`Backend`] values.
 //!
-//! Owns the choice of backend crates: the only file that names one, or a feature. A local fault (a store that is not there,
+//! Owns the choice of backend crates: the only file that names one. A local fault (a store that is not there,
 //! a key file that others can read, a key that does not fit) is an error here and so at the start, because it does not heal
 //! by itself; a backend that is merely out of reach is not. Never reads a secret of the configuration itself.
 //!
-//! A new backend is a crate in `backends/`, a variant of [`BackendSettings`], an arm of `open`, and a section in `config`.
+//! A new backend is a crate in `backends/`, a feature, a variant of [`BackendSettings`], an arm of `open`, and a section in
+//! `config`. The sealed file has no feature of its own: it has no SDK, and the command line works on it without a daemon.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use claviger_backend::{Backend, BackendName, SecretSource};
-#[cfg(feature = "file")]
 use claviger_backend_file as file;
 
-/// The sealed local file, for the command line that works on one without a daemon.
-#[cfg(feature = "file")]
-pub use claviger_backend_file as file_store;
-
 /// The types of backends that this build knows, as the configuration writes them.
-pub const TYPES: &[&str] = &[
-    #[cfg(feature = "file")]
-    "file",
-];
+pub const TYPES: &[&str] = &["file"];
+
+/// The sealed local file as a store that people fill, for `claviger file`.
+pub mod file_store {
+    pub use claviger_backend_file::{
+        Error, Expected, FileSettings, FileStore, KeyFault, Listed, StoreKey, generate_key_file,
+    };
+}
 
 /// A backend as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,10 @@ impl Backends {
     /// The type of each of them, by name.
     #[must_use]
     pub fn kinds(&self) -> Vec<(String, &'static str)> {
-        self.0.iter().map(|(name, backend)| (name.to_string(), backend.kind)).collect()
+        self.0
+            .iter()
+            .map(|(name, backend)| (name.to_string(), backend.kind))
+            .collect()
     }
 }
 
@@ -70,12 +73,8 @@ impl Backends {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The sealed local file is not in order.
-    #[cfg(feature = "file")]
     #[error("backends.{0}: {1}")]
     File(BackendName, #[source] file::Error),
-    /// This build was made without it.
-    #[error("backends.{0}: this build of claviger has no such backend; install one that has")]
-    NotBuilt(BackendName),
 }
 
 /// Opens every backend. Blocks while it reads their credentials.
@@ -86,24 +85,28 @@ pub fn open_all(settings: &[(BackendName, BackendSettings)]) -> Result<Backends,
     let open = |(name, settings): &(BackendName, BackendSettings)| {
         open(name, settings).map(|backend| (name.clone(), backend))
     };
-    settings.iter().map(open).collect::<Result<_, _>>().map(Backends)
+    settings
+        .iter()
+        .map(open)
+        .collect::<Result<_, _>>()
+        .map(Backends)
 }
 
 fn open(name: &BackendName, settings: &BackendSettings) -> Result<Backend, Error> {
     match settings {
-        #[cfg(feature = "file")]
         BackendSettings::File { directory, key } => {
             let key = match key.clone() {
                 FileKey::KeyFile(path) => file::StoreKey::KeyFile(path),
                 FileKey::PassphraseFile(path) => file::StoreKey::PassphraseFile(path),
             };
-            let settings = file::FileSettings { directory: directory.clone(), key };
+            let settings = file::FileSettings {
+                directory: directory.clone(),
+                key,
+            };
             // Opened once to find a local fault now; the backend opens it again whenever it changes on disk.
             file::FileStore::open(settings.clone())
                 .map_err(|error| Error::File(name.clone(), error))?;
             Ok(file::backend(name.clone(), settings))
         }
-        #[cfg(not(feature = "file"))]
-        BackendSettings::File { .. } => Err(Error::NotBuilt(name.clone())),
     }
 }

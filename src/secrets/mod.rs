@@ -36,8 +36,8 @@ use crate::secrets::upstream::Upstream;
 use crate::shutdown::Drain;
 
 pub use error::Error;
-pub use pick::pick_one;
 pub use live::{Freshness, Live, Missing, Reading, Version};
+pub use pick::pick_one;
 pub use status::{State, Status};
 pub use upstream::BackendHealth;
 pub use watcher::Watcher;

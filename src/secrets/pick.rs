@@ -28,7 +28,9 @@ pub(super) struct Picked {
 /// `NotFound` if the value is an object that lacks the field, `InvalidResponse` if it has no fields.
 pub fn pick_one(value: &Secret, field: Option<&FieldName>) -> Result<Secret, Kind> {
     let picked = pick(value, &[field]).pop();
-    picked.unwrap_or(Err(Kind::InvalidResponse)).map(|picked| picked.value)
+    picked
+        .unwrap_or(Err(Kind::InvalidResponse))
+        .map(|picked| picked.value)
 }
 
 /// Picks `fields` out of `value`, in their order; `None` is the whole value.

@@ -81,13 +81,21 @@ impl Caps {
         held.all = held.all.saturating_add(1);
         held.by_uid.insert(uid, of_uid.saturating_add(1));
         metrics.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place { caps: Arc::clone(self), metrics: Arc::clone(metrics), uid })
+        Some(Place {
+            caps: Arc::clone(self),
+            metrics: Arc::clone(metrics),
+            uid,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.caps.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self
+            .caps
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         held.all = held.all.saturating_sub(1);
         if let Some(of_uid) = held.by_uid.get_mut(&self.uid) {
             *of_uid = of_uid.saturating_sub(1);
@@ -140,10 +148,15 @@ impl Acceptor {
         let admitted = self.identify(&stream).and_then(|peer| {
             let uid = peer.facts().uid;
             let place = self.caps.take(uid, &self.shared.metrics);
-            place.map(|place| (peer, place)).ok_or(Refusal::Full { uid })
+            place
+                .map(|place| (peer, place))
+                .ok_or(Refusal::Full { uid })
         });
         let admitted = admitted.and_then(|(peer, place)| {
-            stream.into_std().map(|stream| (stream, peer, place)).map_err(Refusal::Stream)
+            stream
+                .into_std()
+                .map(|stream| (stream, peer, place))
+                .map_err(Refusal::Stream)
         });
         match admitted {
             Ok((stream, peer, place)) => self.hand_over(stream, peer, place),
@@ -212,7 +225,11 @@ mod tests {
 
     #[test]
     fn places_are_limited_in_all_and_per_uid_and_come_back() {
-        let limits = Limits { connections: 3, connections_per_uid: 2, ..Limits::default() };
+        let limits = Limits {
+            connections: 3,
+            connections_per_uid: 2,
+            ..Limits::default()
+        };
         let caps = Arc::new(Caps::new(&limits));
         let metrics = Arc::new(Metrics::default());
         let first = caps.take(1, &metrics).unwrap();

@@ -85,7 +85,11 @@ fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.preface)
         .max_headers(64)
-        .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(8192).max(8192))
+        .max_buf_size(
+            usize::try_from(limits.header_bytes)
+                .unwrap_or(8192)
+                .max(8192),
+        )
         .half_close(false);
     builder
         .http2()

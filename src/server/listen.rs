@@ -88,7 +88,11 @@ impl Sockets {
     /// # Errors
     /// See [`ListenError`]; nothing is left behind.
     pub fn bind(settings: &Settings) -> Result<Self, ListenError> {
-        let broker_mode = if settings.socket_group.is_some() { 0o660 } else { 0o666 };
+        let broker_mode = if settings.socket_group.is_some() {
+            0o660
+        } else {
+            0o666
+        };
         let broker = bind(&settings.socket, 0o755, broker_mode, settings.socket_group)?;
         let admin = bind(&settings.admin_socket, 0o700, 0o600, None)?;
         Ok(Self { broker, admin })
@@ -104,14 +108,27 @@ impl Sockets {
         let mut admin = None;
         for (listener, name) in listeners.into_iter().zip(names.split(':')) {
             match name {
-                "broker" => broker = Some(Bound { listener, _file: None }),
-                "admin" => admin = Some(Bound { listener, _file: None }),
+                "broker" => {
+                    broker = Some(Bound {
+                        listener,
+                        _file: None,
+                    })
+                }
+                "admin" => {
+                    admin = Some(Bound {
+                        listener,
+                        _file: None,
+                    })
+                }
                 _ => {}
             }
         }
         match (broker, admin) {
             (Some(broker), Some(admin)) if count == 2 => Ok(Self { broker, admin }),
-            _ => Err(ListenError::Activation(count, names.chars().take(80).collect())),
+            _ => Err(ListenError::Activation(
+                count,
+                names.chars().take(80).collect(),
+            )),
         }
     }
 }
@@ -135,14 +152,25 @@ fn bind(
         chown(path, None, Some(group)).map_err(os("change the group of"))?;
     }
     let inode = fs::symlink_metadata(path).ok().map(|meta| meta.ino());
-    Ok(Bound { listener, _file: Some(SocketFile { path: path.to_owned(), inode, _lock: lock }) })
+    Ok(Bound {
+        listener,
+        _file: Some(SocketFile {
+            path: path.to_owned(),
+            inode,
+            _lock: lock,
+        }),
+    })
 }
 
 /// Makes the directory if it is missing, and refuses one in which others could replace the socket.
 fn prepare(directory: &Path, mode: u32) -> Result<(), ListenError> {
     let os = |doing| move |error| ListenError::Os(directory.to_owned(), doing, error);
     if !directory.exists() {
-        DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(os("create"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(directory)
+            .map_err(os("create"))?;
     }
     let meta = fs::metadata(directory).map_err(os("inspect"))?;
     let owner = meta.uid();
@@ -150,7 +178,11 @@ fn prepare(directory: &Path, mode: u32) -> Result<(), ListenError> {
         return Err(ListenError::ForeignDirectory(directory.to_owned(), owner));
     }
     let actual = meta.permissions().mode() & 0o7777;
-    let open = if mode == 0o700 { actual & 0o077 != 0 } else { actual & 0o022 != 0 };
+    let open = if mode == 0o700 {
+        actual & 0o077 != 0
+    } else {
+        actual & 0o022 != 0
+    };
     if open {
         return Err(ListenError::OpenDirectory(directory.to_owned(), actual));
     }
@@ -231,8 +263,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(directory.path());
         let _first = Sockets::bind(&settings).unwrap();
-        assert!(matches!(Sockets::bind(&settings), Err(ListenError::Live(_))));
-        assert!(UnixStream::connect(&settings.socket).is_ok(), "the first one still serves");
+        assert!(matches!(
+            Sockets::bind(&settings),
+            Err(ListenError::Live(_))
+        ));
+        assert!(
+            UnixStream::connect(&settings.socket).is_ok(),
+            "the first one still serves"
+        );
     }
 
     #[test]
@@ -244,7 +282,10 @@ mod tests {
         assert!(settings.socket.exists());
         drop(Sockets::bind(&settings).unwrap());
         fs::write(&settings.socket, "precious").unwrap();
-        assert!(matches!(Sockets::bind(&settings), Err(ListenError::NotASocket(_))));
+        assert!(matches!(
+            Sockets::bind(&settings),
+            Err(ListenError::NotASocket(_))
+        ));
         assert_eq!(fs::read(&settings.socket).unwrap(), b"precious");
     }
 

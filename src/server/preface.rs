@@ -33,7 +33,13 @@ struct Waiting {
 impl Preface {
     pub(crate) fn new(stream: UnixStream, limit: Duration) -> Self {
         let deadline = Box::pin(tokio::time::sleep(limit));
-        Self { stream, waiting: Some(Waiting { missing: ENOUGH, deadline }) }
+        Self {
+            stream,
+            waiting: Some(Waiting {
+                missing: ENOUGH,
+                deadline,
+            }),
+        }
     }
 }
 

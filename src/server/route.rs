@@ -31,8 +31,13 @@ pub(crate) enum Face {
 }
 
 /// Headers that a proxy or a browser adds. Nothing legitimate on a unix socket has them.
-const FOREIGN_HEADERS: [&str; 5] =
-    ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"];
+const FOREIGN_HEADERS: [&str; 5] = [
+    "x-forwarded-for",
+    "forwarded",
+    "via",
+    "origin",
+    "sec-fetch-site",
+];
 
 /// Serves one connection's requests.
 #[derive(Clone)]
@@ -46,7 +51,9 @@ pub(crate) struct Route {
 
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route").field("face", &self.shared.face).finish_non_exhaustive()
+        f.debug_struct("Route")
+            .field("face", &self.shared.face)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +81,10 @@ impl Unwelcome {
 }
 
 fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
-    if FOREIGN_HEADERS.iter().any(|name| headers.contains_key(*name)) {
+    if FOREIGN_HEADERS
+        .iter()
+        .any(|name| headers.contains_key(*name))
+    {
         return Err(Unwelcome::Forwarded);
     }
     match headers.get(REQUEST_HEADER) {
@@ -125,7 +135,10 @@ mod tests {
         pairs
             .iter()
             .map(|(name, value)| {
-                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+                (
+                    http::HeaderName::from_static(name),
+                    http::HeaderValue::from_static(value),
+                )
             })
             .collect()
     }

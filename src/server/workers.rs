@@ -32,13 +32,19 @@ impl Workers {
     /// If a thread or its runtime cannot be made.
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
         let queues = (0..threads).map(start_one).collect::<io::Result<_>>()?;
-        Ok(Self { queues, next: AtomicUsize::new(0), home: Handle::current() })
+        Ok(Self {
+            queues,
+            next: AtomicUsize::new(0),
+            home: Handle::current(),
+        })
     }
 
     /// Serves a connection, in turn on each thread. The queues hold no more than the caps on connections let through.
     pub(crate) fn serve(&self, job: Job) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let queue = turn.checked_rem(self.queues.len()).and_then(|index| self.queues.get(index));
+        let queue = turn
+            .checked_rem(self.queues.len())
+            .and_then(|index| self.queues.get(index));
         let refused = match queue {
             Some(queue) => queue.send(job).err().map(|error| error.0),
             None => Some(job),
@@ -53,12 +59,16 @@ fn start_one(index: usize) -> io::Result<mpsc::UnboundedSender<Job>> {
     let (queue, mut jobs) = mpsc::unbounded_channel::<Job>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     // The thread ends with the process: its queue is closed when the server is dropped.
-    drop(thread::Builder::new().name(format!("claviger-serve-{index}")).spawn(move || {
-        runtime.block_on(async move {
-            while let Some(job) = jobs.recv().await {
-                tokio::spawn(job());
-            }
-        });
-    })?);
+    drop(
+        thread::Builder::new()
+            .name(format!("claviger-serve-{index}"))
+            .spawn(move || {
+                runtime.block_on(async move {
+                    while let Some(job) = jobs.recv().await {
+                        tokio::spawn(job());
+                    }
+                });
+            })?,
+    );
     Ok(queue)
 }

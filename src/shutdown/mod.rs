@@ -25,7 +25,11 @@ impl Drain {
     /// A drain that has not begun. Its tasks run on the runtime `home`, whoever spawns them.
     #[must_use]
     pub fn new(home: Handle) -> Self {
-        Self { signal: CancellationToken::new(), tasks: TaskTracker::new(), home }
+        Self {
+            signal: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            home,
+        }
     }
 
     /// Begins it: loops end, nothing new starts.

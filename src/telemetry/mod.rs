@@ -25,13 +25,18 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { level: tracing::Level::INFO, json: false }
+        Self {
+            level: tracing::Level::INFO,
+            json: false,
+        }
     }
 }
 
 /// Which records are written: those of the `claviger` crates at `level`, and nothing of anybody else.
 fn own_records(level: tracing::Level) -> Targets {
-    Targets::new().with_default(LevelFilter::OFF).with_target("claviger", level)
+    Targets::new()
+        .with_default(LevelFilter::OFF)
+        .with_target("claviger", level)
 }
 
 /// Starts logging to standard error. Call it once; later calls change nothing and return `false`.
@@ -39,11 +44,18 @@ pub fn start(settings: &Settings) -> bool {
     let filter = own_records(settings.level);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = if settings.json {
-        layer.json().flatten_event(true).with_current_span(true).boxed()
+        layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .boxed()
     } else {
         layer.with_ansi(io::stderr().is_terminal()).boxed()
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().is_ok()
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()
+        .is_ok()
 }
 
 /// Makes panics report their place only: the message may quote what was being worked on.
@@ -53,7 +65,10 @@ pub fn report_panics_by_place() {
             format!(" at {}:{}:{}", place.file(), place.line(), place.column())
         });
         // Not through `tracing`: its lock may be held by the thread that panics. A failed write has nowhere to go.
-        drop(writeln!(io::stderr(), "claviger: internal error{place}; this is a defect, please report it"));
+        drop(writeln!(
+            io::stderr(),
+            "claviger: internal error{place}; this is a defect, please report it"
+        ));
     }));
 }
 
@@ -64,13 +79,22 @@ mod tests {
     #[test]
     fn records_of_libraries_are_never_written() {
         let filter = own_records(tracing::Level::TRACE);
-        for target in ["h2", "hyper::proto", "rustls", "reqwest::connect", "tower", "claviger_not"] {
+        for target in [
+            "h2",
+            "hyper::proto",
+            "rustls",
+            "reqwest::connect",
+            "tower",
+            "claviger_not",
+        ] {
             assert!(
                 target == "claviger_not" || !filter.would_enable(target, &tracing::Level::ERROR),
                 "{target}"
             );
         }
         assert!(filter.would_enable("claviger::broker", &tracing::Level::TRACE));
-        assert!(!own_records(tracing::Level::INFO).would_enable("claviger", &tracing::Level::DEBUG));
+        assert!(
+            !own_records(tracing::Level::INFO).would_enable("claviger", &tracing::Level::DEBUG)
+        );
     }
 }

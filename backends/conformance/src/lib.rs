@@ -50,7 +50,7 @@ pub trait Subject: Send + Sync {
 /// Makes a test of each promise in the named groups. The first argument is an `async fn` that returns a fresh [`Subject`];
 /// the calling crate needs tokio with `macros` and `rt-multi-thread` for its tests.
 ///
-/// ```ignore
+/// ```text
 /// claviger_backend_conformance::suite!(fresh: reads, versions, rotation, register);
 /// ```
 #[macro_export]

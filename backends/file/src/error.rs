@@ -119,6 +119,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The store is rekeyed faster than it can be read.
+    #[error("the store is rekeyed again and again while it is read; try again")]
+    Busy,
     /// The cryptographic library refused, which it does only for lack of memory.
     #[error("the cryptographic library failed")]
     Crypto,
@@ -288,7 +291,7 @@ impl Error {
             Self::Full { .. } => Kind::Quota,
             Self::Io { in_doubt: true, .. } | Self::Stopped { wrote: true } => Kind::InDoubt,
             Self::Io { source, .. } => io_kind(source),
-            Self::Crypto | Self::Stopped { wrote: false } => Kind::Unavailable,
+            Self::Busy | Self::Crypto | Self::Stopped { wrote: false } => Kind::Unavailable,
         }
     }
 

@@ -5,7 +5,7 @@
 //! replaced whole, and what a reader may meet half done is told apart from damage by the order of writes that `store`
 //! keeps (value, index, roster). Next: `store`.
 
-use claviger_backend::{Secret, SecretName, VersionId};
+use claviger_backend::{MAX_VALUE_BYTES, Secret, SecretName, VersionId};
 use serde::Serialize;
 
 use crate::config::StoreKey;
@@ -101,8 +101,7 @@ impl Generation {
         let plain = self
             .read(ROSTER, label(RecordKind::Roster, "", ""), limit)?
             .ok_or_else(|| self.damaged(ROSTER, Damage::Missing))?;
-        #[expect(clippy::disallowed_methods, reason = "a roster holds no secret")]
-        Roster::from_bytes(plain.expose()).map_err(|how| self.damaged(ROSTER, how))
+        Roster::from_bytes(&plain).map_err(|how| self.damaged(ROSTER, how))
     }
 
     pub(crate) fn write_roster(&self, roster: &Roster) -> Result<(), Error> {
@@ -131,8 +130,7 @@ impl Generation {
         let Some(plain) = self.expected(roster, file, plain)? else {
             return Ok(None);
         };
-        #[expect(clippy::disallowed_methods, reason = "an index holds no secret")]
-        let index = Index::from_bytes(plain.expose()).map_err(|how| self.damaged(file, how))?;
+        let index = Index::from_bytes(&plain).map_err(|how| self.damaged(file, how))?;
         if index.counter() < roster.floor(file) {
             return Err(self.damaged(file, Damage::RolledBack));
         }
@@ -158,8 +156,14 @@ impl Generation {
     ) -> Result<Option<Secret>, Error> {
         let subject = self.keys.subject(name.as_str());
         let label = label(RecordKind::Value, &subject, version.as_str());
-        let limit = claviger_backend::MAX_VALUE_BYTES;
-        self.read(&value_file(&subject, version), label, limit)
+        let file = value_file(&subject, version);
+        let record = self
+            .dir
+            .read(&file, MAX_VALUE_BYTES.saturating_add(OVERHEAD))?;
+        record
+            .map(|record| self.keys.open_value(label, record))
+            .transpose()
+            .map_err(|how| self.damaged(&file, how))
     }
 
     /// Writes the value of a new version; [`Written::Exists`] if that number was given out before.
@@ -217,9 +221,7 @@ impl Generation {
         let Some(plain) = self.expected(roster, file, plain)? else {
             return Ok(None);
         };
-        #[expect(clippy::disallowed_methods, reason = "a document holds no secret")]
-        let document =
-            Document::from_bytes(plain.expose()).map_err(|how| self.damaged(file, how))?;
+        let document = Document::from_bytes(&plain).map_err(|how| self.damaged(file, how))?;
         if document.counter() < roster.floor(file) {
             return Err(self.damaged(file, Damage::RolledBack));
         }
@@ -265,15 +267,15 @@ impl Generation {
         &self,
         roster: &Roster,
         file: &str,
-        plain: Option<Secret>,
-    ) -> Result<Option<Secret>, Error> {
+        plain: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, Error> {
         if plain.is_none() && roster.floor(file) > 0 {
             return Err(self.damaged(file, Damage::Missing));
         }
         Ok(plain)
     }
 
-    fn read(&self, file: &str, label: Label<'_>, limit: usize) -> Result<Option<Secret>, Error> {
+    fn read(&self, file: &str, label: Label<'_>, limit: usize) -> Result<Option<Vec<u8>>, Error> {
         let record = self.dir.read(file, limit.saturating_add(OVERHEAD))?;
         record
             .map(|record| self.keys.open(label, record))

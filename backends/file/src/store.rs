@@ -128,7 +128,7 @@ impl FileStore {
             }
             generation = now;
         }
-        Err(Error::Conflict(None))
+        Err(Error::Busy)
     }
 
     /// Waits for the lock, and gives the state of now to change.
@@ -169,7 +169,7 @@ impl FileStore {
             }
             name = now;
         }
-        Err(Error::Conflict(None))
+        Err(Error::Busy)
     }
 
     fn generation_named(&self, root: &Dir, name: &str) -> Result<Arc<Generation>, Error> {

@@ -29,7 +29,9 @@ pub enum Error {
     #[error("the two passphrases differ; nothing was changed")]
     Mismatch,
     /// A secret was to be printed on a terminal.
-    #[error("this would show the secret on the terminal; add --reveal, or send it elsewhere with > or |")]
+    #[error(
+        "this would show the secret on the terminal; add --reveal, or send it elsewhere with > or |"
+    )]
     WouldReveal,
     /// The version to destroy is the one in use.
     #[error("this version is current; `claviger file put` a new value first")]
@@ -77,7 +79,10 @@ fn store_code(error: &StoreError) -> u8 {
         | StoreError::NoSecret
         | StoreError::NoVersion
         | StoreError::Retired => 66,
-        StoreError::Damaged { .. } | StoreError::Crypto | StoreError::Stopped { .. } => 70,
+        StoreError::Damaged { .. }
+        | StoreError::Busy
+        | StoreError::Crypto
+        | StoreError::Stopped { .. } => 70,
         StoreError::StoreExists(_)
         | StoreError::NotEmpty(_)
         | StoreError::KeyExists(_)
@@ -93,12 +98,21 @@ fn store_code(error: &StoreError) -> u8 {
             | KeyFault::Empty
             | KeyFault::Short(_) => 78,
         },
-        StoreError::WrongKey(_) | StoreError::WrongSort { .. } | StoreError::FileSystem { .. } => 78,
-        StoreError::Io { source, .. } => match source.kind() {
-            kind if kind == io::ErrorKind::PermissionDenied => 77,
-            kind if kind == io::ErrorKind::StorageFull => 73,
-            kind if kind == io::ErrorKind::NotFound => 66,
-            _ => 70,
-        },
+        StoreError::WrongKey(_) | StoreError::WrongSort { .. } | StoreError::FileSystem { .. } => {
+            78
+        }
+        StoreError::Io { source, .. } => io_code(source.kind()),
+    }
+}
+
+fn io_code(kind: io::ErrorKind) -> u8 {
+    if kind == io::ErrorKind::PermissionDenied {
+        77
+    } else if kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::ReadOnlyFilesystem {
+        73
+    } else if kind == io::ErrorKind::NotFound {
+        66
+    } else {
+        70
     }
 }

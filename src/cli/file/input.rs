@@ -133,7 +133,7 @@ impl Console<'_> {
             .into());
         }
         while trim && matches!(bytes.last(), Some(b'\n' | b'\r')) {
-            drop(bytes.pop());
+            bytes.pop();
         }
         Ok(Input {
             ends_in_line_end: bytes.ends_with(b"\n"),

@@ -6,18 +6,18 @@
 //!
 //! `input` asks for values and keys, `object` edits one field of a JSON object. The store is `registry::file_store`.
 
+mod args;
 mod error;
 mod input;
 mod object;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::{Args, Subcommand};
 use claviger_backend::{
     FieldName, Kind, Secret, SecretName, VersionId, VersionInfo, VersionSelector, VersionState,
 };
@@ -27,166 +27,12 @@ use crate::registry::file_store::{
     Error as StoreError, Expected, FileSettings, FileStore, Listed, StoreKey, generate_key_file,
 };
 
+pub use args::{FileCommand, Get, Init, List, Place, Put, Rekey, Retire, Versions};
 pub use error::Error;
 pub use input::{Console, ask};
 
 /// How often a field is edited anew because somebody else wrote meanwhile.
 const ATTEMPTS: usize = 5;
-
-/// Keep secrets in a sealed directory of this host.
-#[derive(Debug, Subcommand)]
-pub enum FileCommand {
-    /// Make a new store.
-    #[command(after_help = "\
-Examples:
-  claviger file init --store /var/lib/claviger/secrets --generate-key /etc/claviger/file.key
-      A new store and a new random key. Keep a copy of the key apart from copies of the store.
-  claviger file init --store ./secrets
-      Asks for a passphrase, twice.")]
-    Init(Init),
-    /// Write a value, read from standard input or asked for without echo.
-    #[command(after_help = "\
-Examples:
-  claviger file put oauth/billing --store ./secrets --key-file ./key < billing.json
-      Byte for byte what the file holds.
-  claviger file put oauth/billing --field client_secret --store ./secrets --key-file ./key
-      Asks for one field; the others stay as they are.
-  pass show api-key | claviger file put api-key --trim --store ./secrets --key-file ./key
-      Without the line end that `pass` writes.")]
-    Put(Put),
-    /// Write a value to standard output.
-    #[command(after_help = "\
-Examples:
-  claviger file get oauth/billing --store ./secrets --key-file ./key > billing.json
-  claviger file get oauth/billing --field client_id --version 3 --reveal --store ./secrets --key-file ./key")]
-    Get(Get),
-    /// List the secrets, without their values.
-    List(List),
-    /// List the versions of a secret, without their values.
-    Versions(Versions),
-    /// Destroy the value of a version that is not current.
-    #[command(after_help = "\
-Example:
-  claviger file retire oauth/billing 3 --store ./secrets --key-file ./key
-      Nothing brings the value back. The version stays listed as retired.")]
-    Retire(Retire),
-    /// Seal everything anew with another key.
-    #[command(after_help = "\
-Examples:
-  claviger file rekey --store ./secrets --key-file ./key --generate-key ./key.new
-      Then move the new key to where the daemon looks for it: mv ./key.new ./key
-  claviger file rekey --store ./secrets --passphrase-file ./old --new-passphrase-file ./new
-
-Killed at any moment, the store opens with the old key or with the new one, and holds everything.
-A copy of the store from before opens with the old key for ever: rotate what is in it if that key is known to others.")]
-    Rekey(Rekey),
-}
-
-/// Which store, and what opens it.
-#[derive(Debug, Args)]
-pub struct Place {
-    /// The directory of the store.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
-    /// A file, mode 0600, with 32 bytes in base64.
-    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
-    key_file: Option<PathBuf>,
-    /// A file, mode 0600, with a passphrase. Without either file the terminal is asked for a passphrase.
-    #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
-}
-
-/// The arguments of `init`.
-#[derive(Debug, Args)]
-pub struct Init {
-    #[command(flatten)]
-    place: Place,
-    /// Write a new random key to FILE, which must not exist, and seal the store with it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key_file", "passphrase_file"])]
-    generate_key: Option<PathBuf>,
-}
-
-/// The arguments of `put`.
-#[derive(Debug, Args)]
-pub struct Put {
-    /// The name of the secret, for example oauth/billing.
-    name: SecretName,
-    #[command(flatten)]
-    place: Place,
-    /// Set one field of the secret, which is a JSON object, to the text that is read.
-    #[arg(long)]
-    field: Option<FieldName>,
-    /// Write only if this version is current.
-    #[arg(long, value_name = "VERSION", conflicts_with = "new")]
-    expect: Option<VersionId>,
-    /// Write only if there is no such secret yet.
-    #[arg(long)]
-    new: bool,
-    /// Drop the line ends behind the value. Without it, every byte counts.
-    #[arg(long)]
-    trim: bool,
-}
-
-/// The arguments of `get`.
-#[derive(Debug, Args)]
-pub struct Get {
-    /// The name of the secret.
-    name: SecretName,
-    #[command(flatten)]
-    place: Place,
-    /// One field of a secret that is a JSON object.
-    #[arg(long)]
-    field: Option<FieldName>,
-    /// This version instead of the current one.
-    #[arg(long, value_name = "VERSION")]
-    version: Option<VersionId>,
-    /// Show the value on a terminal too.
-    #[arg(long)]
-    reveal: bool,
-}
-
-/// The arguments of `list`.
-#[derive(Debug, Args)]
-pub struct List {
-    #[command(flatten)]
-    place: Place,
-}
-
-/// The arguments of `versions`.
-#[derive(Debug, Args)]
-pub struct Versions {
-    /// The name of the secret.
-    name: SecretName,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// The arguments of `retire`.
-#[derive(Debug, Args)]
-pub struct Retire {
-    /// The name of the secret.
-    name: SecretName,
-    /// The version to destroy, as `versions` lists it.
-    version: VersionId,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// The arguments of `rekey`.
-#[derive(Debug, Args)]
-pub struct Rekey {
-    #[command(flatten)]
-    place: Place,
-    /// Write a new random key to FILE, which must not exist, and use it.
-    #[arg(long, value_name = "FILE", group = "next")]
-    generate_key: Option<PathBuf>,
-    /// A file, mode 0600, with the new key.
-    #[arg(long, value_name = "FILE", group = "next")]
-    new_key_file: Option<PathBuf>,
-    /// A file, mode 0600, with the new passphrase. Without any of these the terminal is asked.
-    #[arg(long, value_name = "FILE", group = "next")]
-    new_passphrase_file: Option<PathBuf>,
-}
 
 /// Carries out one subcommand. With `json`, prints one line of JSON instead of text for people.
 ///
@@ -220,7 +66,10 @@ fn init(args: Init, console: &mut Console<'_>, json: bool) -> Result<(), Error> 
         writeln!(out, "made a store at {}", directory.display())?;
         if let Some(path) = &args.generate_key {
             let path = path.display();
-            writeln!(out, "its key is in {path}; without it nobody reads the store, so keep a copy elsewhere")?;
+            writeln!(
+                out,
+                "its key is in {path}; without it nobody reads the store, so keep a copy elsewhere"
+            )?;
         }
         Ok(())
     })
@@ -317,7 +166,10 @@ fn get(args: Get, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
         Some(field) => object::field(&fetched.value, field)?,
         None => fetched.value,
     };
-    #[expect(clippy::disallowed_methods, reason = "printing it is what was asked for")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "printing it is what was asked for"
+    )]
     let bytes = value.expose();
     if json {
         let text = std::str::from_utf8(bytes).ok();
@@ -358,7 +210,10 @@ fn list(args: List, console: &mut Console<'_>, json: bool) -> Result<(), Error> 
     let all = listed.iter().map(object).collect();
     console.say(json.then_some(&all), |out| {
         if listed.is_empty() {
-            return writeln!(out, "the store holds nothing yet; `claviger file put` adds a secret");
+            return writeln!(
+                out,
+                "the store holds nothing yet; `claviger file put` adds a secret"
+            );
         }
         let rows = listed.iter().map(row).collect::<Vec<_>>();
         table(out, ["NAME", "CURRENT", "VERSIONS", "CHANGED"], &rows)
@@ -417,7 +272,10 @@ fn rekey(args: Rekey, console: &mut Console<'_>, json: bool) -> Result<(), Error
     let done = json!({ "store": directory, "secrets": count });
     console.say(json.then_some(&done), |out| {
         let directory = directory.display();
-        writeln!(out, "{count} secrets at {directory} are sealed anew; the old key opens nothing now")?;
+        writeln!(
+            out,
+            "{count} secrets at {directory} are sealed anew; the old key opens nothing now"
+        )?;
         writeln!(out, "give the new key to the daemon that reads this store")
     })
 }
@@ -455,7 +313,10 @@ fn table<const N: usize>(
 
 /// A time as RFC 3339 writes it, in UTC and whole seconds.
 fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // The Gregorian calendar in years that begin in March, so that the leap day is the last one. Counted from the first of
     // March of the year 0, which is 719,468 days before the epoch; 400 years are 146,097 days.
@@ -465,7 +326,11 @@ fn utc(time: SystemTime) -> String {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let date = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     let year = era * 400 + year + next;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")

@@ -62,7 +62,10 @@ pub(super) fn with_field(
     field: &FieldName,
     text: &Secret,
 ) -> Result<Secret, Error> {
-    #[expect(clippy::disallowed_methods, reason = "the text becomes part of the value")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the text becomes part of the value"
+    )]
     let text = std::str::from_utf8(text.expose()).map_err(|_bytes| Error::NotText)?;
     let set = Zeroizing::new(quoted(text)?);
     let members = match former {
@@ -73,7 +76,10 @@ pub(super) fn with_field(
         .iter()
         .map(|(name, raw)| {
             let is_field = name == field.as_str();
-            (name.as_str(), if is_field { set.as_str() } else { raw.get() })
+            (
+                name.as_str(),
+                if is_field { set.as_str() } else { raw.get() },
+            )
         })
         .collect::<Vec<_>>();
     if !written.iter().any(|(name, _)| *name == field.as_str()) {
@@ -81,7 +87,10 @@ pub(super) fn with_field(
     }
     // Sized up front: a buffer that grows leaves parts of the secret behind. A name at most sixfolds when it is quoted.
     let size = |(name, raw): &(&str, &str)| name.len().saturating_mul(6).saturating_add(raw.len());
-    let capacity = written.iter().map(|member| size(member).saturating_add(8)).sum::<usize>();
+    let capacity = written
+        .iter()
+        .map(|member| size(member).saturating_add(8))
+        .sum::<usize>();
     let mut object = Zeroizing::new(String::with_capacity(capacity.saturating_add(8)));
     object.push('{');
     for (number, (name, raw)) in written.iter().enumerate() {
@@ -137,7 +146,10 @@ mod tests {
             assert_eq!(set(former, "b", "new").unwrap(), expected);
         }
         for former in ["", "plain", "[1]", "null", "{\"a\":1", r#"{"a":1,"a":2}"#] {
-            assert!(matches!(set(Some(former), "b", "x"), Err(Error::NotObject)), "{former}");
+            assert!(
+                matches!(set(Some(former), "b", "x"), Err(Error::NotObject)),
+                "{former}"
+            );
         }
     }
 

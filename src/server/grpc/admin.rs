@@ -69,7 +69,11 @@ impl Admin for Service {
                 status::invalid("pid", "no such process, or it cannot be identified")
             })?,
         };
-        let explained = self.route.shared.broker.explain(&facts, action, name, &scopes);
+        let explained = self
+            .route
+            .shared
+            .broker
+            .explain(&facts, action, name, &scopes);
         let explanation = explained.explanation;
         let (rule, reason) = match &explanation.decision {
             Ok(rule) => (*rule, format!("rule {rule} allows it")),
@@ -135,13 +139,20 @@ impl Admin for Service {
             Ok(changes) => (changes, Vec::new()),
             Err(problems) => (Vec::new(), problems),
         };
-        Ok(Response::new(v1::ReloadResponse { applied, changes, problems }))
+        Ok(Response::new(v1::ReloadResponse {
+            applied,
+            changes,
+            problems,
+        }))
     }
 }
 
 impl Service {
     fn confirm(&self) -> Result<(), Status> {
-        self.route.session.confirm().map_err(|error| status::of(&error))
+        self.route
+            .session
+            .confirm()
+            .map_err(|error| status::of(&error))
     }
 
     fn server(&self) -> v1::ServerStatus {
@@ -215,7 +226,10 @@ fn backends(overview: &Overview, health: &[secrets::BackendHealth]) -> Vec<v1::B
                 .map(|(_, kind)| (*kind).to_owned())
                 .unwrap_or_default(),
             reachable: backend.reachable,
-            last_error: backend.last_error.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+            last_error: backend
+                .last_error
+                .map(|kind| kind.as_str().to_owned())
+                .unwrap_or_default(),
             last_success: backend.last_success.map(convert::moment),
         })
         .collect()
@@ -235,11 +249,17 @@ fn issuer(issuer: &IssuerOverview) -> v1::IssuerStatus {
 fn secret(secret: secrets::Status) -> v1::SecretStatus {
     v1::SecretStatus {
         reference: secret.reference.to_string(),
-        version: secret.version.map(|version| version.to_string()).unwrap_or_default(),
+        version: secret
+            .version
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
         state: secret.state.as_str().to_owned(),
         confirmed_at: secret.confirmed.map(convert::moment),
         next_refresh: Some(convert::seconds(secret.next_refresh)),
-        last_error: secret.last_error.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        last_error: secret
+            .last_error
+            .map(|kind| kind.as_str().to_owned())
+            .unwrap_or_default(),
         failures: secret.failures,
         name: secret.name.map(|name| name.to_string()).unwrap_or_default(),
     }

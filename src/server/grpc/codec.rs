@@ -84,7 +84,11 @@ impl Encoder for AnswerEncoder {
 
     fn encode(&mut self, item: Encoded, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         let seconds = item.lifetime_left.as_secs();
-        let body = if seconds == 0 { 0 } else { 1 + encoded_len_varint(seconds) };
+        let body = if seconds == 0 {
+            0
+        } else {
+            1 + encoded_len_varint(seconds)
+        };
         buffer.reserve(item.constant.len().saturating_add(32));
         buffer.put_slice(&item.constant);
         encode_key(LIFETIME_LEFT, WireType::LengthDelimited, buffer);
@@ -94,7 +98,10 @@ impl Encoder for AnswerEncoder {
             encode_varint(seconds, buffer);
         }
         encode_key(FRESHNESS, WireType::Varint, buffer);
-        encode_varint(u64::try_from(i32::from(item.freshness)).unwrap_or(0), buffer);
+        encode_varint(
+            u64::try_from(i32::from(item.freshness)).unwrap_or(0),
+            buffer,
+        );
         Ok(())
     }
 
@@ -117,7 +124,10 @@ mod tests {
             let whole = v1::GetTokenResponse {
                 access_token: "tok".repeat(500),
                 token_type: "Bearer".into(),
-                expires_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 5 }),
+                expires_at: Some(prost_types::Timestamp {
+                    seconds: 1_767_225_600,
+                    nanos: 5,
+                }),
                 scopes: vec!["a".into(), "b".into()],
                 generation: 7,
                 fingerprint: "hmac-sha256:00".into(),

@@ -59,13 +59,19 @@ pub(crate) fn token_constant(held: &Held) -> v1::GetTokenResponse {
 }
 
 /// The token itself, for the answer that is being written.
-#[expect(clippy::disallowed_methods, reason = "the answer that the permit entitles the peer to")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the answer that the permit entitles the peer to"
+)]
 pub(crate) fn token_text(held: &Held) -> String {
     // Tokens are checked to be printable ASCII when they arrive, so nothing is lost here.
     String::from_utf8_lossy(held.access_token().expose()).into_owned()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the answer that the permit entitles the peer to")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the answer that the permit entitles the peer to"
+)]
 pub(crate) fn secret(reading: &Reading) -> v1::GetSecretResponse {
     v1::GetSecretResponse {
         value: reading.version.value.expose().to_vec(),
@@ -84,7 +90,10 @@ pub(crate) type Problem = (&'static str, &'static str);
 /// Checks a name from a request. What it names is for policy to say.
 pub(crate) fn name(name: &str) -> Result<&str, Problem> {
     match name.len() {
-        0 => Err(("name", "give the name of a token or secret of the daemon's configuration")),
+        0 => Err((
+            "name",
+            "give the name of a token or secret of the daemon's configuration",
+        )),
         1..=LONGEST_NAME => Ok(name),
         _ => Err(("name", "too long to be a name of the configuration")),
     }
@@ -95,7 +104,9 @@ pub(crate) fn scopes<S: AsRef<str>>(
 ) -> Result<Scopes, Problem> {
     Scopes::new(scopes).map_err(|error| {
         let problem = match error {
-            InvalidScope::Token => "a scope is printable ASCII without spaces, quotes and backslashes",
+            InvalidScope::Token => {
+                "a scope is printable ASCII without spaces, quotes and backslashes"
+            }
             InvalidScope::TooMany => "too many scopes",
         };
         ("scopes", problem)

@@ -8,7 +8,9 @@ use http::HeaderMap;
 ///
 /// A header that is not one counts as absent: the caller enforces its own deadline anyway.
 pub(crate) fn of(headers: &HeaderMap, limit: Duration) -> Duration {
-    let asked = headers.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
+    let asked = headers
+        .get("grpc-timeout")
+        .and_then(|value| parse(value.to_str().ok()?));
     asked.unwrap_or(limit).min(limit)
 }
 

@@ -60,7 +60,10 @@ impl Standing {
         Self {
             health: BoxCloneSyncService::new(health),
             reflection: configure().build_v1().ok().map(BoxCloneSyncService::new),
-            reflection_alpha: configure().build_v1alpha().ok().map(BoxCloneSyncService::new),
+            reflection_alpha: configure()
+                .build_v1alpha()
+                .ok()
+                .map(BoxCloneSyncService::new),
         }
     }
 }
@@ -76,11 +79,15 @@ pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Bo
             tokens::answer(route, method, request).await
         }
         (Some(("claviger.v1.Secrets", _)), Face::Broker) => {
-            let service = SecretsServer::new(secrets::Service { route: route.clone() });
+            let service = SecretsServer::new(secrets::Service {
+                route: route.clone(),
+            });
             call(service.max_decoding_message_size(limit), request).await
         }
         (Some(("claviger.v1.Admin", _)), Face::Admin) => {
-            let service = AdminServer::new(admin::Service { route: route.clone() });
+            let service = AdminServer::new(admin::Service {
+                route: route.clone(),
+            });
             call(service.max_decoding_message_size(limit), request).await
         }
         (Some(("grpc.health.v1.Health", _)), _) => call(standing.health.clone(), request).await,
@@ -101,7 +108,8 @@ pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Bo
 }
 
 fn unknown_method() -> Response<Body> {
-    Status::unimplemented("no such method; server reflection lists those that there are").into_http()
+    Status::unimplemented("no such method; server reflection lists those that there are")
+        .into_http()
 }
 
 async fn optional<S>(service: Option<S>, request: Request<Body>) -> Response<Body>

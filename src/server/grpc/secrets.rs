@@ -25,9 +25,13 @@ impl Secrets for Service {
     ) -> Result<Response<GetSecretResponse>, Status> {
         let request = request.into_inner();
         let name = name(&request.name)?;
-        let Route { shared, session, .. } = &self.route;
-        let reading =
-            shared.broker.secret(session, name).map_err(|error| status::of(&error))?;
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let reading = shared
+            .broker
+            .secret(session, name)
+            .map_err(|error| status::of(&error))?;
         Ok(Response::new(convert::secret(&reading)))
     }
 
@@ -40,25 +44,32 @@ impl Secrets for Service {
     ) -> Result<Response<Self::WatchSecretStream>, Status> {
         let request = request.into_inner();
         let name = name(&request.name)?;
-        let Route { shared, session, .. } = &self.route;
-        let watch =
-            shared.broker.watch_secret(session, name).map_err(|error| status::of(&error))?;
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let watch = shared
+            .broker
+            .watch_secret(session, name)
+            .map_err(|error| status::of(&error))?;
         let state = Some((watch, self.route.clone()));
-        Ok(Response::new(Box::pin(stream::unfold(state, async |state| {
-            let (mut watch, route) = state?;
-            let next = tokio::select! {
-                next = watch.next() => next,
-                () = route.closing.cancelled() => return None,
-            };
-            let reading = match next.map_err(Error::from) {
-                Ok(reading) => route.session.confirm().map(|()| reading),
-                Err(error) => Err(error),
-            };
-            match reading {
-                Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
-                Err(error) => Some((Err(status::of(&error)), None)),
-            }
-        }))))
+        Ok(Response::new(Box::pin(stream::unfold(
+            state,
+            async |state| {
+                let (mut watch, route) = state?;
+                let next = tokio::select! {
+                    next = watch.next() => next,
+                    () = route.closing.cancelled() => return None,
+                };
+                let reading = match next.map_err(Error::from) {
+                    Ok(reading) => route.session.confirm().map(|()| reading),
+                    Err(error) => Err(error),
+                };
+                match reading {
+                    Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
+                    Err(error) => Some((Err(status::of(&error)), None)),
+                }
+            },
+        ))))
     }
 }
 

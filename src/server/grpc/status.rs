@@ -70,5 +70,9 @@ pub(crate) fn invalid(field: &str, problem: &'static str) -> Status {
         ("remedy".to_owned(), problem.to_owned()),
     ]);
     let details = ErrorDetails::with_error_info("INVALID_REQUEST", DOMAIN, metadata);
-    Status::with_error_details(Code::InvalidArgument, format!("{field}: {problem}"), details)
+    Status::with_error_details(
+        Code::InvalidArgument,
+        format!("{field}: {problem}"),
+        details,
+    )
 }

@@ -27,11 +27,7 @@ const LONGEST_CHALLENGE: usize = 1024;
 type Answers = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 /// Answers one call.
-pub(crate) async fn answer(
-    route: &Route,
-    method: &str,
-    request: Request<Body>,
-) -> Response<Body> {
+pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) -> Response<Body> {
     let limit = route.shared.settings.limits.message_bytes;
     match method {
         "GetToken" => {
@@ -40,27 +36,38 @@ pub(crate) async fn answer(
                 get_token(route, request.into_inner(), wait)
             });
             let grpc = Grpc::new(AnswerCodec::new());
-            grpc.max_decoding_message_size(limit).unary(service, request).await
+            grpc.max_decoding_message_size(limit)
+                .unary(service, request)
+                .await
         }
         "WatchToken" => {
-            let service = service_fn(|request: tonic::Request<v1::WatchTokenRequest>| async move {
-                watch_token(route, &request.into_inner()).map(tonic::Response::new)
-            });
+            let service = service_fn(
+                |request: tonic::Request<v1::WatchTokenRequest>| async move {
+                    watch_token(route, &request.into_inner()).map(tonic::Response::new)
+                },
+            );
             let grpc = Grpc::new(AnswerCodec::new());
-            grpc.max_decoding_message_size(limit).server_streaming(service, request).await
+            grpc.max_decoding_message_size(limit)
+                .server_streaming(service, request)
+                .await
         }
         "ReportRejected" => {
-            let service =
-                service_fn(|request: tonic::Request<v1::ReportRejectedRequest>| async move {
+            let service = service_fn(
+                |request: tonic::Request<v1::ReportRejectedRequest>| async move {
                     report_rejected(route, &request.into_inner()).map(tonic::Response::new)
-                });
+                },
+            );
             prost(limit).unary(service, request).await
         }
         "RevokeToken" => {
-            let service = service_fn(|request: tonic::Request<v1::RevokeTokenRequest>| async move {
-                let request = request.into_inner();
-                revoke_token(route, &request).await.map(tonic::Response::new)
-            });
+            let service = service_fn(
+                |request: tonic::Request<v1::RevokeTokenRequest>| async move {
+                    let request = request.into_inner();
+                    revoke_token(route, &request)
+                        .await
+                        .map(tonic::Response::new)
+                },
+            );
             prost(limit).unary(service, request).await
         }
         _ => unknown_method(),
@@ -98,7 +105,12 @@ async fn get_token(
         },
         name: request.name,
     };
-    let answer = route.shared.broker.token(&route.session, &request).await.map_err(refused)?;
+    let answer = route
+        .shared
+        .broker
+        .token(&route.session, &request)
+        .await
+        .map_err(refused)?;
     Ok(tonic::Response::new(Encoded::new(&answer)))
 }
 
@@ -106,8 +118,11 @@ async fn get_token(
 fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers, Status> {
     let name = convert::name(&request.name).map_err(invalid)?;
     let scopes = convert::scopes(&request.scopes).map_err(invalid)?;
-    let watch =
-        route.shared.broker.watch_token(&route.session, name, &scopes).map_err(refused)?;
+    let watch = route
+        .shared
+        .broker
+        .watch_token(&route.session, name, &scopes)
+        .map_err(refused)?;
     let state = Some((watch, route.clone()));
     Ok(Box::pin(stream::unfold(state, async |state| {
         let (mut watch, route) = state?;
@@ -146,12 +161,16 @@ fn report_rejected(
     } else {
         Outcome::NotTheToken
     };
-    Ok(v1::ReportRejectedResponse { outcome: outcome.into() })
+    Ok(v1::ReportRejectedResponse {
+        outcome: outcome.into(),
+    })
 }
 
 /// Whether another token could help: 401, unless the challenge says that the scope is what is missing (RFC 6750 §3.1).
 pub(crate) fn blames_the_token(http_status: u32, www_authenticate: &str) -> bool {
-    let challenge = www_authenticate.get(..LONGEST_CHALLENGE).unwrap_or(www_authenticate);
+    let challenge = www_authenticate
+        .get(..LONGEST_CHALLENGE)
+        .unwrap_or(www_authenticate);
     http_status == 401 && !challenge.contains("insufficient_scope")
 }
 
@@ -162,8 +181,12 @@ async fn revoke_token(
     use v1::revoke_token_response::Outcome;
     let name = convert::name(&request.name).map_err(invalid)?;
     let scopes: Scopes = convert::scopes(&request.scopes).map_err(invalid)?;
-    let revoked =
-        route.shared.broker.revoke_token(&route.session, name, &scopes).await.map_err(refused)?;
+    let revoked = route
+        .shared
+        .broker
+        .revoke_token(&route.session, name, &scopes)
+        .await
+        .map_err(refused)?;
     let (outcome, until) = match revoked {
         Revoked::NothingHeld => (Outcome::NothingHeld, None),
         Revoked::Revoked => (Outcome::Revoked, None),
@@ -184,8 +207,14 @@ mod tests {
     fn only_a_401_about_the_token_drops_it() {
         assert!(blames_the_token(401, ""));
         assert!(blames_the_token(401, "Bearer error=\"invalid_token\""));
-        assert!(!blames_the_token(401, "Bearer error=\"insufficient_scope\", scope=\"a\""));
+        assert!(!blames_the_token(
+            401,
+            "Bearer error=\"insufficient_scope\", scope=\"a\""
+        ));
         assert!(!blames_the_token(403, "Bearer error=\"invalid_token\""));
-        assert!(blames_the_token(401, &"ü".repeat(2000)), "any text is read without a panic");
+        assert!(
+            blames_the_token(401, &"ü".repeat(2000)),
+            "any text is read without a panic"
+        );
     }
 }

@@ -16,10 +16,19 @@ use crate::tokens::Answer;
 /// What every answer carries: nobody may store, frame, sniff or forward it.
 const SAFETY: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
 ];
 
 /// An answer in the making. Has no `Debug`: the body may be a credential.
@@ -35,7 +44,12 @@ impl Reply {
         let mut text = body.to_string();
         text.push('\n');
         let kind = HeaderValue::from_static("application/json");
-        Self { status, body: text.into(), kind, more: Vec::new() }
+        Self {
+            status,
+            body: text.into(),
+            kind,
+            more: Vec::new(),
+        }
     }
 
     /// A problem, told the same way everywhere.
@@ -48,8 +62,12 @@ impl Reply {
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
-        Self::problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", allowed)
-            .with(header::ALLOW, HeaderValue::from_static(allowed))
+        Self::problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            allowed,
+        )
+        .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -89,21 +107,35 @@ pub(super) fn token(answer: &Answer) -> Reply {
 
 /// A secret's value as the body, and what is known of it in headers.
 pub(super) fn secret(reading: &Reading) -> Reply {
-    #[expect(clippy::disallowed_methods, reason = "the answer that the permit entitles the peer to")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the answer that the permit entitles the peer to"
+    )]
     let value = Bytes::copy_from_slice(reading.version.value.expose());
     let header = |value: String| HeaderValue::try_from(value).ok();
     let facts = [
         ("claviger-version", header(reading.version.id.to_string())),
         ("claviger-age", header(reading.age.as_secs().to_string())),
-        ("claviger-lifetime-left", header(reading.lifetime_left.as_secs().to_string())),
-        ("claviger-freshness", header(word(reading.freshness).to_owned())),
+        (
+            "claviger-lifetime-left",
+            header(reading.lifetime_left.as_secs().to_string()),
+        ),
+        (
+            "claviger-freshness",
+            header(word(reading.freshness).to_owned()),
+        ),
     ];
     let more = facts
         .into_iter()
         .filter_map(|(name, value)| Some((HeaderName::from_static(name), value?)))
         .collect();
     let kind = HeaderValue::from_static("application/octet-stream");
-    Reply { status: StatusCode::OK, body: value, kind, more }
+    Reply {
+        status: StatusCode::OK,
+        body: value,
+        kind,
+        more,
+    }
 }
 
 fn word(freshness: Freshness) -> &'static str {

@@ -77,7 +77,11 @@ fn health(route: &Route) -> Reply {
 
 fn ready(route: &Route) -> Reply {
     let ready = route.shared.operator.overview().ready;
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     Reply::json(status, &json!({ "ready": ready }))
 }
 
@@ -96,11 +100,13 @@ impl Query {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
-                "scope" => query.scopes.extend(value.split_ascii_whitespace().map(str::to_owned)),
+                "scope" => query
+                    .scopes
+                    .extend(value.split_ascii_whitespace().map(str::to_owned)),
                 "min_remaining" => {
-                    let seconds = value.parse().map_err(|_not_a_number| {
-                        "min_remaining is a number of seconds"
-                    })?;
+                    let seconds = value
+                        .parse()
+                        .map_err(|_not_a_number| "min_remaining is a number of seconds")?;
                     query.min_remaining = Duration::from_secs(seconds);
                 }
                 "force_refresh" => match &*value {
@@ -141,7 +147,11 @@ async fn get_token(route: &Route, segment: &str, query: &str) -> Reply {
             force_refresh: query.force_refresh,
             deadline: route.shared.settings.limits.request,
         };
-        Ok(TokenRequest { name: name.to_owned(), scopes: query.scopes()?, want })
+        Ok(TokenRequest {
+            name: name.to_owned(),
+            scopes: query.scopes()?,
+            want,
+        })
     };
     match read() {
         Err(problem) => Reply::invalid(problem),
@@ -155,13 +165,18 @@ async fn get_token(route: &Route, segment: &str, query: &str) -> Reply {
 fn rejected(route: &Route, segment: &str, query: &str) -> Reply {
     let read = || {
         let query = Query::read(query)?;
-        Ok((name(segment)?, query.scopes()?, Cow::from(query.fingerprint)))
+        Ok((
+            name(segment)?,
+            query.scopes()?,
+            Cow::from(query.fingerprint),
+        ))
     };
     match read() {
         Err(problem) => Reply::invalid(problem),
         Ok((name, scopes, fingerprint)) => {
             let broker = &route.shared.broker;
-            let outcome = match broker.report_rejected(&route.session, name, &scopes, &fingerprint) {
+            let outcome = match broker.report_rejected(&route.session, name, &scopes, &fingerprint)
+            {
                 Ok(Report::Dropped) => "dropped",
                 Ok(Report::Superseded) => "superseded",
                 Ok(Report::NotTheToken) => "not_the_token",
@@ -193,7 +208,13 @@ mod tests {
         assert_eq!(query.scopes, ["read", "write", "more"]);
         assert_eq!(query.min_remaining, Duration::from_secs(60));
         assert!(query.force_refresh);
-        for bad in ["min_remaining=x", "min_remaining=-1", "force_refresh=1", "scopes=a", "a"] {
+        for bad in [
+            "min_remaining=x",
+            "min_remaining=-1",
+            "force_refresh=1",
+            "scopes=a",
+            "a",
+        ] {
             assert!(Query::read(bad).is_err(), "{bad}");
         }
         assert!(Query::read("scope=a%22").unwrap().scopes().is_err());
