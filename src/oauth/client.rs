@@ -170,10 +170,10 @@ impl TokenClient {
                 Ok(Err(failed)) => failed,
                 Err(_elapsed) => ErrorKind::Timeout.into(),
             };
-            let asked = match failed.kind {
-                ErrorKind::RateLimited { retry_after: None } => Some(LIMITED),
-                kind => kind.retry_after(),
-            };
+            let mut asked = failed.kind.retry_after();
+            if matches!(failed.kind, ErrorKind::RateLimited { .. }) {
+                asked = asked.or(Some(LIMITED));
+            }
             if !failed.again || !attempts.pause(asked).await {
                 return Err(failed);
             }

@@ -233,11 +233,11 @@ impl Inner {
     }
 
     fn refused(&self, answer: &Answer) -> (ErrorKind, bool) {
-        let kind = match outcome::status(answer, self.clock.now().wall) {
+        let mut kind = outcome::status(answer, self.clock.now().wall);
+        if kind == ErrorKind::InvalidClient {
             // No client is involved yet.
-            ErrorKind::InvalidClient => ErrorKind::Refused { status: 401 },
-            other => other,
-        };
+            kind = ErrorKind::Refused { status: 401 };
+        }
         (kind, outcome::is_transient(answer.status))
     }
 

@@ -200,8 +200,10 @@ fn handshake(error: &rustls::Error) -> Option<Lost> {
     let rustls::Error::InvalidCertificate(reason) = error else {
         return None;
     };
-    Some(match reason {
-        rustls::CertificateError::Other(other) if other.0.is::<PinMismatch>() => Lost::PinMismatch,
-        _ => Lost::Untrusted,
-    })
+    if let rustls::CertificateError::Other(other) = reason
+        && other.0.is::<PinMismatch>()
+    {
+        return Some(Lost::PinMismatch);
+    }
+    Some(Lost::Untrusted)
 }

@@ -1,5 +1,6 @@
 //! Token requests: their form, their retries and limits, and what is made of the answers.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -312,6 +313,7 @@ async fn granted_scopes_are_compared() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn lifetimes_fall_back_and_are_clamped() {
     let rig = Rig::new();
     let jwt = |exp: u64| {
@@ -463,20 +465,24 @@ async fn no_secret_gets_into_logs_or_errors() {
                 rig.script.then(Ok(answer(status, body)));
             }
             match rig.client.obtain(&scopes("read")).await {
-                Ok(issued) => shown += &format!("{issued:?}"),
-                Err(error) => shown += &format!("{error} {error:?} {}", error.kind.remedy()),
+                Ok(issued) => write!(shown, "{issued:?}").unwrap(),
+                Err(error) => {
+                    write!(shown, "{error} {error:?} {}", error.kind.remedy()).unwrap();
+                }
             }
             while rig.script.requests() % 3 != 0 {
                 drop(rig.client.obtain(&scopes("read")).await);
             }
         }
     }
-    shown += &format!(
+    write!(
+        shown,
         "{:?} {:?} {:?}",
         rig.client,
         rig.issuer.status(),
         rig.issuer
-    );
+    )
+    .unwrap();
     for text in [shown, log.text()] {
         assert!(text.len() > 1000);
         assert!(!text.contains("SENTINEL"), "{text}");
