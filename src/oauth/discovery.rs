@@ -130,6 +130,14 @@ impl Discovery {
 
     /// The task that asks, started if there is none.
     fn flight(&self, state: &mut State) -> Shared<BoxFuture<'static, Outcome>> {
+        // One that ended without noting it was cut off with its runtime.
+        if state
+            .flight
+            .as_ref()
+            .is_some_and(|one| one.peek().is_some())
+        {
+            state.flight = None;
+        }
         state
             .flight
             .get_or_insert_with(|| {

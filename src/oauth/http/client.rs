@@ -35,14 +35,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client with this trust, these names, and this limit on connecting.
+    /// A client with this trust, these names, and this limit on connecting. Only `clear` ones ever speak plain HTTP.
     pub(crate) fn new(
         tls: ClientConfig,
         resolver: Arc<dyn Resolve>,
         connect_timeout: Duration,
+        clear: bool,
     ) -> Result<Self, reqwest::Error> {
         let inner = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .https_only(!clear)
             .dns_resolver(resolver)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -8,6 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData as _,
 };
@@ -17,16 +22,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
 use crate::clock::SystemClock;
 use crate::oauth::tests::support::{
     Captured, SECRET, TOKEN, client_of, issuer_settings, scopes, token_settings,
 };
 use crate::oauth::{Endpoints, ErrorKind, Issuer, IssuerSettings, Revocation};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
@@ -251,6 +255,45 @@ async fn a_request_is_a_plain_post_over_tls() {
     }
     assert!(!head.contains("referer") && !head.contains("cookie"));
     assert!(body.starts_with("grant_type=client_credentials&scope=read"));
+}
+
+#[tokio::test]
+async fn issuers_may_speak_http2_over_tls_1_2() {
+    let ca = authority();
+    let (certificate, key) = leaf(&ca);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+        let service = service_fn(|request: hyper::Request<Incoming>| async move {
+            assert_eq!(request.version(), hyper::Version::HTTP_2);
+            let form = request.into_body().collect().await.unwrap().to_bytes();
+            assert!(form.starts_with(b"grant_type=client_credentials"));
+            let body = format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer"}}"#);
+            hyper::Response::builder().body(Full::new(Bytes::from(body)))
+        });
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.serve_connection(stream, service).await.unwrap();
+    });
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(bundle.path(), ca.pem()).unwrap();
+    let mut settings = issuer_settings(&format!("https://{address}"));
+    settings.endpoints.token = Some(format!("https://{address}/token"));
+    settings.ca = Some(bundle.path().to_owned());
+    assert_eq!(obtain(settings).await, Ok(()));
 }
 
 #[tokio::test]

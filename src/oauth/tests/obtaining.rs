@@ -470,7 +470,7 @@ async fn no_secret_gets_into_logs_or_errors() {
                     write!(shown, "{error} {error:?} {}", error.kind.remedy()).unwrap();
                 }
             }
-            while rig.script.requests() % 3 != 0 {
+            while !rig.script.requests().is_multiple_of(3) {
                 drop(rig.client.obtain(&scopes("read")).await);
             }
         }
