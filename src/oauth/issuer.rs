@@ -248,6 +248,8 @@ impl Issuer {
         let mut health = self.health();
         match outcome {
             Ok(()) => health.last_success = Some(now),
+            // A missing credential is the backend's trouble, and says nothing about the issuer.
+            Err(ErrorKind::NoCredential { .. }) => {}
             Err(kind) => health.last_error = Some((kind, now)),
         }
     }
