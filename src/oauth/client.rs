@@ -4,7 +4,7 @@
 //! like. One form of request per configuration, and nothing is probed: a refusal is one request. Keeps no token; `tokens`
 //! does, and decides when to ask. Dropping a future gives up the request and nothing else.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct TokenClient {
     pub(super) credential: Credential,
     token: TokenSettings,
     limiter: Arc<Limiter>,
+    /// The credential's number when it was held the last time.
+    last_version: AtomicU64,
     /// The last lifetime that the issuer reported, for answers that report none.
     last_lifetime: Mutex<Option<Duration>>,
     /// Whether it was said already that the issuer does not advertise the method.
@@ -81,6 +83,7 @@ impl TokenClient {
             issuer,
             credential,
             token,
+            last_version: AtomicU64::new(0),
             last_lifetime: Mutex::new(None),
             told_method: AtomicBool::new(false),
         }
@@ -92,11 +95,17 @@ impl TokenClient {
         &self.token
     }
 
-    /// A number that changes when the client's credential does. Part of what a token is cached under, and a reason to forget
-    /// that the issuer refused.
+    /// A number that changes when another version of the client's credential is held, and only then. The client of the next
+    /// configuration gives the same number for the same versions. While none is held it is the last one, or 0.
     #[must_use]
     pub fn credential(&self) -> u64 {
-        self.credential.version(self.issuer.clock.now())
+        match self.credential.version(self.issuer.clock.now()) {
+            Some(version) => {
+                self.last_version.store(version, Ordering::Relaxed);
+                version
+            }
+            None => self.last_version.load(Ordering::Relaxed),
+        }
     }
 
     /// Asks the issuer for a token with `scopes`; none means the issuer's default.
@@ -170,10 +179,10 @@ impl TokenClient {
                 Ok(Err(failed)) => failed,
                 Err(_elapsed) => ErrorKind::Timeout.into(),
             };
-            let asked = match failed.kind {
-                ErrorKind::RateLimited { retry_after: None } => Some(LIMITED),
-                kind => kind.retry_after(),
-            };
+            let mut asked = failed.kind.retry_after();
+            if matches!(failed.kind, ErrorKind::RateLimited { .. }) {
+                asked = asked.or(Some(LIMITED));
+            }
             if !failed.again || !attempts.pause(asked).await {
                 return Err(failed);
             }

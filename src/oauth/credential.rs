@@ -3,6 +3,7 @@
 //! Owns the only place where a client's secret leaves its box. The values live in `secrets`, which replaces them as the
 //! backend does; every request uses the newest ones, and proves itself by exactly one mechanism (RFC 6749 §2.3).
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use claviger_backend::SecretRef;
@@ -65,20 +66,22 @@ impl Credential {
         })
     }
 
-    /// A number that changes when another version of either value is held; 0 if one is missing.
-    pub(super) fn version(&self, now: Moment) -> u64 {
-        let id = match &self.id {
-            Identifier::Literal(_) => 0,
-            Identifier::Live(live) => match live.current(now) {
-                Ok(version) => version.generation,
-                Err(_missing) => return 0,
-            },
+    /// A number that stands for the versions that are held: the same as long as those are, also for another configuration's
+    /// handles on them. `None` if one of them is missing.
+    pub(super) fn version(&self, now: Moment) -> Option<u64> {
+        // Unkeyed on purpose: the number must be the same after a reload. It is no secret, and nobody chooses its input.
+        let mut hasher = DefaultHasher::new();
+        let mut held = |live: &Live| {
+            let version = live.current(now).ok()?;
+            (live.reference(), &version.id).hash(&mut hasher);
+            Some(())
         };
-        // Generations count from 1 and never come near 2³².
-        match self.secret.current(now) {
-            Ok(version) => (id << 32) | version.generation,
-            Err(_missing) => 0,
+        held(&self.secret)?;
+        match &self.id {
+            Identifier::Literal(id) => id.hash(&mut hasher),
+            Identifier::Live(live) => held(live)?,
         }
+        Some(hasher.finish())
     }
 
     /// Adds the proof to a request.

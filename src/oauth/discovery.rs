@@ -130,6 +130,14 @@ impl Discovery {
 
     /// The task that asks, started if there is none.
     fn flight(&self, state: &mut State) -> Shared<BoxFuture<'static, Outcome>> {
+        // One that ended without noting it was cut off with its runtime.
+        if state
+            .flight
+            .as_ref()
+            .is_some_and(|one| one.peek().is_some())
+        {
+            state.flight = None;
+        }
         state
             .flight
             .get_or_insert_with(|| {
@@ -233,11 +241,11 @@ impl Inner {
     }
 
     fn refused(&self, answer: &Answer) -> (ErrorKind, bool) {
-        let kind = match outcome::status(answer, self.clock.now().wall) {
+        let mut kind = outcome::status(answer, self.clock.now().wall);
+        if kind == ErrorKind::InvalidClient {
             // No client is involved yet.
-            ErrorKind::InvalidClient => ErrorKind::Refused { status: 401 },
-            other => other,
-        };
+            kind = ErrorKind::Refused { status: 401 };
+        }
         (kind, outcome::is_transient(answer.status))
     }
 

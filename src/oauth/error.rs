@@ -93,9 +93,10 @@ pub struct Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Timeouts have a text that operators search for.
-        let what = match self.kind {
-            ErrorKind::Timeout => "OAuth token request timed out",
-            other => other.as_str(),
+        let what = if self.kind == ErrorKind::Timeout {
+            "OAuth token request timed out"
+        } else {
+            self.kind.as_str()
         };
         write!(f, "issuer \"{}\": {what}", self.issuer)
     }

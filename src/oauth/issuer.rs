@@ -135,7 +135,8 @@ impl Issuer {
         let dns_tls = client_config(&dns_roots, &[]).map_err(|_rustls| SetupError::Tls)?;
         let resolver = Resolver::new(&settings.dns, dns_tls, rules.policy().clone())
             .map_err(|ResolverError| SetupError::Resolver)?;
-        let client = Client::new(tls, Arc::new(resolver), settings.connect_timeout)
+        let (resolver, clear) = (Arc::new(resolver), rules.in_the_clear());
+        let client = Client::new(tls, resolver, settings.connect_timeout, clear)
             .map_err(|_reqwest| SetupError::Tls)?;
         Self::over(settings, rules, Arc::new(client), clock)
     }
@@ -260,6 +261,8 @@ impl Issuer {
         let mut health = self.health();
         match outcome {
             Ok(()) => health.last_success = Some(now),
+            // A missing credential is the backend's trouble, and says nothing about the issuer.
+            Err(ErrorKind::NoCredential { .. }) => {}
             Err(kind) => health.last_error = Some((kind, now)),
         }
     }

@@ -141,6 +141,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_answers_mean() {
         let retry_after = Some(Duration::from_secs(5));
         let unavailable = |status| ErrorKind::Unavailable {

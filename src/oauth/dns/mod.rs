@@ -8,6 +8,8 @@
 
 mod policy;
 mod resolver;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::policy::AddressPolicy;
 pub(crate) use self::resolver::{AddressRefused, NotResolved, Resolver, ResolverError};

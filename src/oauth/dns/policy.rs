@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The networks of IPv4 that are not public (IANA special-purpose registry), and multicast.
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -27,7 +27,10 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::BROADCAST, 32),
 ];
 
-/// The networks inside 2000::/3 that are not public.
+/// Global unicast addresses of IPv6, with prefix length 3.
+const GLOBAL_V6: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
+
+/// The networks inside `2000::/3` that are not public.
 const SPECIAL_V6: [(Ipv6Addr, u8); 3] = [
     // Protocol assignments, with Teredo and ORCHID among them.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
@@ -90,20 +93,20 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
+    let segments = address.segments();
     let embedded =
         |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     // NAT64 (RFC 6052): the only way to IPv4 on some networks, so it counts as what it carries.
-    if (a, b, c, d, e, f) == (0x64, 0xff9b, 0, 0, 0, 0) {
-        return is_public_v4(embedded(g, h));
+    if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = segments {
+        return is_public_v4(embedded(high, low));
     }
     // 6to4 (RFC 3056).
-    if a == 0x2002 {
-        return is_public_v4(embedded(b, c));
+    if let [0x2002, high, low, ..] = segments {
+        return is_public_v4(embedded(high, low));
     }
     // Only 2000::/3 is global unicast. This leaves out loopback, unspecified, unique local, link-local, multicast, local
     // NAT64, and addresses of IPv4 in IPv6 clothes, which no honest name has.
-    a & 0xe000 == 0x2000
+    within(address.into(), GLOBAL_V6.into(), 3)
         && !SPECIAL_V6
             .iter()
             .any(|(network, length)| within(address.into(), (*network).into(), *length))

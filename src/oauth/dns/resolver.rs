@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::ClientConfig;
 
@@ -138,8 +139,11 @@ impl Inner {
                 let name = format!("{}.", name.trim_end_matches('.'));
                 let answer = resolver.lookup_ip(name).await.map_err(io::Error::other)?;
                 // Validation lets names of unsigned zones pass; what must be signed must be proved.
-                let mut records = answer.as_lookup().answers().iter();
-                if self.signed_only && !records.all(|record| record.proof.is_secure()) {
+                let mut unproved = answer.as_lookup().answers().iter().filter(|record| {
+                    let counts = [RecordType::A, RecordType::AAAA, RecordType::CNAME];
+                    counts.contains(&record.record_type()) && !record.proof.is_secure()
+                });
+                if self.signed_only && unproved.next().is_some() {
                     return Err(io::Error::other(NotResolved));
                 }
                 Ok(answer.iter().map(|ip| SocketAddr::new(ip, 0)).collect())

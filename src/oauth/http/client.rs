@@ -35,14 +35,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client with this trust, these names, and this limit on connecting.
+    /// A client with this trust, these names, and this limit on connecting. Only `clear` ones ever speak plain HTTP.
     pub(crate) fn new(
         tls: ClientConfig,
         resolver: Arc<dyn Resolve>,
         connect_timeout: Duration,
+        clear: bool,
     ) -> Result<Self, reqwest::Error> {
         let inner = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .https_only(!clear)
             .dns_resolver(resolver)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -200,8 +202,10 @@ fn handshake(error: &rustls::Error) -> Option<Lost> {
     let rustls::Error::InvalidCertificate(reason) = error else {
         return None;
     };
-    Some(match reason {
-        rustls::CertificateError::Other(other) if other.0.is::<PinMismatch>() => Lost::PinMismatch,
-        _ => Lost::Untrusted,
-    })
+    if let rustls::CertificateError::Other(other) = reason
+        && other.0.is::<PinMismatch>()
+    {
+        return Some(Lost::PinMismatch);
+    }
+    Some(Lost::Untrusted)
 }

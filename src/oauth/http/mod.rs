@@ -9,7 +9,7 @@
 
 mod client;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::fmt::Debug;

@@ -1,16 +1,19 @@
 //! Token requests: their form, their retries and limits, and what is made of the answers.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use claviger_backend::Secret;
 use futures_util::future::join_all;
 
 use super::support::*;
 use crate::clock::Clock as _;
 use crate::oauth::http::Lost;
 use crate::oauth::*;
+use crate::secrets::Live;
 
 #[tokio::test(start_paused = true)]
 async fn one_request_gives_one_token() {
@@ -42,6 +45,49 @@ async fn one_request_gives_one_token() {
     assert!(status.last_success.is_some() && status.last_error.is_none());
     assert_eq!(status.discovered, None);
     assert_ne!(rig.client.credential(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_a_credential_stands_for_what_is_held() {
+    let rig = Rig::new();
+    let number = |secret: &str, id: ClientId, version: &str| {
+        let mut client = client_settings();
+        client.id = id;
+        client.auth = AuthMethod::Post {
+            secret: secret.parse().unwrap(),
+        };
+        let credential = Credential::new(&client, |reference| {
+            let value = Secret::from_text(SECRET.to_owned());
+            Live::fixed(reference.clone(), value, version.parse().unwrap())
+        });
+        TokenClient::new(
+            Arc::clone(&rig.issuer),
+            &client,
+            token_settings(),
+            credential,
+        )
+        .credential()
+    };
+    let id = || ClientId::Literal("a".to_owned());
+    let referred = || ClientId::Reference("prod:a#id".parse().unwrap());
+    let number_of_one = number("prod:a#s", id(), "1");
+    assert_eq!(
+        number("prod:a#s", id(), "1"),
+        number_of_one,
+        "also after a reload"
+    );
+    let others = [
+        number("prod:a#s", id(), "2"),
+        number("prod:b#s", id(), "1"),
+        number("prod:a#s", ClientId::Literal("b".to_owned()), "1"),
+        number("prod:a#s", referred(), "1"),
+        number("prod:a#s", referred(), "2"),
+        0,
+    ];
+    for (at, other) in others.iter().enumerate() {
+        assert_ne!(*other, number_of_one);
+        assert!(!others[..at].contains(other));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,6 +358,7 @@ async fn granted_scopes_are_compared() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn lifetimes_fall_back_and_are_clamped() {
     let rig = Rig::new();
     let jwt = |exp: u64| {
@@ -463,20 +510,24 @@ async fn no_secret_gets_into_logs_or_errors() {
                 rig.script.then(Ok(answer(status, body)));
             }
             match rig.client.obtain(&scopes("read")).await {
-                Ok(issued) => shown += &format!("{issued:?}"),
-                Err(error) => shown += &format!("{error} {error:?} {}", error.kind.remedy()),
+                Ok(issued) => write!(shown, "{issued:?}").unwrap(),
+                Err(error) => {
+                    write!(shown, "{error} {error:?} {}", error.kind.remedy()).unwrap();
+                }
             }
-            while rig.script.requests() % 3 != 0 {
+            while !rig.script.requests().is_multiple_of(3) {
                 drop(rig.client.obtain(&scopes("read")).await);
             }
         }
     }
-    shown += &format!(
+    write!(
+        shown,
         "{:?} {:?} {:?}",
         rig.client,
         rig.issuer.status(),
         rig.issuer
-    );
+    )
+    .unwrap();
     for text in [shown, log.text()] {
         assert!(text.len() > 1000);
         assert!(!text.contains("SENTINEL"), "{text}");

@@ -194,13 +194,11 @@ impl Script {
             return Ok(document);
         }
         let scripted = self.answers.lock().unwrap().pop_front();
-        match scripted {
-            Some(answer) => answer,
-            None => {
-                tokio::time::sleep(limit).await;
-                Err(Lost::Timeout)
-            }
+        if let Some(answer) = scripted {
+            return answer;
         }
+        tokio::time::sleep(limit).await;
+        Err(Lost::Timeout)
     }
 }
 

@@ -4,7 +4,7 @@
 //! resource servers ([`challenge`]), the requests that claviger makes ([`request`], [`basic`]) and the few headers that
 //! matter. Does no I/O, asks no clock and logs nothing; total and fuzzed. Errors carry codes and lengths, never a body.
 //!
-//! A plaintext that comes in goes straight into a `Secret`; one that goes out stays in buffers that wipe themselves. Every
+//! A token that comes in goes straight into a box; a secret that goes out stays in buffers that wipe themselves. Every
 //! length, depth and number that a server chooses is bounded here, so that the engine above computes with tame values.
 
 pub mod basic;
