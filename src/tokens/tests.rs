@@ -925,6 +925,25 @@ async fn a_watch_sees_each_new_token_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn following_counts_as_using() {
+    let world = World::new(7200);
+    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut before = watch.next().await.unwrap();
+    for _ in 0..5 {
+        let next = watch.next().await.unwrap();
+        let left = before.token.expires().left(world.clock.now());
+        assert!(
+            left > seconds(290),
+            "renewed ahead of its expiry, with {left:?} left"
+        );
+        before = next;
+    }
+    drop(watch);
+    tokio::time::sleep(seconds(4 * 7200)).await;
+    assert_eq!(world.issuer.requests(), 6, "and not any more afterwards");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operator_renews_all_entries_at_once() {
     let world = World::new(3600);
     world.issuer.fail(ErrorKind::InvalidClient);
