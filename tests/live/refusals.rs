@@ -132,7 +132,11 @@ async fn a_token_endpoint_without_tls_is_refused() {
 }
 
 async fn assert_metadata_refused(mut world: World) {
-    let refused = world.caller.get("api").await.expect_err("it must be refused");
+    let refused = world
+        .caller
+        .get("api")
+        .await
+        .expect_err("it must be refused");
     assert_eq!(reason(&refused), "METADATA_REFUSED", "{refused:?}");
     assert_eq!(world.provider.token_requests(0).await, 0);
 }
