@@ -87,7 +87,7 @@ fn page(extra: &str) -> Architecture {
 #[test]
 fn rooms_import_only_from_lower_floors() {
     assert_none(&layering::upward_imports(
-        &source::production(),
+        source::production(),
         &Architecture::read(),
     ));
 }
@@ -148,21 +148,21 @@ fn control_upward_and_sideways_imports_are_caught() {
 #[test]
 fn wire_types_stop_at_the_server_and_the_command_line() {
     assert_none(&layering::stray_wire_types(
-        &source::production(),
+        source::production(),
         &Architecture::read(),
     ));
 }
 
 #[test]
 fn wire_parsers_know_no_backend() {
-    assert_none(&layering::impure_wire(&source::production()));
+    assert_none(&layering::impure_wire(source::production()));
 }
 
 #[test]
 fn only_the_registry_names_backends_and_features() {
     let sources = source::production();
-    assert_none(&layering::stray_backends(&sources));
-    assert_none(&layering::stray_features(&sources));
+    assert_none(&layering::stray_backends(sources));
+    assert_none(&layering::stray_features(sources));
 }
 
 #[test]
@@ -200,8 +200,8 @@ fn control_stray_crates_and_features_are_caught() {
 #[test]
 fn modules_have_names_and_documentation() {
     let sources = source::production();
-    assert_none(&shape::nameless_modules(&sources));
-    assert_none(&shape::undocumented(&sources, &UNFINISHED));
+    assert_none(&shape::nameless_modules(sources));
+    assert_none(&shape::undocumented(sources, &UNFINISHED));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn control_nameless_and_undocumented_modules_are_caught() {
 
 #[test]
 fn files_functions_and_traits_are_small() {
-    assert_none(&shape::oversized(&source::production()));
+    assert_none(&shape::oversized(source::production()));
 }
 
 #[test]
@@ -325,12 +325,12 @@ fn control_oversized_things_are_caught() {
 
 #[test]
 fn production_code_does_not_panic() {
-    assert_none(&safety::panics(&source::production()));
+    assert_none(&safety::panics(source::production()));
 }
 
 #[test]
 fn unsafe_code_lives_in_memory_alone() {
-    assert_none(&safety::stray_unsafe(&source::production()));
+    assert_none(&safety::stray_unsafe(source::production()));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn control_panics_and_unsafe_are_caught() {
         ),
         Source::parse(
             "src/c.rs",
-            "#[expect(clippy::indexing_slicing, reason = \"\")]\nfn f() { x[0] }\n#[expect(dead_code)]\nfn unwrap() { a.unwrap_or(1); \"panic!\"; std::panic::catch_unwind(f) }\n",
+            "#[expect(clippy::indexing_slicing, reason = \"\")]\nfn f() { x[0] }\n#[expect(dead_code)]\nfn unwrap() { a.unwrap_or(1); args.expect; \"panic!\"; std::panic::catch_unwind(f) }\n",
         ),
         Source::parse(
             "src/d.rs",
@@ -387,7 +387,7 @@ fn control_panics_and_unsafe_are_caught() {
 #[test]
 fn plaintext_leaves_its_box_in_listed_places_only() {
     assert_none(&safety::unlisted_plaintext(
-        &source::production(),
+        source::production(),
         &Architecture::read().plaintext,
     ));
 }
@@ -409,8 +409,7 @@ fn control_unlisted_plaintext_is_caught() {
     assert_caught(
         &safety::unlisted_plaintext(&sources, &listed),
         &[
-            "src/b.rs:2",
-            "src/b.rs:3",
+            "src/b.rs: lines {2, 3}",
             "ARCHITECTURE.md, \"Where plaintext lives\": `src/c.rs`",
         ],
     );
@@ -529,6 +528,27 @@ fn no_banned_or_doubled_crate_is_linked() {
     let lock = prose::text_of("Cargo.lock");
     assert!(lock.contains("source = "), "the lock file is not seen");
     assert_none(&dependencies::foreign_sources(&lock));
+}
+
+#[test]
+fn every_linked_crate_has_a_license_that_is_allowed() {
+    let tree = dependencies::licenses();
+    assert!(
+        tree.lines().any(|line| line.contains("| rustls v")),
+        "the tree is not seen"
+    );
+    let allowed = dependencies::allowed_licenses(&prose::text_of("deny.toml"));
+    assert_none(&dependencies::foreign_licenses(&tree, &allowed));
+}
+
+#[test]
+fn control_foreign_licenses_are_caught() {
+    let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned);
+    let tree = "MIT | a v1\nGPL-3.0-only OR MIT | b v1\n(MIT OR X) AND Apache-2.0 | c v1\nApache-2.0/X | d v1\n\
+                Apache-2.0 WITH LLVM-exception | e v1\nMIT AND X | p v1\n | q v1\n(MIT OR Y) AND X | r v1\n\
+                MIT WITH Z | s v1\nX | t v1\n";
+    let faults = dependencies::foreign_licenses(tree, &allowed);
+    assert_caught(&faults, &["q v1", "r v1", "p v1", "s v1", "t v1"]);
 }
 
 #[test]

@@ -582,6 +582,20 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_the_configuration_before_changes_nothing() {
+    let world = World::new();
+    let first = world.started(&[SECRET]).await;
+    *world.shelf.latency.lock().unwrap() = SECOND * 5;
+    world.shelf.fail(Kind::NotFound);
+    let late = Arc::clone(&first);
+    let late = tokio::spawn(async move { late.refresh(&reference(SECRET), Older::Refuse).await });
+    tokio::time::sleep(SECOND).await;
+    let second = world.start(&[SECRET], Some(&first));
+    assert_eq!(late.await.unwrap(), Err(Error::Stopping));
+    assert!(second.is_ready(), "the new configuration asks for itself");
+}
+
+#[tokio::test(start_paused = true)]
 async fn reloads_do_not_extend_the_stale_bound() {
     let world = World::new();
     let mut secrets = world.started(&[SECRET]).await;

@@ -78,32 +78,32 @@ impl Plan {
         for (name, id, method, secret) in [
             (
                 "basic",
-                "cc-basic",
+                r#"{ literal = "cc-basic" }"#,
                 "client_secret_basic",
                 "local:clients/basic#client_secret",
             ),
             (
                 "odd",
-                "local:clients/odd-id",
+                r#""local:clients/odd-id""#,
                 "client_secret_basic",
                 "local:clients/awkward",
             ),
             (
                 "post",
-                "cc-post",
+                r#"{ literal = "cc-post" }"#,
                 "client_secret_post",
                 "local:clients/awkward",
             ),
             (
                 "wrong",
-                "cc-basic",
+                r#"{ literal = "cc-basic" }"#,
                 "client_secret_basic",
                 "local:clients/wrong",
             ),
         ] {
             write!(
                 text,
-                "[clients.{name}]\nissuer = \"rig\"\nid = \"{id}\"\nauth = {{ method = \"{method}\", secret = \"{secret}\" }}\n\n"
+                "[clients.{name}]\nissuer = \"rig\"\nid = {id}\nauth = {{ method = \"{method}\", secret = \"{secret}\" }}\n\n"
             )
             .expect("a string takes text");
         }

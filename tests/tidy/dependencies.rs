@@ -132,6 +132,100 @@ pub fn foreign_sources(lock: &str) -> Vec<String> {
         .collect()
 }
 
+/// The crates that are linked with their licenses, one `LICENSE | name vVERSION …` per line.
+pub fn licenses() -> String {
+    let format = "{l} | {p}";
+    cargo(&[
+        "tree",
+        "--workspace",
+        "--all-features",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        format,
+        "--locked",
+        "--offline",
+    ])
+}
+
+/// The licenses that `deny.toml` allows.
+pub fn allowed_licenses(deny: &str) -> Vec<String> {
+    let deny: toml::Table = toml::from_str(deny).expect("deny.toml is TOML");
+    let allow = deny["licenses"]["allow"]
+        .as_array()
+        .expect("it lists licenses");
+    allow
+        .iter()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Every crate of a tree whose license is not allowed.
+pub fn foreign_licenses(tree: &str, allowed: &[String]) -> Vec<String> {
+    let lines: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| line.split_once(" | "))
+        .collect();
+    lines
+        .iter()
+        .filter(|(license, _)| !satisfied(license, allowed))
+        .map(|(license, name)| format!("{name}: `{license}` is not allowed by deny.toml"))
+        .collect()
+}
+
+/// Whether an SPDX expression can be satisfied. `/` is the old way of writing `OR`.
+fn satisfied(expression: &str, allowed: &[String]) -> bool {
+    let spaced = expression
+        .replace('(', " ( ")
+        .replace(')', " ) ")
+        .replace('/', " OR ");
+    let words: Vec<_> = spaced.split_whitespace().collect();
+    let mut at = 0;
+    let met = any(&words, &mut at, allowed);
+    met && at == words.len()
+}
+
+fn any(words: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let mut met = all(words, at, allowed);
+    while words.get(*at) == Some(&"OR") {
+        *at += 1;
+        met |= all(words, at, allowed);
+    }
+    met
+}
+
+fn all(words: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let mut met = one(words, at, allowed);
+    while words.get(*at) == Some(&"AND") {
+        *at += 1;
+        met &= one(words, at, allowed);
+    }
+    met
+}
+
+fn one(words: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let Some(word) = words.get(*at) else {
+        return false;
+    };
+    *at += 1;
+    if *word == "(" {
+        let met = any(words, at, allowed);
+        *at += 1;
+        return met;
+    }
+    let mut name = (*word).to_owned();
+    if words.get(*at) == Some(&"WITH") {
+        name = format!(
+            "{name} WITH {}",
+            words.get(*at + 1).copied().unwrap_or_default()
+        );
+        *at += 2;
+    }
+    allowed.contains(&name)
+}
+
 /// Every dependency between crates of the workspace that goes the wrong way.
 pub fn wrong_directions(metadata: &Value) -> Vec<String> {
     let mut faults = Vec::new();

@@ -1,6 +1,6 @@
 //! No panics, no stray `unsafe`, no stray plaintext.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{Kind, Source};
 
@@ -32,8 +32,9 @@ pub fn panics(sources: &[Source]) -> Vec<String> {
             .filter(|(_, token)| token.kind == Kind::Word)
         {
             let word = token.text.as_str();
-            let is_method = METHODS.contains(&word)
-                && (follows(source, index, &["."]) || follows(source, index, &[":", ":"]));
+            let called = follows(source, index, &["."]) && source.matches(index + 1, &["("]);
+            let is_method =
+                METHODS.contains(&word) && (called || follows(source, index, &[":", ":"]));
             let is_macro = MACROS.contains(&word) && source.matches(index + 1, &["!"]);
             let is_lint = LINTS.contains(&word) && follows(source, index, &["clippy", ":", ":"]);
             if is_method || is_macro {
@@ -73,26 +74,28 @@ pub fn stray_unsafe(sources: &[Source]) -> Vec<String> {
 
 /// Files that take plaintext out of its box and are not in the table of ARCHITECTURE.md, and rows for files that do not.
 pub fn unlisted_plaintext(sources: &[Source], listed: &[String]) -> Vec<String> {
-    let mut exposing = BTreeSet::new();
-    let mut faults = Vec::new();
+    let mut exposing: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for source in sources {
         for (index, token) in source.tokens.iter().enumerate() {
             let taken = follows(source, index, &["."]) || follows(source, index, &[":", ":"]);
             if token.kind == Kind::Word && EXPOSE.contains(&token.text.as_str()) && taken {
-                exposing.insert(source.path.clone());
-                if !listed.contains(&source.path) {
-                    faults.push(format!(
-                        "{}: `{}` takes plaintext out of its box, but ARCHITECTURE.md, \"Where plaintext lives\", has no row \
-                         for `{}`: use the secret elsewhere, or add the row",
-                        source.at(token.line),
-                        token.text,
-                        source.path
-                    ));
-                }
+                exposing.entry(&source.path).or_default().insert(token.line);
             }
         }
     }
-    for row in listed.iter().filter(|row| !exposing.contains(*row)) {
+    let mut faults = Vec::new();
+    for (path, lines) in &exposing {
+        if !listed.iter().any(|row| row == path) {
+            faults.push(format!(
+                "{path}: lines {lines:?} take plaintext out of its box, but ARCHITECTURE.md, \"Where plaintext lives\", has no \
+                 row for `{path}`: use the secret elsewhere, or add the row"
+            ));
+        }
+    }
+    for row in listed
+        .iter()
+        .filter(|row| !exposing.contains_key(row.as_str()))
+    {
         faults.push(format!(
             "ARCHITECTURE.md, \"Where plaintext lives\": `{row}` exposes no secret; drop the row"
         ));

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
@@ -112,7 +113,12 @@ impl Source {
 
 /// All production sources of the daemon and the backends, files of tests left out. `proto/src/gen` is generated, and
 /// `backends/conformance` is a test suite.
-pub fn production() -> Vec<Source> {
+pub fn production() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(read_production);
+    &SOURCES
+}
+
+fn read_production() -> Vec<Source> {
     let root = root();
     let mut folders = vec![root.join("src"), root.join("proto/src")];
     for backend in children(&root.join("backends")) {
