@@ -30,7 +30,7 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
         .map_err(|problems| Failure::new(Exit::Config, problems.to_string(), ""))?;
     telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
-    let backends = registry::open_all(&config.backends)
+    let backends = registry::open_all(&config.backends, &registry::Backends::default())
         .map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
     let sockets = if surroundings.listeners.is_empty() {
         Sockets::bind(&config.server)

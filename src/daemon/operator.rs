@@ -148,8 +148,15 @@ impl Operator for Daemon {
 
 impl Daemon {
     async fn replace(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
-        let (path, previous) =
-            self.with(|in_force| (in_force.config.origin.clone(), in_force.assembled.clone()));
+        let (path, opened, previous) = self.with(|in_force| {
+            let InForce {
+                config,
+                backends,
+                assembled,
+                ..
+            } = in_force;
+            (config.origin.clone(), backends.clone(), assembled.clone())
+        });
         let config = Config::load(&path).map_err(|problems| {
             problems
                 .list()
@@ -162,8 +169,8 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let backends =
-            registry::open_all(&config.backends).map_err(|error| vec![error.to_string()])?;
+        let backends = registry::open_all(&config.backends, &opened)
+            .map_err(|error| vec![error.to_string()])?;
         let shared = environments::shared(&config, &backends).await;
         if !shared.is_empty() {
             return Err(shared);

@@ -45,9 +45,9 @@ pub enum FileKey {
     PassphraseFile(PathBuf),
 }
 
-/// The backends of one configuration, opened.
+/// The backends of one configuration, opened, and what they were opened by.
 #[derive(Clone, Debug, Default)]
-pub struct Backends(BTreeMap<BackendName, Backend>);
+pub struct Backends(BTreeMap<BackendName, (BackendSettings, Backend)>);
 
 impl Backends {
     /// What reads from each of them.
@@ -55,7 +55,7 @@ impl Backends {
     pub fn sources(&self) -> BTreeMap<BackendName, Arc<dyn SecretSource>> {
         self.0
             .iter()
-            .map(|(name, backend)| (name.clone(), Arc::clone(&backend.secrets)))
+            .map(|(name, (_, backend))| (name.clone(), Arc::clone(&backend.secrets)))
             .collect()
     }
 
@@ -64,7 +64,7 @@ impl Backends {
     pub fn kinds(&self) -> Vec<(String, &'static str)> {
         self.0
             .iter()
-            .map(|(name, backend)| (name.to_string(), backend.kind))
+            .map(|(name, (_, backend))| (name.to_string(), backend.kind))
             .collect()
     }
 }
@@ -77,19 +77,24 @@ pub enum Error {
     File(BackendName, #[source] file::Error),
 }
 
-/// Opens every backend. Blocks while it reads their credentials.
+/// Opens every backend; those of `previous` with the same settings are kept, with their logins. Blocks while it reads
+/// credentials.
 ///
 /// # Errors
 /// The first local fault.
-pub fn open_all(settings: &[(BackendName, BackendSettings)]) -> Result<Backends, Error> {
-    let open = |(name, settings): &(BackendName, BackendSettings)| {
-        open(name, settings).map(|backend| (name.clone(), backend))
-    };
-    settings
-        .iter()
-        .map(open)
-        .collect::<Result<_, _>>()
-        .map(Backends)
+pub fn open_all(
+    settings: &[(BackendName, BackendSettings)],
+    previous: &Backends,
+) -> Result<Backends, Error> {
+    let mut opened = BTreeMap::new();
+    for (name, settings) in settings {
+        let backend = match previous.0.get(name) {
+            Some((before, backend)) if before == settings => backend.clone(),
+            _ => open(name, settings)?,
+        };
+        opened.insert(name.clone(), (settings.clone(), backend));
+    }
+    Ok(Backends(opened))
 }
 
 fn open(name: &BackendName, settings: &BackendSettings) -> Result<Backend, Error> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use claviger_backend::{BackendError, Fetched, Secret, SecretName, VersionId, VersionSelector};
 use proptest::prelude::*;
+use tokio::runtime::Handle;
 
 use super::*;
 use crate::clock::SteppedClock;
@@ -106,7 +107,7 @@ impl World {
         Self {
             shelf,
             clock: Arc::new(SteppedClock::new()),
-            drain: Drain::new(),
+            drain: Drain::new(Handle::current()),
         }
     }
 
@@ -145,7 +146,7 @@ fn reference(text: &str) -> SecretRef {
     text.parse().unwrap()
 }
 
-fn permit(action: Action) -> Permit {
+fn permit(action: Action) -> Arc<Permit> {
     let name = Arc::<str>::from("billing-secret");
     let rule = Rule {
         selector: Selector {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use super::*;
 use crate::clock::SteppedClock;
@@ -154,7 +155,7 @@ impl World {
             given: AtomicUsize::new(0),
             credential: AtomicU64::new(1),
         });
-        let drain = Drain::new();
+        let drain = Drain::new(Handle::current());
         let definition = define(&issuer, settings(scopes));
         let shared = Arc::clone(&clock) as Arc<dyn Clock>;
         let tokens = Tokens::new(vec![definition], limits, shared, drain.clone(), None).unwrap();
@@ -209,11 +210,11 @@ fn define(issuer: &Arc<Issuer>, settings: TokenSettings) -> Definition {
     }
 }
 
-fn permit() -> Permit {
+fn permit() -> Arc<Permit> {
     permit_for(Action::Token, "", None)
 }
 
-fn permit_for(action: Action, requested: &str, limit: Option<&str>) -> Permit {
+fn permit_for(action: Action, requested: &str, limit: Option<&str>) -> Arc<Permit> {
     let name = Arc::<str>::from("billing-api");
     let rule = Rule {
         selector: Selector {

@@ -58,8 +58,13 @@ async fn the_number_of_a_credential_stands_for_what_is_held() {
         };
         let credential = Credential::new(&client, |reference| {
             let value = Secret::from_text(SECRET.to_owned());
-            Live::fixed(reference.clone(), value, version.parse().unwrap())
-        });
+            Some(Live::fixed(
+                reference.clone(),
+                value,
+                version.parse().unwrap(),
+            ))
+        })
+        .unwrap();
         TokenClient::new(
             Arc::clone(&rig.issuer),
             &client,
