@@ -1,16 +1,15 @@
 //! What one peer may cost.
 //!
-//! Owns one budget per identity (uid and cgroup), spent by refusals and by requests that reach upstream; answers from the
-//! cache are free. A budget is a single number, the earliest moment at which it is whole again (the generic cell rate
-//! algorithm), so spending is one atomic update. The number of identities that are tracked is bounded: whole budgets are
-//! forgotten first, because forgetting them changes nothing.
+//! Owns one [`Purse`] per identity (uid and cgroup): a budget for refusals and for requests that reach upstream, while
+//! answers from the cache are free, and a smaller one for the log. A budget is a single number, the earliest moment at which
+//! it is whole again (the generic cell rate algorithm), so spending is one atomic update. The number of identities that are
+//! tracked is bounded: whole budgets are forgotten first, because forgetting them changes nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::broker::Error;
 use crate::clock::Moment;
 use crate::peer::Facts;
 
@@ -26,7 +25,38 @@ pub struct BudgetSettings {
     pub burst: u32,
 }
 
-/// One identity's budget.
+/// Records of refusals that one identity may cause: a flood of them must not bury the rest of the log.
+const RECORDS: BudgetSettings = BudgetSettings {
+    per_second: 1,
+    burst: 5,
+};
+
+/// What one identity may spend.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    /// Refusals, and requests that reach upstream.
+    pub(crate) requests: Budget,
+    /// Records in the log.
+    pub(crate) records: Budget,
+    /// Records that were not written since the last one that was.
+    pub(crate) suppressed: AtomicU64,
+}
+
+impl Purse {
+    fn new(settings: BudgetSettings) -> Self {
+        Self {
+            requests: Budget::new(settings),
+            records: Budget::new(RECORDS),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
+    fn is_whole(&self, now: Moment) -> bool {
+        self.requests.is_whole(now) && self.records.is_whole(now)
+    }
+}
+
+/// A rate, and what of it is left.
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// Boot time, in nanoseconds, at which the budget is whole again.
@@ -48,8 +78,8 @@ impl Budget {
         }
     }
 
-    /// Takes one request's cost, or says how long to wait.
-    pub(crate) fn spend(&self, now: Moment) -> Result<(), Error> {
+    /// Takes the cost of one, or says how long to wait.
+    pub(crate) fn spend(&self, now: Moment) -> Result<(), Duration> {
         let now = nanoseconds(now);
         let mut whole_at = self.whole_at.load(Ordering::Relaxed);
         loop {
@@ -57,7 +87,7 @@ impl Budget {
             let ahead = next.saturating_sub(now);
             if ahead > self.depth {
                 let retry_in = Duration::from_nanos(ahead.saturating_sub(self.depth));
-                return Err(Error::Limited { retry_in });
+                return Err(retry_in);
             }
             match self.whole_at.compare_exchange_weak(
                 whole_at,
@@ -91,7 +121,7 @@ struct Identity {
 #[derive(Debug)]
 pub struct Budgets {
     settings: BudgetSettings,
-    tracked: Mutex<HashMap<Identity, Arc<Budget>>>,
+    tracked: Mutex<HashMap<Identity, Arc<Purse>>>,
 }
 
 impl Budgets {
@@ -104,24 +134,24 @@ impl Budgets {
         }
     }
 
-    /// The budget of a peer. Connections of one identity share it.
-    pub(crate) fn of(&self, facts: &Facts, now: Moment) -> Arc<Budget> {
+    /// The purse of a peer. Connections of one identity share it.
+    pub(crate) fn of(&self, facts: &Facts, now: Moment) -> Arc<Purse> {
         let identity = Identity {
             uid: facts.uid,
             cgroup: facts.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
         };
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         if tracked.len() >= MOST_TRACKED && !tracked.contains_key(&identity) {
-            tracked.retain(|_, budget| !budget.is_whole(now) || Arc::strong_count(budget) > 1);
+            tracked.retain(|_, purse| !purse.is_whole(now) || Arc::strong_count(purse) > 1);
             if tracked.len() >= MOST_TRACKED {
                 // Ten thousand identities with spent budgets at once: a newcomer gets one that nobody remembers.
-                return Arc::new(Budget::new(self.settings));
+                return Arc::new(Purse::new(self.settings));
             }
         }
-        let budget = tracked
+        let purse = tracked
             .entry(identity)
-            .or_insert_with(|| Arc::new(Budget::new(self.settings)));
-        Arc::clone(budget)
+            .or_insert_with(|| Arc::new(Purse::new(self.settings)));
+        Arc::clone(purse)
     }
 }
 
@@ -145,10 +175,7 @@ mod tests {
     fn a_burst_passes_and_then_the_rate_holds() {
         let budget = Budget::new(SETTINGS);
         assert!((0..20).all(|_| budget.spend(at(0)).is_ok()));
-        let Err(Error::Limited { retry_in }) = budget.spend(at(0)) else {
-            panic!("the 21st passed")
-        };
-        assert_eq!(retry_in, Duration::from_millis(100));
+        assert_eq!(budget.spend(at(0)), Err(Duration::from_millis(100)));
         assert!(budget.spend(at(100)).is_ok());
         assert!(budget.spend(at(150)).is_err());
         assert!((0..20).all(|_| budget.spend(at(60_000)).is_ok()));

@@ -137,7 +137,11 @@ impl Broker {
         };
         let answer = match cached {
             Some(answer) => answer,
-            None => view.world.tokens.get(&permit, &request.want).await?,
+            None => {
+                // Starting a request to the issuer costs; joining one that is under way does not.
+                let pay = |now| session.spend(now);
+                view.world.tokens.get(&permit, &request.want, &pay).await?
+            }
         };
         session.confirm()?;
         Ok(answer)
@@ -206,7 +210,8 @@ impl Broker {
         let view = session.view(self);
         let permit = view.rights.permit(Action::Revoke, name, scopes)?;
         session.confirm()?;
-        session.spend(self.clock.now())?;
+        let spent = session.spend(self.clock.now());
+        spent.map_err(|retry_in| Error::Limited { retry_in })?;
         Ok(view.world.tokens.revoke(&permit).await)
     }
 
@@ -241,8 +246,8 @@ impl Broker {
         self.record(session, Action::Secret, name, outcome)
     }
 
-    /// Leaves one trace of each decision. Refusals and failures spend the peer's budget, so that a peer that keeps failing is
-    /// told to wait and cannot flood the log; answers cost nothing.
+    /// Leaves one trace of each decision. Refusals by policy spend the peer's budget, so that a peer that keeps trying is told
+    /// to wait; and whatever a peer does, it can write only so many records.
     fn record<T>(
         &self,
         session: &Session,
@@ -257,29 +262,46 @@ impl Broker {
             }
             Err(error) => error,
         };
+        let now = self.clock.now();
         let counter = if error.is_denial() {
             &self.metrics.denied
         } else {
             &self.metrics.failed
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Err(limited) = session.spend(self.clock.now()) {
-            return Err(limited);
+        let over = error
+            .is_denial()
+            .then(|| session.spend(now).err())
+            .flatten();
+        let error = over.map_or(error, |retry_in| Error::Limited { retry_in });
+        if let Some(suppressed) = session.may_record(now) {
+            write(session, action, name, &error, suppressed);
         }
-        let facts = session.facts();
-        // The name comes from the peer: it is printed quoted and cut, so that it cannot forge a record.
-        let name: String = name.chars().take(64).collect();
+        Err(error)
+    }
+}
+
+fn write(session: &Session, action: Action, name: &str, error: &Error, suppressed: u64) {
+    let facts = session.facts();
+    // The name comes from the peer: it is printed quoted and cut, so that it cannot forge a record.
+    let name: String = name.chars().take(64).collect();
+    let unit = facts
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| cgroup.unit.as_deref());
+    if matches!(error, Error::Limited { .. }) {
+        tracing::warn!(
+            target: "claviger::decision",
+            action = action.as_str(), name = ?name, suppressed,
+            peer.uid = facts.uid, peer.pid = facts.pid, peer.unit = unit,
+            "Rate limit exceeded",
+        );
+    } else {
         tracing::info!(
             target: "claviger::decision",
-            action = action.as_str(),
-            name = ?name,
-            outcome = error.reason(),
-            detail = %error,
-            peer.uid = facts.uid,
-            peer.pid = facts.pid,
-            peer.unit = facts.cgroup.as_ref().and_then(|cgroup| cgroup.unit.as_deref()),
+            action = action.as_str(), name = ?name, outcome = error.reason(), detail = %error, suppressed,
+            peer.uid = facts.uid, peer.pid = facts.pid, peer.unit = unit,
             "request refused",
         );
-        Err(error)
     }
 }

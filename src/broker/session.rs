@@ -1,10 +1,12 @@
 //! One connection's peer, and what it may do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use crate::broker::budget::Budget;
+use crate::broker::budget::Purse;
 use crate::broker::{Broker, Error, World};
 use crate::clock::Moment;
 use crate::peer::{Facts, Peer};
@@ -14,7 +16,7 @@ use crate::policy::Rights;
 #[derive(Debug)]
 pub struct Session {
     peer: Peer,
-    budget: Arc<Budget>,
+    purse: Arc<Purse>,
     /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
     view: ArcSwapOption<View>,
 }
@@ -29,10 +31,10 @@ pub(crate) struct View {
 impl Broker {
     /// Begins a session for the peer of a new connection.
     pub fn session(&self, peer: Peer) -> Session {
-        let budget = self.budgets.of(peer.facts(), self.clock.now());
+        let purse = self.budgets.of(peer.facts(), self.clock.now());
         Session {
             peer,
-            budget,
+            purse,
             view: ArcSwapOption::empty(),
         }
     }
@@ -52,12 +54,21 @@ impl Session {
         self.peer.confirm().map_err(Error::PeerChanged)
     }
 
-    /// Spends the peer's budget by one request.
-    ///
-    /// # Errors
-    /// [`Error::Limited`] if there is nothing left to spend.
-    pub(crate) fn spend(&self, now: Moment) -> Result<(), Error> {
-        self.budget.spend(now)
+    /// Spends the peer's budget by one request, or says how long to wait.
+    pub(crate) fn spend(&self, now: Moment) -> Result<(), Duration> {
+        self.purse.requests.spend(now)
+    }
+
+    /// Whether a record about this peer may be written now; if so, how many were left out before it.
+    pub(crate) fn may_record(&self, now: Moment) -> Option<u64> {
+        let suppressed = &self.purse.suppressed;
+        match self.purse.records.spend(now) {
+            Ok(()) => Some(suppressed.swap(0, Ordering::Relaxed)),
+            Err(_wait) => {
+                suppressed.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
     }
 
     /// The rights in the world in force.

@@ -169,6 +169,10 @@ pub struct Tokens {
     supplies: HashMap<Arc<str>, Arc<Supply>>,
 }
 
+/// What a caller pays when a request to the issuer is started for it, or how long it must wait until it can. Called with a
+/// lock held: it must not wait.
+pub type Pay<'a> = &'a (dyn Fn(Moment) -> Result<(), Duration> + Sync);
+
 /// How a request begins.
 enum Begun {
     Served(Answer),
@@ -242,18 +246,20 @@ impl Tokens {
     /// A token that does what the caller wants: from memory, or from the issuer, together with all others who wait for the
     /// same. The request to the issuer goes on if the caller goes away or runs out of time.
     ///
+    /// `pay` is asked once before a request to the issuer is started for this caller; joining one that is under way is free.
+    ///
     /// A token whose renewal is due is still served if the issuer does not answer within `Settings::wait`, or fails.
     ///
     /// # Errors
     /// See [`Error`]. Failures are remembered and told to everybody until it is time to ask again.
-    pub async fn get(&self, permit: &Permit, want: &Want) -> Result<Answer, Error> {
+    pub async fn get(&self, permit: &Permit, want: &Want, pay: Pay<'_>) -> Result<Answer, Error> {
         if permit.action() != Action::Token {
             return Err(Error::Unknown);
         }
         let (supply, entry) = self.entry(permit)?;
         let called = self.shared.clock.now();
         entry.touch(called);
-        let (mut flight, fallback) = match self.begin(supply, &entry, want, called)? {
+        let (mut flight, fallback) = match self.begin(supply, &entry, (want, pay), called)? {
             Begun::Served(answer) => return Ok(answer),
             Begun::Asked { flight, fallback } => (flight, fallback),
         };
@@ -309,7 +315,7 @@ impl Tokens {
         &self,
         supply: &Arc<Supply>,
         entry: &Arc<Entry>,
-        want: &Want,
+        (want, pay): (&Want, Pay<'_>),
         now: Moment,
     ) -> Result<Begun, Error> {
         let credential = supply.definition.source.credential();
@@ -329,12 +335,14 @@ impl Tokens {
                     Begun::Served(Answer::new(held, freshness, now))
                 }
                 Step::Ask { fallback } => {
-                    match (
-                        flight::join(&self.shared, supply, entry, &mut core),
-                        entry.serving(now).filter(|_| fallback),
-                    ) {
+                    let under_way = core.flight.as_ref().is_some_and(Flight::is_under_way);
+                    let paid = if under_way { Ok(()) } else { pay(now) };
+                    let flight = paid
+                        .map_err(|retry_in| Error::Limited { retry_in })
+                        .and_then(|()| flight::join(&self.shared, supply, entry, &mut core));
+                    match (flight, entry.serving(now).filter(|_| fallback)) {
                         (Ok(flight), _) => Begun::Asked { flight, fallback },
-                        // The daemon stops. What is held is good to the end.
+                        // The daemon stops, or the caller is over its budget. What is held is good to the end.
                         (Err(_), Some(held)) => {
                             Begun::Served(Answer::new(held, Freshness::Stale, now))
                         }

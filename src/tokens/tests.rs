@@ -187,7 +187,7 @@ impl World {
     }
 
     async fn get(&self, want: Want) -> Result<Answer, Error> {
-        self.tokens.get(&permit(), &want).await
+        self.tokens.get(&permit(), &want, &free).await
     }
 
     /// Moves on by `time` since the start of the test, in one step, with the background at work.
@@ -208,6 +208,11 @@ fn define(issuer: &Arc<Issuer>, settings: TokenSettings) -> Definition {
         origin: Arc::from("v1"),
         source: Arc::clone(issuer) as Arc<dyn TokenSource>,
     }
+}
+
+/// A caller with a full purse.
+fn free(_now: Moment) -> Result<(), Duration> {
+    Ok(())
 }
 
 fn permit() -> Arc<Permit> {
@@ -270,7 +275,7 @@ async fn the_first_call_asks_and_the_next_is_answered_from_memory() {
             .is_none()
     );
     let other = permit_for(Action::Secret, "", None);
-    let wrong = world.tokens.get(&other, &Want::default()).await;
+    let wrong = world.tokens.get(&other, &Want::default(), &free).await;
     assert!(
         matches!(wrong, Err(Error::Unknown)),
         "a permit for a secret gets no token"
@@ -437,7 +442,7 @@ async fn crowd(world: &World, size: usize, want: Want) -> Vec<Result<Answer, Err
     let callers: Vec<_> = (0..size)
         .map(|_| {
             let tokens = Arc::clone(&world.tokens);
-            tokio::spawn(async move { tokens.get(&permit(), &want).await })
+            tokio::spawn(async move { tokens.get(&permit(), &want, &free).await })
         })
         .collect();
     let mut results = Vec::new();
@@ -733,7 +738,11 @@ async fn a_used_token_is_kept_warm_and_an_unused_one_lapses() {
     let world = World::new(600);
     let narrow = permit_for(Action::Token, "read", None);
     world.call().await.unwrap();
-    world.tokens.get(&narrow, &Want::default()).await.unwrap();
+    world
+        .tokens
+        .get(&narrow, &Want::default(), &free)
+        .await
+        .unwrap();
     let held = Arc::downgrade(&world.tokens.cached(&narrow).unwrap().token);
     for _ in 0..12 * 6 {
         tokio::time::sleep(seconds(300)).await;
@@ -784,7 +793,11 @@ async fn narrower_rules_never_get_wider_tokens() {
         ("write", Some("write other"), "write"),
     ] {
         let permit = permit_for(Action::Token, requested, limit);
-        let answer = world.tokens.get(&permit, &Want::default()).await.unwrap();
+        let answer = world
+            .tokens
+            .get(&permit, &Want::default(), &free)
+            .await
+            .unwrap();
         assert_eq!(
             *answer.token.scopes(),
             set(expected),
@@ -802,7 +815,7 @@ async fn narrower_rules_never_get_wider_tokens() {
         let permit = permit_for(Action::Token, requested, limit);
         let error = world
             .tokens
-            .get(&permit, &Want::default())
+            .get(&permit, &Want::default(), &free)
             .await
             .unwrap_err();
         assert_eq!(error.as_str(), "scopes_not_configured");
@@ -822,7 +835,11 @@ async fn ten_thousand_scope_sets_do_not_grow_the_cache() {
     world.call().await.unwrap();
     for number in 0..10_000 {
         let permit = permit_for(Action::Token, "", Some(&format!("scope{number}")));
-        world.tokens.get(&permit, &Want::default()).await.unwrap();
+        world
+            .tokens
+            .get(&permit, &Want::default(), &free)
+            .await
+            .unwrap();
         let entries = world.tokens.supplies["billing-api"].len();
         assert!(entries <= 256, "{entries}");
     }
@@ -951,7 +968,11 @@ async fn an_operator_renews_all_entries_at_once() {
     assert!(world.call().await.is_err());
     world.issuer.fail(None);
     let narrow = permit_for(Action::Token, "read", None);
-    world.tokens.get(&narrow, &Want::default()).await.unwrap();
+    world
+        .tokens
+        .get(&narrow, &Want::default(), &free)
+        .await
+        .unwrap();
     let results = world.tokens.refresh("billing-api").await;
     assert!(
         matches!(results.as_slice(), [Ok(true), Ok(true)]),
@@ -1018,7 +1039,7 @@ async fn a_stopping_daemon_serves_what_it_holds_and_asks_for_nothing() {
     let world = World::new(3600);
     world.issuer.be(|manners| manners.latency = seconds(3));
     let tokens = Arc::clone(&world.tokens);
-    let flying = tokio::spawn(async move { tokens.get(&permit(), &Want::default()).await });
+    let flying = tokio::spawn(async move { tokens.get(&permit(), &Want::default(), &free).await });
     tokio::time::sleep(SECOND).await;
     assert_eq!(world.drain.finish(seconds(10)).await, 0);
     assert!(flying.await.unwrap().is_ok(), "what flies lands");
@@ -1031,4 +1052,27 @@ async fn a_stopping_daemon_serves_what_it_holds_and_asks_for_nothing() {
     world.clock.suspend(seconds(300));
     assert!(matches!(world.call().await, Err(Error::Stopping)));
     assert_eq!(world.issuer.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn starting_a_request_costs_and_joining_one_does_not() {
+    let world = World::new(3600);
+    let broke = |_now| Err(Duration::from_secs(7));
+    let want = Want::default();
+    let error = world
+        .tokens
+        .get(&permit(), &want, &broke)
+        .await
+        .unwrap_err();
+    assert_eq!(error.retry_in(), Some(Duration::from_secs(7)));
+    let permit = permit();
+    let (starts, joins) = tokio::join!(
+        world.tokens.get(&permit, &want, &free),
+        world.tokens.get(&permit, &want, &broke),
+    );
+    assert!(starts.is_ok() && joins.is_ok());
+    assert!(
+        world.tokens.get(&permit, &want, &broke).await.is_ok(),
+        "the cache is free"
+    );
 }

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::{Deadline, sleep_until};
+use crate::clock::{Deadline, Moment, sleep_until};
 use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
 use crate::tokens::{Answer, Error, Tokens, Want};
+
+/// A watch costs nothing: what it follows is renewed at the token's own pace, however many follow.
+const FREE: fn(Moment) -> Result<(), Duration> = |_now| Ok(());
 
 /// A watch waits for the issuer as long as the issuer takes.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -84,7 +87,7 @@ impl Watch {
                 deadline: PATIENCE,
                 ..Want::default()
             };
-            let result = self.tokens.get(&self.permit, &want).await;
+            let result = self.tokens.get(&self.permit, &want, &FREE).await;
             let now = clock.now();
             match result {
                 Ok(mut answer) => {
