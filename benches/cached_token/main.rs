@@ -8,10 +8,8 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
-#![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a measurement that cannot go on should stop"
 )]
 #![expect(clippy::print_stdout, reason = "it prints its results")]

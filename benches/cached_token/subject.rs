@@ -40,33 +40,7 @@ impl Subject {
             &key,
         ];
         feed(&put, issuer.client_secret().expose());
-        let config = format!(
-            r#"
-mode = "dev"
-[server]
-socket = "{root}/run/broker.sock"
-[backends.local]
-type = "file"
-directory = "{store}"
-key_file = "{key}"
-[issuers.bench]
-issuer = "{issuer}"
-[clients.bench]
-issuer = "bench"
-id = {{ literal = "demo-client" }}
-auth = {{ method = "client_secret_basic", secret = "local:client" }}
-[tokens.bench]
-client = "bench"
-grant = "client_credentials"
-scopes = ["read:large"]
-[[allow]]
-user = {uid}
-tokens = ["bench"]
-"#,
-            root = folder.path().display(),
-            issuer = issuer.url(),
-            uid = rustix::process::geteuid().as_raw(),
-        );
+        let config = config(folder.path(), &issuer);
         std::fs::write(at("claviger.toml"), config).unwrap();
         let ready = UnixDatagram::bind(at("notify")).unwrap();
         let daemon = Command::new(CLAVIGER)
@@ -143,4 +117,37 @@ fn feed(arguments: &[&str], value: &[u8]) {
         .unwrap();
     child.stdin.take().unwrap().write_all(value).unwrap();
     assert!(child.wait().unwrap().success(), "{arguments:?}");
+}
+
+/// One token that this user may have.
+fn config(folder: &Path, issuer: &Issuer) -> String {
+    format!(
+        r#"
+mode = "dev"
+[server]
+socket = "{root}/run/broker.sock"
+[backends.local]
+type = "file"
+directory = "{store}"
+key_file = "{key}"
+[issuers.bench]
+issuer = "{issuer}"
+[clients.bench]
+issuer = "bench"
+id = {{ literal = "demo-client" }}
+auth = {{ method = "client_secret_basic", secret = "local:client" }}
+[tokens.bench]
+client = "bench"
+grant = "client_credentials"
+scopes = ["read:large"]
+[[allow]]
+user = {uid}
+tokens = ["bench"]
+"#,
+        root = folder.display(),
+        store = folder.join("store").display(),
+        key = folder.join("store.key").display(),
+        issuer = issuer.url(),
+        uid = rustix::process::geteuid().as_raw(),
+    )
 }

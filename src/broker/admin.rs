@@ -50,8 +50,8 @@ impl Broker {
         // Secrets first: a token that is renewed should use the newest credential.
         for secret in secrets {
             let reference = secret.reference.to_string();
-            let named = secret.name.as_deref().is_some_and(wanted);
-            if !named && !wanted(&reference) {
+            let by_name = secret.name.as_deref().is_some_and(wanted);
+            if !by_name && !wanted(&reference) {
                 continue;
             }
             // Whoever names one secret means it; a version that went back is then taken.

@@ -135,13 +135,12 @@ impl Broker {
             } => view.world.tokens.cached(&permit),
             Want { .. } => None,
         };
-        let answer = match cached {
-            Some(answer) => answer,
-            None => {
-                // Starting a request to the issuer costs; joining one that is under way does not.
-                let pay = |now| session.spend(now);
-                view.world.tokens.get(&permit, &request.want, &pay).await?
-            }
+        let answer = if let Some(answer) = cached {
+            answer
+        } else {
+            // Starting a request to the issuer costs; joining one that is under way does not.
+            let pay = |now| session.spend(now);
+            view.world.tokens.get(&permit, &request.want, &pay).await?
         };
         session.confirm()?;
         Ok(answer)

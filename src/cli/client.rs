@@ -96,22 +96,28 @@ async fn connect(socket: &Path) -> Result<Channel, Failure> {
 
 fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
     let place = socket.display();
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::new(
+    let kind = error.kind();
+    if matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    ) {
+        Failure::new(
             Exit::Unavailable,
             format!("no daemon is listening on {place}"),
             "Start it (`systemctl start claviger`, or `claviger run --config FILE`), or name its socket with --socket or --admin-socket.",
-        ),
-        io::ErrorKind::PermissionDenied => Failure::new(
+        )
+    } else if kind == io::ErrorKind::PermissionDenied {
+        Failure::new(
             Exit::Denied,
             format!("this user may not connect to {place}"),
             "The broker socket is for programs; the admin socket is for root and the daemon's user (`sudo claviger …`).",
-        ),
-        kind => Failure::new(
+        )
+    } else {
+        Failure::new(
             Exit::System,
             format!("cannot connect to {place}: {kind}"),
             "",
-        ),
+        )
     }
 }
 

@@ -13,6 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// The wall clock of [`SteppedClock`] begins at 2026-01-01T00:00:00Z.
+const NEW_YEAR: Duration = Duration::from_hours(490_896);
+
 /// Sleeps are cut into pieces of at most this length. The timer below stops in suspend; a prime number of seconds keeps
 /// many daemons from waking in step.
 const LONGEST_NAP: Duration = Duration::from_secs(37);
@@ -152,8 +155,8 @@ impl SteppedClock {
             )]
             origin: tokio::time::Instant::now(),
             start: Moment {
-                boot: Duration::from_secs(3600),
-                wall: Duration::from_secs(1_767_225_600),
+                boot: Duration::from_hours(1),
+                wall: NEW_YEAR,
             },
             boot_step_ms: AtomicU64::new(0),
             wall_step_ms: AtomicI64::new(0),
@@ -207,7 +210,7 @@ impl Clock for SteppedClock {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     #[tokio::test(start_paused = true)]
     async fn a_step_of_the_wall_clock_never_extends() {
@@ -236,10 +239,10 @@ mod tests {
     async fn sleeping_ends_after_a_suspend() {
         let clock = SteppedClock::new();
         let deadline = clock.now().after(HOUR);
-        clock.suspend(HOUR - Duration::from_secs(1));
-        let before = tokio::time::Instant::now();
+        clock.suspend(Duration::from_secs(3599));
+        let before = clock.now();
         sleep_until(&clock, deadline).await;
-        assert!(before.elapsed() <= LONGEST_NAP);
+        assert!(clock.now().since(before) <= LONGEST_NAP);
     }
 
     #[test]
@@ -247,7 +250,7 @@ mod tests {
         let now = SystemClock.now();
         assert_eq!(
             now.after(Duration::MAX).left(now),
-            Duration::MAX - now.wall.max(now.boot)
+            Duration::MAX.saturating_sub(now.wall.max(now.boot))
         );
         assert!(now.after(HOUR).earlier(Duration::MAX).passed(now));
         let zero = Moment {

@@ -157,8 +157,8 @@ pub async fn start(
         drain: drain.clone(),
         threads,
     };
-    let server =
-        Server::start(sockets, settings, parts).map_err(|error| Error::System("listen", error))?;
+    let server = Server::start(sockets, &settings, &parts)
+        .map_err(|error| Error::System("listen", error))?;
     let fetched = secrets.first_round(FIRST_ROUND).await;
     if required && !fetched {
         drain.begin();

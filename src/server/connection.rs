@@ -55,16 +55,15 @@ pub(crate) async fn serve(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
         () = tokio::time::sleep(spread(limits.connection_age)) => None,
         () = shared.drain.begun() => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            closing.cancel();
-            connection.as_mut().graceful_shutdown();
-            // A request may take its whole limit; whoever has not finished by then is cut off.
-            let grace = limits.request.saturating_add(Duration::from_secs(1));
-            let last = shared.drain.track(tokio::time::timeout(grace, connection));
-            last.await.unwrap_or(Ok(()))
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        closing.cancel();
+        connection.as_mut().graceful_shutdown();
+        // A request may take its whole limit; whoever has not finished by then is cut off.
+        let grace = limits.request.saturating_add(Duration::from_secs(1));
+        let last = shared.drain.track(tokio::time::timeout(grace, connection));
+        last.await.unwrap_or(Ok(()))
     };
     if ended.is_err() {
         // What went wrong on the wire is the peer's doing, and the library's text may quote what it sent.

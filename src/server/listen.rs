@@ -112,13 +112,13 @@ impl Sockets {
                     broker = Some(Bound {
                         listener,
                         _file: None,
-                    })
+                    });
                 }
                 "admin" => {
                     admin = Some(Bound {
                         listener,
                         _file: None,
-                    })
+                    });
                 }
                 _ => {}
             }

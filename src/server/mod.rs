@@ -65,7 +65,7 @@ impl Server {
     ///
     /// # Errors
     /// If a listener cannot be registered or a thread cannot be started.
-    pub fn start(sockets: Sockets, settings: Settings, parts: Parts) -> io::Result<Self> {
+    pub fn start(sockets: Sockets, settings: &Settings, parts: &Parts) -> io::Result<Self> {
         let Sockets { broker, admin } = sockets;
         let (health, health_service) = tonic_health::server::health_reporter();
         let metrics = Arc::new(Metrics::default());

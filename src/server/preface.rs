@@ -120,7 +120,7 @@ mod tests {
         let mut preface = Preface::new(ours, Duration::from_secs(5));
         theirs.write_all(&[b'x'; 33]).await.unwrap();
         assert_eq!(preface.read(&mut bytes).await.unwrap(), 33);
-        let later = tokio::time::timeout(Duration::from_secs(60), preface.read(&mut bytes)).await;
+        let later = tokio::time::timeout(Duration::from_mins(1), preface.read(&mut bytes)).await;
         assert!(later.is_err(), "no deadline any more");
     }
 }

@@ -60,7 +60,7 @@ impl Default for Limits {
             request: Duration::from_secs(5),
             keepalive: Duration::from_secs(10),
             keepalive_answer: Duration::from_secs(5),
-            connection_age: Duration::from_secs(300),
+            connection_age: Duration::from_mins(5),
             requests_per_second: 10,
             request_burst: 20,
         }

@@ -190,7 +190,7 @@ pub struct Signature {
 /// The public half of a key of the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    /// DER of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
+    /// DER of a `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7).
     pub spki: Vec<u8>,
     /// Which version of the key it belongs to.
     pub version: VersionId,

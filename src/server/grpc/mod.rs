@@ -1,7 +1,9 @@
 //! The gRPC services.
 //!
-//! Owns the dispatch from a path to a service, and nothing else. `claviger.v1.Tokens` is dispatched by hand, because its
-//! answers are encoded once per token and not once per request ([`codec`]); the others use generated code.
+//! Owns the dispatch from a path to a service. Never decides anything: each service decodes, asks the broker with the
+//! connection's session, and encodes. `claviger.v1.Tokens` is dispatched by hand, because its answers are encoded once per
+//! token and not once per request ([`codec`]); the others use generated code, made anew for each call around the connection.
+//! What callers learn of an error is made in [`status`], and nowhere else.
 
 mod admin;
 mod codec;

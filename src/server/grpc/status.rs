@@ -20,10 +20,9 @@ pub(crate) const DOMAIN: &str = "claviger";
 /// The code and the stable reason of an error, the same in gRPC and HTTP.
 pub(crate) fn code_and_reason(error: &Error) -> (Code, String) {
     let code = match error {
-        Error::Denied(_) => Code::PermissionDenied,
+        Error::Denied(_) | Error::Secret(secrets::Error::Unknown) => Code::PermissionDenied,
         Error::PeerChanged(_) => Code::Unauthenticated,
         Error::Limited { .. } => Code::ResourceExhausted,
-        Error::Secret(secrets::Error::Unknown) => Code::PermissionDenied,
         Error::Secret(_) => Code::Unavailable,
         Error::Token(error) => token_code(error),
     };

@@ -86,10 +86,6 @@ fn invalid((field, problem): convert::Problem) -> Status {
     status::invalid(field, problem)
 }
 
-fn refused(error: Error) -> Status {
-    status::of(&error)
-}
-
 async fn get_token(
     route: &Route,
     request: v1::GetTokenRequest,
@@ -110,7 +106,7 @@ async fn get_token(
         .broker
         .token(&route.session, &request)
         .await
-        .map_err(refused)?;
+        .map_err(|error| status::of(&error))?;
     Ok(tonic::Response::new(Encoded::new(&answer)))
 }
 
@@ -122,7 +118,7 @@ fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers
         .shared
         .broker
         .watch_token(&route.session, name, &scopes)
-        .map_err(refused)?;
+        .map_err(|error| status::of(&error))?;
     let state = Some((watch, route.clone()));
     Ok(Box::pin(stream::unfold(state, async |state| {
         let (mut watch, route) = state?;
@@ -136,7 +132,7 @@ fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers
         };
         match answer {
             Ok(answer) => Some((Ok(Encoded::new(&answer)), Some((watch, route)))),
-            Err(error) => Some((Err(refused(error)), None)),
+            Err(error) => Some((Err(status::of(&error)), None)),
         }
     })))
 }
@@ -152,7 +148,7 @@ fn report_rejected(
         let broker = &route.shared.broker;
         let report = broker
             .report_rejected(&route.session, name, &scopes, &request.fingerprint)
-            .map_err(refused)?;
+            .map_err(|error| status::of(&error))?;
         match report {
             Report::Dropped => Outcome::Dropped,
             Report::Superseded => Outcome::Superseded,
@@ -186,7 +182,7 @@ async fn revoke_token(
         .broker
         .revoke_token(&route.session, name, &scopes)
         .await
-        .map_err(refused)?;
+        .map_err(|error| status::of(&error))?;
     let (outcome, until) = match revoked {
         Revoked::NothingHeld => (Outcome::NothingHeld, None),
         Revoked::Revoked => (Outcome::Revoked, None),

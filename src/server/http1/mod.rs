@@ -206,7 +206,7 @@ mod tests {
         let query =
             Query::read("scope=read+write&scope=more&min_remaining=60&force_refresh=true").unwrap();
         assert_eq!(query.scopes, ["read", "write", "more"]);
-        assert_eq!(query.min_remaining, Duration::from_secs(60));
+        assert_eq!(query.min_remaining, Duration::from_mins(1));
         assert!(query.force_refresh);
         for bad in [
             "min_remaining=x",
