@@ -22,7 +22,7 @@ rig: ## Install the servers and clients of the live tests into target/rig
 	@tests/rig/setup.sh
 
 bench: ## Measure; results are printed
-	$(CARGO) bench --locked --workspace
+	$(CARGO) bench --locked --bench cached_token
 
 check: ## Formatting, lints, documentation and dependencies, as a change must pass them
 	$(CARGO) fmt --all --check

@@ -1,5 +1,8 @@
 //! claviger: a node-local credential broker.
 //!
+//! This library is the whole program but for its `main`: the daemon, its command line and its demo. It is a library so that
+//! tests can start a daemon in their own process; its API is not stable, the wire protocol (`claviger-proto`) is.
+//!
 //! A request travels `server` → `peer` → `policy` → `broker` → `tokens` or `secrets`; read `broker` first. The floors, and
 //! what each module owns and never does, are in ARCHITECTURE.md; `tests/tidy.rs` holds the code to them.
 

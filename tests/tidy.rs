@@ -32,25 +32,10 @@ mod shape;
 #[path = "tidy/source.rs"]
 mod source;
 
-use std::io::Write as _;
-
 use serde_json::json;
 
 use architecture::Architecture;
 use source::Source;
-
-/// Rooms that are not furnished yet, so that there is too little to say about them.
-const UNFINISHED: [&str; 9] = [
-    "backends/file/src/lib.rs",
-    "src/lib.rs",
-    "src/oauth/mod.rs",
-    "src/oauth/wire/mod.rs",
-    "src/peer/mod.rs",
-    "src/registry/mod.rs",
-    "src/secrets/mod.rs",
-    "src/server/mod.rs",
-    "src/telemetry/mod.rs",
-];
 
 /// Fails with everything that was found, one per line.
 fn assert_none(faults: &[String]) {
@@ -201,7 +186,7 @@ fn control_stray_crates_and_features_are_caught() {
 fn modules_have_names_and_documentation() {
     let sources = source::production();
     assert_none(&shape::nameless_modules(sources));
-    assert_none(&shape::undocumented(sources, &UNFINISHED));
+    assert_none(&shape::undocumented(sources));
 }
 
 #[test]
@@ -216,12 +201,8 @@ fn control_nameless_and_undocumented_modules_are_caught() {
     ];
     assert_caught(&shape::nameless_modules(&sources), &["src/oauth/utils.rs"]);
     assert_caught(
-        &shape::undocumented(&sources, &[]),
+        &shape::undocumented(&sources),
         &["src/oauth/leaf.rs", "src/oauth/mod.rs", "src/clock/mod.rs"],
-    );
-    assert_caught(
-        &shape::undocumented(&sources, &["src/oauth/mod.rs", "src/clock/mod.rs"]),
-        &["src/oauth/leaf.rs"],
     );
 }
 
@@ -581,29 +562,4 @@ fn control_banned_and_doubled_crates_are_caught() {
         &dependencies::wrong_directions(&members),
         &["claviger-backend-vault depends on claviger:"],
     );
-}
-
-/// Prints the exceptions, so that nobody forgets them.
-#[test]
-fn exceptions_are_still_needed_by_files_that_exist() {
-    for path in UNFINISHED {
-        assert!(
-            source::root().join(path).exists(),
-            "{path} is excused in tests/tidy.rs but does not exist"
-        );
-    }
-    let excused: Vec<_> = source::production()
-        .iter()
-        .filter(|source| UNFINISHED.contains(&source.path.as_str()))
-        .filter(|source| shape::undocumented(std::slice::from_ref(*source), &[]).is_empty())
-        .map(|source| source.path.clone())
-        .collect();
-    let mut stderr = std::io::stderr();
-    for path in excused {
-        writeln!(
-            stderr,
-            "NOTE: {path} needs no exception in tests/tidy.rs any more"
-        )
-        .expect("standard error is open");
-    }
 }

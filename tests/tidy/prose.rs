@@ -130,8 +130,17 @@ fn test_exists(reference: &str, root: &Path) -> bool {
         .any(|text| declares_test(&text, function))
 }
 
-/// Whether `text` has a function of this name below a line with a test attribute.
+/// Whether `text` has a function of this name below a line with a test attribute, or lists it as a named test of a binary
+/// that runs its tests itself.
 pub fn declares_test(text: &str, function: &str) -> bool {
+    let listed = format!("(\"{function}\",{function}");
+    let dense: String = text
+        .chars()
+        .filter(|letter| !letter.is_whitespace())
+        .collect();
+    if dense.contains(&listed) {
+        return true;
+    }
     let mut attributed = false;
     for line in text.lines().map(str::trim) {
         if line.starts_with("#[") {
