@@ -15,7 +15,9 @@ from claviger.v1 import tokens_pb2, tokens_pb2_grpc
 
 def main(socket: str, name: str) -> None:
     metadata = (("claviger-request", "true"),)
-    with grpc.insecure_channel(f"unix:{socket}") as channel:
+    # By default the C core sends the socket's path as `:authority`, escaped, which no strict HTTP/2 server takes.
+    options = (("grpc.default_authority", "claviger"),)
+    with grpc.insecure_channel(f"unix:{socket}", options) as channel:
         tokens = tokens_pb2_grpc.TokensStub(channel)
         answer = tokens.GetToken(
             tokens_pb2.GetTokenRequest(name=name), metadata=metadata, timeout=30
