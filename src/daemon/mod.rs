@@ -1,6 +1,6 @@
 //! The daemon: wiring, in dependency order, and the life between start and end.
 //!
-//! Owns which component gets which other one ([`assembly`]), what operators see and do ([`operator`]), the signals, and the
+//! Owns which component gets which other one (`assembly`), what operators see and do (`operator`), the signals, and the
 //! order of the end. Decides nothing about requests. Called when the configuration is read, the sockets are made and the
 //! process is hardened; makes the runtime, and with it the first further thread.
 //!

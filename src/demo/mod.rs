@@ -1,6 +1,6 @@
 //! `claviger demo`: everything, on an embedded default, in a few seconds.
 //!
-//! Owns the scene ([`scene`]: a folder with a sealed store, a key and a configuration), the issuer on loopback ([`issuer`]),
+//! Owns the scene (`scene`: a folder with a sealed store, a key and a configuration), the issuer on loopback ([`issuer`]),
 //! and the story told with them. Nothing here is a short cut: the store is filled by `claviger file`, the daemon is a child
 //! process started by `claviger run`, and each program that asks is a process of its own. The issuer is compiled in for this
 //! and for tests alone; no daemon ever starts it.

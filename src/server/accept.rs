@@ -180,8 +180,11 @@ impl Acceptor {
 
     fn hand_over(&self, stream: StdUnixStream, peer: Peer, place: Place) {
         let shared = Arc::clone(&self.shared);
+        // Counted from here on, so that a drain which begins now waits for this connection too.
+        let serving = shared.drain.count();
         self.workers.serve(Box::new(move || {
             Box::pin(async move {
+                let _serving = serving;
                 let _place = place;
                 match UnixStream::from_std(stream) {
                     Ok(stream) => connection::serve(stream, peer, shared).await,

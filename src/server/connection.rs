@@ -62,7 +62,7 @@ pub(crate) async fn serve(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
         connection.as_mut().graceful_shutdown();
         // A request may take its whole limit; whoever has not finished by then is cut off.
         let grace = limits.request.saturating_add(Duration::from_secs(1));
-        let last = shared.drain.track(tokio::time::timeout(grace, connection));
+        let last = tokio::time::timeout(grace, connection);
         last.await.unwrap_or(Ok(()))
     };
     if ended.is_err() {

@@ -4,8 +4,8 @@
 //! The only room (with the command line) that knows wire types and gRPC statuses. Holds no secret past the answer it is
 //! writing, and decides nothing: each handler decodes, asks `broker`, and encodes.
 //!
-//! A connection is accepted within the caps ([`accept`]), identified by `peer`, and served on one worker for its whole life
-//! ([`connection`]); its requests are guarded and routed by [`route`]. Read them in that order.
+//! A connection is accepted within the caps (`accept`), identified by `peer`, and served on one worker for its whole life
+//! (`connection`); its requests are guarded and routed by `route`. Read them in that order.
 
 mod accept;
 mod connection;

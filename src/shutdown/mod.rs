@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A handle on the daemon's end. Cheap to clone; all clones are the same drain.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct Drain {
     /// Where tracked tasks run. Connections live on runtimes of their own; what outlives a request must not.
     home: Handle,
 }
+
+/// Something that must finish. It has when this is dropped.
+#[derive(Debug)]
+pub struct Counted(#[expect(dead_code, reason = "held for its end")] TaskTrackerToken);
 
 impl Drain {
     /// A drain that has not begun. Its tasks run on the runtime `home`, whoever spawns them.
@@ -57,9 +62,10 @@ impl Drain {
         self.tasks.spawn_on(task, &self.home)
     }
 
-    /// Counts `task` among what must finish, for those who drive it themselves.
-    pub fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
-        self.tasks.track_future(task)
+    /// Counts something among what must finish until the answer is dropped, for work that runs elsewhere.
+    #[must_use]
+    pub fn count(&self) -> Counted {
+        Counted(self.tasks.token())
     }
 
     /// Begins the drain and waits for the tracked tasks, at most `grace`. Returns how many were left behind.
@@ -81,7 +87,10 @@ mod tests {
         let drain = Drain::new(Handle::current());
         let quick = drain.spawn(tokio::time::sleep(Duration::from_secs(1)));
         let _slow = drain.spawn(tokio::time::sleep(Duration::from_secs(100)));
-        assert_eq!(drain.finish(Duration::from_secs(10)).await, 1);
+        let elsewhere = drain.count();
+        assert_eq!(drain.finish(Duration::from_secs(10)).await, 2);
+        drop(elsewhere);
+        assert_eq!(drain.finish(Duration::from_secs(1)).await, 1);
         assert!(quick.is_finished() && drain.has_begun());
         drain.begun().await;
     }

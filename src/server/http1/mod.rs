@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `GET /v1/token/NAME?scope=A+B&min_remaining=60` | the token, as OAuth's own JSON with a few fields more |
 //! | `POST /v1/token/NAME/rejected?fingerprint=F` | what became of the report |
-//! | `GET /v1/secret/NAME` | the value, byte for byte |
+//! | `GET /v1/secret/NAME` | the value itself, and what is known of it in headers |
 //! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve |
 //!
 //! The same guard, the same rules and the same errors as over gRPC ([`answers`]). No body of a request is read.
