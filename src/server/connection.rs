@@ -37,8 +37,14 @@ pub(crate) struct Shared {
     pub(crate) standing: Standing,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. The drain waits for it from its beginning: were it counted only once it hears of the
+/// drain, one that has not heard yet would be cut off.
 pub(crate) async fn serve(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
+    let drain = shared.drain.clone();
+    drain.track(serve_untracked(stream, peer, shared)).await;
+}
+
+async fn serve_untracked(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
     let limits = &shared.settings.limits;
     let closing = CancellationToken::new();
     let route = Route {
@@ -62,8 +68,7 @@ pub(crate) async fn serve(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
             connection.as_mut().graceful_shutdown();
             // A request may take its whole limit; whoever has not finished by then is cut off.
             let grace = limits.request.saturating_add(Duration::from_secs(1));
-            let last = shared.drain.track(tokio::time::timeout(grace, connection));
-            last.await.unwrap_or(Ok(()))
+            tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
         }
     };
     if ended.is_err() {

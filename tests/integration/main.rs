@@ -30,6 +30,11 @@ mod program;
 mod runner;
 mod wire;
 
+mod dialect;
+mod guard;
+mod peers;
+mod refusals;
+mod secrets;
 mod tokens;
 
 use std::process::ExitCode;
@@ -45,6 +50,6 @@ macro_rules! table {
 pub(crate) use table;
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [tokens::ALL].concat();
+    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL].concat();
     runner::run(&tests, lent::ROLES)
 }
