@@ -41,7 +41,7 @@ impl Broker {
         }
     }
 
-    /// Fetches secrets and renews tokens now: those named, or all of them.
+    /// Fetches secrets and renews tokens now: those named, or all that are in use.
     pub async fn refresh(&self, names: &[String]) -> Vec<Refreshed> {
         let world = self.world();
         let mut results = Vec::new();
@@ -68,7 +68,12 @@ impl Broker {
             });
         }
         for token in world.tokens.status() {
-            if !wanted(&token.name) {
+            // Nobody needs a token that nobody has asked for, and each one costs a request with the credential.
+            let asked_for = token
+                .entries
+                .iter()
+                .any(|entry| entry.upstream_requests > 0);
+            if !wanted(&token.name) || (names.is_empty() && !asked_for) {
                 continue;
             }
             for outcome in world.tokens.refresh(&token.name).await {

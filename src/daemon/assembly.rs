@@ -28,35 +28,42 @@ pub(super) struct Assembled {
     pub(super) issuers: Vec<Arc<Issuer>>,
 }
 
-/// Builds a world. With a `previous` one, whatever did not change is carried over: held secrets, cached tokens, metadata.
+/// What a world is built on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) drain: &'a Drain,
+    /// The world before it. Whatever did not change is carried over: held secrets, cached tokens, metadata.
+    pub(super) previous: Option<&'a Assembled>,
+}
+
+/// Begins to fetch the secrets of a configuration. Comes after [`issuers`], which can fail, and before [`assemble`].
+pub(super) fn secrets(config: &Config, backends: &Backends, ground: Ground<'_>) -> Arc<Secrets> {
+    Secrets::start(
+        backends.sources(),
+        wanted(config),
+        Arc::clone(ground.clock),
+        ground.drain.clone(),
+        ground.previous.map(|previous| &*previous.world.secrets),
+    )
+}
+
+/// Builds a world. The tokens of a previous one are not renewed any more from here on, so it must be put into force at once.
 ///
 /// # Errors
 /// Every reason why the components refuse the configuration.
 pub(super) fn assemble(
     config: &Config,
-    backends: &Backends,
-    clock: &Arc<dyn Clock>,
-    drain: &Drain,
-    previous: Option<&Assembled>,
+    issuers: &Issuers,
+    secrets: Arc<Secrets>,
+    ground: Ground<'_>,
 ) -> Result<Assembled, Vec<String>> {
-    let (issuers, problems) = issuers(config, clock, previous);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let secrets = Secrets::start(
-        backends.sources(),
-        wanted(config),
-        Arc::clone(clock),
-        drain.clone(),
-        previous.map(|previous| &*previous.world.secrets),
-    );
-    let definitions = definitions(config, &issuers, &secrets)?;
     let tokens = Tokens::new(
-        definitions,
+        definitions(config, issuers, &secrets)?,
         tokens::Settings::default(),
-        Arc::clone(clock),
-        drain.clone(),
-        previous.map(|previous| &*previous.world.tokens),
+        Arc::clone(ground.clock),
+        ground.drain.clone(),
+        ground.previous.map(|previous| &*previous.world.tokens),
     )
     .map_err(|error| vec![error.to_string()])?;
     let policy = Policy::new(config.rules.clone());
@@ -67,7 +74,7 @@ pub(super) fn assemble(
     };
     Ok(Assembled {
         world,
-        issuers: issuers.into_values().collect(),
+        issuers: issuers.values().map(Arc::clone).collect(),
     })
 }
 
@@ -96,17 +103,18 @@ fn wanted(config: &Config) -> Vec<Wanted> {
     held.chain(named).collect()
 }
 
-type Issuers<'a> = BTreeMap<&'a str, Arc<Issuer>>;
+/// The issuers, by name.
+pub(super) type Issuers = BTreeMap<Arc<str>, Arc<Issuer>>;
 
-fn issuers<'a>(
-    config: &'a Config,
-    clock: &Arc<dyn Clock>,
-    previous: Option<&Assembled>,
-) -> (Issuers<'a>, Vec<String>) {
+/// Makes the issuers of a configuration.
+///
+/// # Errors
+/// Every reason why one cannot be made.
+pub(super) fn issuers(config: &Config, ground: Ground<'_>) -> Result<Issuers, Vec<String>> {
     let mut issuers = Issuers::new();
     let mut problems = Vec::new();
     for settings in &config.issuers {
-        let kept = previous.and_then(|previous| {
+        let kept = ground.previous.and_then(|previous| {
             previous
                 .issuers
                 .iter()
@@ -114,21 +122,25 @@ fn issuers<'a>(
         });
         let issuer = match kept {
             Some(issuer) => Ok(Arc::clone(issuer)),
-            None => Issuer::new(settings.clone(), Arc::clone(clock)).map(Arc::new),
+            None => Issuer::new(settings.clone(), Arc::clone(ground.clock)).map(Arc::new),
         };
         match issuer {
-            Ok(issuer) => drop(issuers.insert(&settings.name, issuer)),
+            Ok(issuer) => drop(issuers.insert(Arc::clone(&settings.name), issuer)),
             Err(error) => problems.push(format!("issuers.{}: {error}", settings.name)),
         }
     }
-    (issuers, problems)
+    if problems.is_empty() {
+        Ok(issuers)
+    } else {
+        Err(problems)
+    }
 }
 
 /// One definition per token. Names were checked when the configuration was read; what is missing all the same is a defect,
 /// and is reported as a problem of the token rather than passed over.
 fn definitions(
     config: &Config,
-    issuers: &Issuers<'_>,
+    issuers: &Issuers,
     secrets: &Secrets,
 ) -> Result<Vec<Definition>, Vec<String>> {
     let mut definitions = Vec::new();

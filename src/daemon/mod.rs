@@ -29,6 +29,7 @@ use crate::memory::Report;
 use crate::registry::Backends;
 use crate::server::{Operator, Parts, Server, Sockets};
 use crate::shutdown::Drain;
+use assembly::Ground;
 use operator::{Daemon, InForce};
 
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
@@ -126,7 +127,14 @@ pub async fn start(
     if !shared.is_empty() {
         return Err(Error::Configuration(shared));
     }
-    let assembled = assembly::assemble(&config, &backends, &clock, &drain, None)
+    let ground = Ground {
+        clock: &clock,
+        drain: &drain,
+        previous: None,
+    };
+    let issuers = assembly::issuers(&config, ground).map_err(Error::Configuration)?;
+    let secrets = assembly::secrets(&config, &backends, ground);
+    let assembled = assembly::assemble(&config, &issuers, Arc::clone(&secrets), ground)
         .map_err(Error::Configuration)?;
     let limits = &config.server.limits;
     let budget = BudgetSettings {
@@ -140,7 +148,6 @@ pub async fn start(
     ));
     let settings = config.server.clone();
     let peers = Arc::new(assembly::peers(config.peer));
-    let secrets = Arc::clone(&assembled.world.secrets);
     let required = config.require_backend_at_start;
     let daemon = Daemon::new(
         Arc::clone(&broker),
@@ -159,8 +166,10 @@ pub async fn start(
     };
     let server = Server::start(sockets, &settings, &parts)
         .map_err(|error| Error::System("listen", error))?;
-    let fetched = secrets.first_round(FIRST_ROUND).await;
-    if required && !fetched {
+    let asked = secrets.first_round(FIRST_ROUND).await;
+    // Who does not answer counts as asked.
+    let answered = asked && secrets.backends().iter().all(|backend| backend.reachable);
+    if required && !answered {
         drain.begin();
         return Err(Error::NoBackend);
     }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::broker::Broker;
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::daemon::assembly::{Assembled, assemble};
+use crate::daemon::assembly::{self, Assembled, Ground};
 use crate::daemon::{FIRST_ROUND, environments, service_manager};
 use crate::memory::Report;
 use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
@@ -178,15 +178,17 @@ impl Daemon {
         if dry_run {
             return Ok(changes);
         }
-        let assembled = assemble(
-            &config,
-            &backends,
-            &self.clock,
-            &self.drain,
-            Some(&previous),
-        )?;
+        let ground = Ground {
+            clock: &self.clock,
+            drain: &self.drain,
+            previous: Some(&previous),
+        };
+        let issuers = assembly::issuers(&config, ground)?;
+        let secrets = assembly::secrets(&config, &backends, ground);
         // Let new references be fetched first, so that nobody meets an empty secret that a moment later would be there.
-        assembled.world.secrets.first_round(FIRST_ROUND).await;
+        // Meanwhile the old world goes on, renewals included: a backend that does not answer must not stop it.
+        secrets.first_round(FIRST_ROUND).await;
+        let assembled = assembly::assemble(&config, &issuers, secrets, ground)?;
         self.broker.install(assembled.world.clone());
         let in_force = InForce::new(config, backends, assembled, &*self.clock);
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;

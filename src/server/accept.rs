@@ -21,6 +21,9 @@ use crate::server::{Bound, Limits};
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many connections operators may have.
+const OPERATORS: usize = 64;
+
 /// Counts of connections.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -45,6 +48,9 @@ impl Metrics {
 pub(crate) struct Caps {
     most: usize,
     most_per_uid: usize,
+    /// Whom the cap on all does not keep out: the daemon itself, which shows over the broker socket that it lives. If others
+    /// could keep it out, they could have the service manager restart it.
+    exempt: u32,
     held: Mutex<Held>,
 }
 
@@ -63,19 +69,30 @@ pub(crate) struct Place {
 }
 
 impl Caps {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn for_programs(limits: &Limits) -> Self {
         Self {
             most: limits.connections,
             most_per_uid: limits.connections_per_uid,
+            exempt: rustix::process::geteuid().as_raw(),
             held: Mutex::default(),
         }
+    }
+
+    pub(crate) fn for_operators() -> Self {
+        let limits = Limits {
+            connections: OPERATORS,
+            connections_per_uid: OPERATORS,
+            ..Limits::default()
+        };
+        Self::for_programs(&limits)
     }
 
     /// Takes a place for a connection of `uid`, if there is one.
     fn take(self: &Arc<Self>, uid: u32, metrics: &Arc<Metrics>) -> Option<Place> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let of_uid = held.by_uid.get(&uid).copied().unwrap_or(0);
-        if held.all >= self.most || of_uid >= self.most_per_uid {
+        let full = held.all >= self.most && uid != self.exempt;
+        if full || of_uid >= self.most_per_uid {
             return None;
         }
         held.all = held.all.saturating_add(1);
@@ -233,13 +250,20 @@ mod tests {
             connections_per_uid: 2,
             ..Limits::default()
         };
-        let caps = Arc::new(Caps::new(&limits));
+        let caps = Arc::new(Caps {
+            exempt: 7,
+            ..Caps::for_programs(&limits)
+        });
         let metrics = Arc::new(Metrics::default());
         let first = caps.take(1, &metrics).unwrap();
         let _second = caps.take(1, &metrics).unwrap();
         assert!(caps.take(1, &metrics).is_none(), "two per uid");
         let _third = caps.take(2, &metrics).unwrap();
         assert!(caps.take(3, &metrics).is_none(), "three in all");
+        assert!(
+            caps.take(7, &metrics).is_some(),
+            "but for the daemon itself"
+        );
         drop(first);
         assert!(caps.take(3, &metrics).is_some());
         assert_eq!(metrics.open(), 2);

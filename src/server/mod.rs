@@ -79,15 +79,18 @@ impl Server {
                 drain: parts.drain.clone(),
                 settings: settings.clone(),
                 metrics: Arc::clone(&metrics),
-                standing: grpc::Standing::new(health_service.clone()),
+                standing: grpc::Standing::new(health_service.clone(), face),
             })
         };
         let workers = Arc::new(Workers::start(parts.threads)?);
-        let caps = Arc::new(Caps::new(&settings.limits));
-        for (bound, face) in [(broker, Face::Broker), (admin, Face::Admin)] {
+        // Operators have places of their own: they must get in while programs have taken all of theirs.
+        for (bound, face, caps) in [
+            (broker, Face::Broker, Caps::for_programs(&settings.limits)),
+            (admin, Face::Admin, Caps::for_operators()),
+        ] {
             let acceptor = Acceptor {
                 listener: register(&bound.listener)?,
-                caps: Arc::clone(&caps),
+                caps: Arc::new(caps),
                 workers: Arc::clone(&workers),
                 shared: shared(face),
             };

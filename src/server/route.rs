@@ -67,6 +67,9 @@ pub(crate) enum Unwelcome {
 }
 
 impl Unwelcome {
+    /// The stable reason, the same in gRPC and HTTP.
+    pub(crate) const REASON: &str = "NOT_FOR_CLAVIGER";
+
     /// What to tell the caller.
     pub(crate) fn message(self) -> &'static str {
         match self {

@@ -15,10 +15,12 @@ mod tokens;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
+use std::time::Duration;
 
 use claviger_proto::v1::{admin_server::AdminServer, secrets_server::SecretsServer};
 use http::{Request, Response};
-use tonic::Status;
+use tonic::Code;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
@@ -28,6 +30,9 @@ use crate::server::route::{Face, Route, Unwelcome};
 
 pub(crate) use convert::token_text;
 pub(crate) use status::{code_and_reason, retry_seconds};
+
+/// How much longer than its limit a request may take before it is cut off.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// Services that are the same for every connection: health and reflection.
 #[derive(Clone)]
@@ -44,7 +49,8 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
-    pub(crate) fn new<S>(health: S) -> Self
+    /// Those of one socket: reflection lists what that socket serves.
+    pub(crate) fn new<S>(health: S, face: Face) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
             + Clone
@@ -53,10 +59,18 @@ impl Standing {
             + 'static,
         S::Future: Send,
     {
+        let served: &[&str] = match face {
+            Face::Broker => &["claviger.v1.Tokens", "claviger.v1.Secrets"],
+            Face::Admin => &["claviger.v1.Admin"],
+        };
         let configure = || {
-            tonic_reflection::server::Builder::configure()
+            let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(claviger_proto::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            served
+                .iter()
+                .fold(builder, |builder, name| builder.with_service_name(*name))
         };
         // The descriptors are compiled in; if they were broken, a test would have said so and reflection is merely absent.
         Self {
@@ -78,13 +92,17 @@ pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Bo
     let standing = &route.shared.standing;
     match (service, route.shared.face) {
         (Some(("claviger.v1.Tokens", method)), Face::Broker) => {
-            tokens::answer(route, method, request).await
+            in_time(route, tokens::answer(route, method, request)).await
         }
         (Some(("claviger.v1.Secrets", _)), Face::Broker) => {
             let service = SecretsServer::new(secrets::Service {
                 route: route.clone(),
             });
-            call(service.max_decoding_message_size(limit), request).await
+            in_time(
+                route,
+                call(service.max_decoding_message_size(limit), request),
+            )
+            .await
         }
         (Some(("claviger.v1.Admin", _)), Face::Admin) => {
             let service = AdminServer::new(admin::Service {
@@ -100,18 +118,35 @@ pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Bo
             optional(standing.reflection_alpha.clone(), request).await
         }
         (Some(("claviger.v1.Admin", _)), Face::Broker) => {
-            Status::unimplemented("operators use the admin socket").into_http()
+            wrong_socket("operators use the admin socket")
         }
         (Some(("claviger.v1.Tokens" | "claviger.v1.Secrets", _)), Face::Admin) => {
-            Status::unimplemented("programs use the broker socket").into_http()
+            wrong_socket("programs use the broker socket")
         }
         _ => unknown_method(),
     }
 }
 
 fn unknown_method() -> Response<Body> {
-    Status::unimplemented("no such method; server reflection lists those that there are")
-        .into_http()
+    let remedy = "no such method; server reflection lists those that there are";
+    status::turned_away(Code::Unimplemented, "UNKNOWN_METHOD", remedy).into_http()
+}
+
+fn wrong_socket(remedy: &'static str) -> Response<Body> {
+    status::turned_away(Code::Unimplemented, "WRONG_SOCKET", remedy).into_http()
+}
+
+/// Ends what takes longer than a request may: above all one whose message never comes, which would keep its place among the
+/// requests in flight. Whoever waits for an issuer gives up by itself a little earlier, with a better answer. A stream has
+/// answered as soon as it begins.
+async fn in_time(route: &Route, answer: impl Future<Output = Response<Body>>) -> Response<Body> {
+    let limit = route.shared.settings.limits.request.saturating_add(SLACK);
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            let remedy = "Send the request's message at once; if it was sent, ask again.";
+            status::turned_away(Code::DeadlineExceeded, "TIMEOUT", remedy).into_http()
+        })
 }
 
 async fn optional<S>(service: Option<S>, request: Request<Body>) -> Response<Body>
@@ -136,5 +171,5 @@ where
 
 /// The answer to a request that the guard turned away.
 pub(crate) fn unwelcome(why: Unwelcome) -> Response<Body> {
-    Status::permission_denied(why.message()).into_http()
+    status::turned_away(Code::PermissionDenied, Unwelcome::REASON, why.message()).into_http()
 }

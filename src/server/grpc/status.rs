@@ -62,6 +62,13 @@ pub(crate) fn of(error: &Error) -> Status {
     Status::with_error_details(code, error.remedy(), details)
 }
 
+/// The status of a request that is turned away before anybody decides about it.
+pub(crate) fn turned_away(code: Code, reason: &'static str, remedy: &'static str) -> Status {
+    let metadata = HashMap::from([("remedy".to_owned(), remedy.to_owned())]);
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(code, remedy, details)
+}
+
 /// The status of a request that cannot be understood.
 pub(crate) fn invalid(field: &str, problem: &'static str) -> Status {
     let metadata = HashMap::from([

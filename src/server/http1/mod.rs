@@ -42,7 +42,7 @@ pub(crate) async fn answer(
         (_, ["health" | "ready"]) => Reply::method("GET"),
         _ if welcome.is_err() => {
             let message = welcome.err().map_or("", Unwelcome::message);
-            Reply::problem(StatusCode::FORBIDDEN, "NOT_FOR_CLAVIGER", message)
+            Reply::problem(StatusCode::FORBIDDEN, Unwelcome::REASON, message)
         }
         _ if route.shared.face == Face::Admin => Reply::problem(
             StatusCode::NOT_FOUND,

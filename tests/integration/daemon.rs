@@ -1,0 +1,66 @@
+//! The daemon in this process.
+
+use std::sync::Arc;
+
+use claviger::clock::SystemClock;
+use claviger::config::Config;
+use claviger::daemon::{Launch, Running, start};
+use claviger::memory;
+use claviger::registry::open_all;
+use claviger::server::{Limits, Sockets};
+
+use crate::caller::{Admin, Caller};
+use crate::node::Node;
+
+/// Threads that serve connections, besides the runtime that runs the rest.
+const THREADS: usize = 2;
+
+/// A daemon in this process, on the node's sockets. Not hardened: the tests must be able to look into themselves.
+pub(crate) struct TestDaemon {
+    pub(crate) node: Node,
+    pub(crate) running: Running,
+}
+
+impl TestDaemon {
+    /// Starts one on a fresh node.
+    pub(crate) async fn new() -> Self {
+        Self::on(Node::new().await).await
+    }
+
+    /// Starts one on a node that was prepared.
+    pub(crate) async fn on(node: Node) -> Self {
+        Self::with(node, |_limits| {}).await
+    }
+
+    /// Starts one with limits that no configuration may have, because a test cannot wait as long as the shortest allowed.
+    pub(crate) async fn with(node: Node, change: impl FnOnce(&mut Limits)) -> Self {
+        let path = node.write_configuration();
+        let mut config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+        change(&mut config.server.limits);
+        let backends = open_all(&config.backends).unwrap();
+        let sockets = Sockets::bind(&config.server).unwrap();
+        let launch = Launch {
+            config,
+            backends,
+            sockets,
+            protections: memory::verify(),
+        };
+        let running = start(launch, Arc::new(SystemClock), THREADS).await.unwrap();
+        Self { node, running }
+    }
+
+    /// A connection to the broker socket.
+    pub(crate) async fn caller(&self) -> Caller {
+        Caller::connect(&self.node.socket()).await
+    }
+
+    /// A connection to the admin socket.
+    pub(crate) async fn admin(&self) -> Admin {
+        Admin::connect(&self.node.admin_socket()).await
+    }
+
+    /// Ends it in good order.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+}

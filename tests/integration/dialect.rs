@@ -1,0 +1,402 @@
+//! HTTP/1.1 and JSON, for programs without gRPC.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::daemon::TestDaemon;
+use crate::node::{Node, PASSWORD, own_uid, run};
+use crate::program::finish;
+use crate::table;
+use crate::wire::{Answer, ask, bounded, get, http, until_closed};
+
+table![
+    a_token_has_the_fields_of_oauth,
+    a_secret_is_the_body,
+    health_and_readiness_are_told_to_everybody,
+    requests_and_their_statuses,
+    every_answer_forbids_storing_and_framing,
+    refusals_say_when_to_come_back,
+    a_refused_token_is_reported,
+    one_connection_takes_many_requests,
+    old_and_odd_requests_are_answered_or_refused_whole,
+    curl_gets_a_token,
+];
+
+/// Runs a conversation with a daemon that refuses nobody for asking often.
+fn with_daemon(talk: impl FnOnce(&TestDaemon) + Send) -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "requests_per_second = 10000\nrequest_burst = 10000".to_owned();
+        let daemon = TestDaemon::on(node).await;
+        tokio::task::block_in_place(|| talk(&daemon));
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {field}: {value}"))
+}
+
+fn a_token_has_the_fields_of_oauth() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let socket = daemon.node.socket();
+        let answer = get(&socket, "/v1/token/api");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("application/json"))
+        );
+        let token = answer.json();
+        assert!(daemon.node.issuer.knows(text(&token, "access_token")));
+        assert_eq!(text(&token, "token_type"), "Bearer");
+        assert_eq!(text(&token, "scope"), "read:demo write:demo");
+        assert_eq!(text(&token, "freshness"), "refreshed");
+        assert!((3500..=3600).contains(&token["expires_in"].as_u64().unwrap()));
+        assert!(token["expires_at"].as_u64().unwrap() > 1_700_000_000);
+        assert_eq!(token["generation"], 1);
+        assert!(!text(&token, "fingerprint").is_empty());
+        let again = get(&socket, "/v1/token/api").json();
+        assert_eq!(text(&again, "freshness"), "fresh");
+        let narrow = get(&socket, "/v1/token/api?scope=read:demo&min_remaining=60").json();
+        assert_eq!(text(&narrow, "scope"), "read:demo");
+        let forced = get(&socket, "/v1/token/api?force_refresh=true").json();
+        assert_eq!(forced["generation"], 2);
+        assert_eq!(daemon.node.issuer.requests(), 3);
+    })
+}
+
+fn a_secret_is_the_body() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let answer = get(&daemon.node.socket(), "/v1/secret/password");
+        assert_eq!((answer.status, answer.body.as_slice()), (200, PASSWORD));
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/octet-stream")
+        );
+        assert_eq!(answer.header("claviger-freshness"), Some("fresh"));
+        for header in ["claviger-version", "claviger-age", "claviger-lifetime-left"] {
+            assert!(answer.header(header).is_some(), "{header}");
+        }
+    })
+}
+
+fn health_and_readiness_are_told_to_everybody() -> Result<(), String> {
+    with_daemon(|daemon| {
+        for socket in [daemon.node.socket(), daemon.node.admin_socket()] {
+            let health = ask(&socket, "GET /health HTTP/1.1");
+            assert_eq!(
+                (health.status, text(&health.json(), "status")),
+                (200, "healthy")
+            );
+            assert_eq!(text(&health.json(), "oauth"), "connected");
+            assert!(health.json()["timestamp"].as_u64().is_some());
+            let ready = ask(&socket, "GET /ready HTTP/1.1");
+            assert_eq!(
+                (ready.status, &ready.json()["ready"]),
+                (200, &Value::Bool(true))
+            );
+        }
+    })
+}
+
+fn requests_and_their_statuses() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let socket = daemon.node.socket();
+        let meant = "claviger-request: true";
+        for (request, header, status, error) in [
+            ("GET /v1/token/api", "", 403, "NOT_FOR_CLAVIGER"),
+            (
+                "GET /v1/token/api",
+                "claviger-request: yes",
+                403,
+                "NOT_FOR_CLAVIGER",
+            ),
+            (
+                "GET /v1/token/api",
+                "claviger-request: true\norigin: null",
+                403,
+                "NOT_FOR_CLAVIGER",
+            ),
+            (
+                "GET /v1/token/api",
+                "claviger-request: true\nvia: 1.1 x",
+                403,
+                "NOT_FOR_CLAVIGER",
+            ),
+            ("GET /nothing", "", 403, "NOT_FOR_CLAVIGER"),
+            ("GET /v1/token/payroll", meant, 403, "DENIED"),
+            ("GET /v1/token/unknown", meant, 403, "DENIED"),
+            ("GET /v1/secret/unknown", meant, 403, "DENIED"),
+            (
+                "GET /v1/token/api?scope=read:payroll",
+                meant,
+                400,
+                "SCOPES_NOT_CONFIGURED",
+            ),
+            (
+                "GET /v1/token/api?scope=a%22b",
+                meant,
+                400,
+                "INVALID_REQUEST",
+            ),
+            (
+                "GET /v1/token/api?min_remaining=7200",
+                meant,
+                409,
+                "LIFETIME_TOO_SHORT",
+            ),
+            (
+                "GET /v1/token/api?min_remaining=soon",
+                meant,
+                400,
+                "INVALID_REQUEST",
+            ),
+            (
+                "GET /v1/token/api?force_refresh=1",
+                meant,
+                400,
+                "INVALID_REQUEST",
+            ),
+            (
+                "GET /v1/token/api?scopes=read:demo",
+                meant,
+                400,
+                "INVALID_REQUEST",
+            ),
+            ("GET /v1/token/%61pi", meant, 400, "INVALID_REQUEST"),
+            ("GET /v1/token/", meant, 400, "INVALID_REQUEST"),
+            ("GET /v1/secret/..%2fapi", meant, 400, "INVALID_REQUEST"),
+            ("GET /v1/token/api/", meant, 404, "NOT_FOUND"),
+            ("GET /v1/token/../secret/password", meant, 404, "NOT_FOUND"),
+            ("GET //v1/token/api", meant, 404, "NOT_FOUND"),
+            ("GET /v2/token/api", meant, 404, "NOT_FOUND"),
+            ("GET /", meant, 404, "NOT_FOUND"),
+            ("OPTIONS *", meant, 404, "NOT_FOUND"),
+            ("POST /v1/token/api", meant, 405, "METHOD_NOT_ALLOWED"),
+            ("PUT /v1/secret/password", meant, 405, "METHOD_NOT_ALLOWED"),
+            ("DELETE /health", "", 405, "METHOD_NOT_ALLOWED"),
+            (
+                "GET /v1/token/api/rejected",
+                meant,
+                405,
+                "METHOD_NOT_ALLOWED",
+            ),
+        ] {
+            let head = format!("{request} HTTP/1.1\n{header}");
+            let answer = ask(&socket, head.trim_end());
+            let problem = answer.json();
+            assert_eq!(
+                (answer.status, text(&problem, "error")),
+                (status, error),
+                "{head}"
+            );
+            assert!(text(&problem, "remedy").len() > 10, "{head}: {problem}");
+        }
+        let wrong = ask(&socket, &format!("POST /v1/token/api HTTP/1.1\n{meant}"));
+        assert_eq!(wrong.header("allow"), Some("GET"));
+        let wrong = ask(
+            &socket,
+            &format!("GET /v1/token/api/rejected HTTP/1.1\n{meant}"),
+        );
+        assert_eq!(wrong.header("allow"), Some("POST"));
+        let misplaced = get(&daemon.node.admin_socket(), "/v1/token/api");
+        assert_eq!(
+            (misplaced.status, text(&misplaced.json(), "error")),
+            (404, "NOT_FOUND")
+        );
+        assert_eq!(
+            daemon.node.issuer.requests(),
+            1,
+            "only the one that was too short-lived"
+        );
+    })
+}
+
+fn every_answer_forbids_storing_and_framing() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let socket = daemon.node.socket();
+        for path in [
+            "/v1/token/api",
+            "/v1/secret/password",
+            "/v1/token/unknown",
+            "/nothing",
+            "/health",
+        ] {
+            let answer = get(&socket, path);
+            for (name, value) in [
+                ("cache-control", "no-store"),
+                ("x-content-type-options", "nosniff"),
+                ("x-frame-options", "DENY"),
+                ("content-security-policy", "default-src 'none'"),
+                ("referrer-policy", "no-referrer"),
+            ] {
+                assert_eq!(answer.header(name), Some(value), "{path}");
+            }
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+        }
+    })
+}
+
+fn refusals_say_when_to_come_back() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "requests_per_second = 1\nrequest_burst = 1".to_owned();
+        node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
+        node.rules.push_str(&format!(
+            "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
+            own_uid()
+        ));
+        let daemon = TestDaemon::on(node).await;
+        let (absent, limited, ready) = tokio::task::block_in_place(|| {
+            let socket = daemon.node.socket();
+            let get = |path| get(&socket, path);
+            (
+                get("/v1/secret/absent"),
+                get("/v1/secret/absent"),
+                get("/ready"),
+            )
+        });
+        let retry = |answer: &Answer| {
+            answer
+                .header("retry-after")
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        };
+        assert_eq!(
+            (absent.status, text(&absent.json(), "error")),
+            (503, "NOT_FOUND")
+        );
+        assert!(retry(&absent) >= 1);
+        assert_eq!(
+            (limited.status, text(&limited.json(), "error")),
+            (429, "RATE_LIMITED")
+        );
+        assert!(retry(&limited) >= 1);
+        assert_eq!(ready.status, 503);
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_refused_token_is_reported() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let socket = daemon.node.socket();
+        let first = get(&socket, "/v1/token/api").json();
+        let report = |fingerprint: &str| {
+            let path = format!("/v1/token/api/rejected?fingerprint={fingerprint}");
+            ask(
+                &socket,
+                &format!("POST {path} HTTP/1.1\nclaviger-request: true"),
+            )
+            .json()
+        };
+        assert_eq!(
+            text(&report(text(&first, "fingerprint")), "outcome"),
+            "dropped"
+        );
+        assert_eq!(
+            text(&report(text(&first, "fingerprint")), "outcome"),
+            "superseded"
+        );
+        let second = get(&socket, "/v1/token/api").json();
+        assert_ne!(second["access_token"], first["access_token"]);
+    })
+}
+
+fn one_connection_takes_many_requests() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let one = "GET /v1/token/api HTTP/1.1\nhost: claviger\nclaviger-request: true\n\n";
+        let last = one.replace("\n\n", "\nconnection: close\n\n");
+        // All of them at once: they are answered in order.
+        let answers = http(&daemon.node.socket(), &format!("{}{last}", one.repeat(49)));
+        assert_eq!(answers.len(), 50);
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        assert_eq!(daemon.node.issuer.requests(), 1);
+    })
+}
+
+fn old_and_odd_requests_are_answered_or_refused_whole() -> Result<(), String> {
+    with_daemon(|daemon| {
+        let socket = daemon.node.socket();
+        let meant = "host: claviger\nclaviger-request: true\nconnection: close";
+        let get = "GET /v1/token/api HTTP/1.1";
+        let many: String = (0..100).map(|number| format!("x-{number}: y\n")).collect();
+        for (request, status) in [
+            (
+                "GET /v1/token/api HTTP/1.0\nclaviger-request: true\n\n".to_owned(),
+                200,
+            ),
+            (
+                format!("{get}\n{meant}\ntransfer-encoding: chunked\n\n3\nabc\n0\n\n"),
+                200,
+            ),
+            (format!("{get}\n{meant}\ncontent-length: 3\n\nabc"), 200),
+            (
+                format!("{get}\n{meant}\nx: {}\n\n", "y".repeat(16 * 1024)),
+                431,
+            ),
+            (format!("{get}\n{meant}\n{many}\n"), 431),
+            (
+                format!("GET /{} HTTP/1.1\n{meant}\n\n", "x".repeat(16 * 1024)),
+                431,
+            ),
+            (format!("{get}\n{meant}\ncontent-length: -1\n\n"), 400),
+            (format!("{get}\n{meant}\nbad header\n\n"), 400),
+            (
+                "\u{1}\u{2}\u{3} this is no request at all, whoever reads it\n\n".to_owned(),
+                400,
+            ),
+        ] {
+            let answers = http(&socket, &request);
+            assert_eq!(answers.len(), 1, "{request:.60}: {answers:?}");
+            assert_eq!(answers[0].status, status, "{request:.60}");
+        }
+        // A request line of another host's URL is a path like any other, and leads nowhere else.
+        let answers = http(
+            &socket,
+            &format!("GET http://evil.example/v1/token/api HTTP/1.1\n{meant}\n\n"),
+        );
+        assert_eq!(answers[0].status, 200);
+        // An upgrade to HTTP/2 is not taken.
+        let upgrade = "connection: upgrade, http2-settings\nupgrade: h2c\nhttp2-settings: AAMAAABk";
+        let request = format!("{get}\nhost: claviger\nclaviger-request: true\n{upgrade}\n\n");
+        let mut stream = crate::wire::connect(&socket);
+        stream
+            .write_all(request.replace('\n', "\r\n").as_bytes())
+            .unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        bounded(&stream);
+        let answered = until_closed(&mut stream).unwrap();
+        assert!(answered.starts_with(b"HTTP/1.1 200") || answered.is_empty());
+    })
+}
+
+fn curl_gets_a_token() -> Result<(), String> {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return Err("needs curl".to_owned());
+    }
+    with_daemon(|daemon| {
+        let curl = |arguments: &[&str]| {
+            let socket = daemon.node.socket();
+            let mut command = Command::new("curl");
+            command.args(["-sS", "--unix-socket", socket.to_str().unwrap()]);
+            finish(
+                command.args(arguments).arg("http://claviger/v1/token/api"),
+                b"",
+            )
+        };
+        let header = ["-H", "claviger-request: true"];
+        let token: Value = serde_json::from_str(&curl(&header).out).unwrap();
+        assert!(daemon.node.issuer.knows(text(&token, "access_token")));
+        let over_http2 = curl(&["-H", "claviger-request: true", "--http2-prior-knowledge"]);
+        let token: Value = serde_json::from_str(&over_http2.out).unwrap();
+        assert_eq!(text(&token, "freshness"), "fresh");
+        let refused = curl(&["--fail"]);
+        assert_eq!(refused.code, Some(22), "{refused:?}");
+    })
+}

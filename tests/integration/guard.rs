@@ -1,0 +1,299 @@
+//! Who gets in at all: the request header, the two sockets, and the uid that the kernel tells.
+
+use std::os::unix::fs::PermissionsExt;
+
+use claviger_proto::v1::StatusRequest;
+use claviger_proto::v1::admin_client::AdminClient;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
+use crate::caller::{Admin, Caller, meant, why};
+use crate::daemon::TestDaemon;
+use crate::lent::{ANNA, BERT, Lender, Lent};
+use crate::node::{Node, run};
+use crate::{actor, table};
+
+table![
+    requests_that_are_not_meant_for_claviger_are_refused,
+    health_needs_no_header_on_either_socket,
+    reflection_lists_what_each_socket_serves,
+    each_socket_serves_its_own,
+    two_users_are_told_apart,
+    nobody_becomes_another_by_saying_so,
+    operators_alone_reach_the_admin_socket,
+    an_operator_gets_in_when_programs_have_taken_every_place,
+];
+
+fn requests_that_are_not_meant_for_claviger_are_refused() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let caller = daemon.caller().await;
+        let refused = (Code::PermissionDenied, "NOT_FOR_CLAVIGER".to_owned());
+        for with in [
+            &[] as &[(&str, &str)],
+            &[("claviger-request", "1")],
+            &[("claviger-request", "TRUE")],
+            &[("x-claviger-request", "true")],
+            &[
+                ("claviger-request", "true"),
+                ("origin", "https://evil.example"),
+            ],
+            &[
+                ("claviger-request", "true"),
+                ("x-forwarded-for", "10.0.0.1"),
+            ],
+            &[("claviger-request", "true"), ("forwarded", "for=10.0.0.1")],
+            &[("claviger-request", "true"), ("via", "1.1 proxy")],
+            &[
+                ("claviger-request", "true"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+        ] {
+            assert_eq!(
+                why(caller.with(with).token("api").await),
+                refused,
+                "{with:?}"
+            );
+            assert_eq!(
+                why(caller.with(with).secret("password").await),
+                refused,
+                "{with:?}"
+            );
+        }
+        let admin = daemon.admin().await;
+        let mut bare = AdminClient::new(admin.channel);
+        assert_eq!(why(bare.status(StatusRequest {}).await), refused);
+        assert_eq!(daemon.node.issuer.requests(), 0);
+        assert!(daemon.caller().await.token("api").await.is_ok(), "control");
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+async fn health(channel: Channel, service: &str) -> Result<ServingStatus, Code> {
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let answer = HealthClient::new(channel).check(request).await;
+    answer
+        .map(|answer| answer.into_inner().status())
+        .map_err(|status| status.code())
+}
+
+fn health_needs_no_header_on_either_socket() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        for channel in [daemon.caller().await.channel, daemon.admin().await.channel] {
+            for service in ["", "claviger.v1.Tokens", "claviger.v1.Secrets"] {
+                let answer = health(channel.clone(), service).await;
+                assert_eq!(answer, Ok(ServingStatus::Serving), "{service}");
+            }
+            assert_eq!(
+                health(channel, "no.such.Service").await,
+                Err(Code::NotFound)
+            );
+        }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+/// The services that reflection lists.
+async fn services(channel: Channel) -> Vec<String> {
+    let mut client = ServerReflectionClient::with_interceptor(channel, meant());
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let answer = client
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .unwrap();
+    let mut answers: Streaming<ServerReflectionResponse> = answer.into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    let mut names: Vec<String> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    names.retain(|name| !name.starts_with("grpc.reflection."));
+    names.sort();
+    names
+}
+
+fn reflection_lists_what_each_socket_serves() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let broker = services(daemon.caller().await.channel).await;
+        assert_eq!(
+            broker,
+            [
+                "claviger.v1.Secrets",
+                "claviger.v1.Tokens",
+                "grpc.health.v1.Health"
+            ]
+        );
+        let admin = services(daemon.admin().await.channel).await;
+        assert_eq!(admin, ["claviger.v1.Admin", "grpc.health.v1.Health"]);
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn each_socket_serves_its_own() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut misplaced = AdminClient::with_interceptor(daemon.caller().await.channel, meant());
+        let refused = (Code::Unimplemented, "WRONG_SOCKET".to_owned());
+        assert_eq!(why(misplaced.status(StatusRequest {}).await), refused);
+        let admin = daemon.admin().await;
+        let mut misplaced = Caller::on(admin.channel, meant());
+        assert_eq!(why(misplaced.token("api").await), refused);
+        assert_eq!(why(misplaced.secret("password").await), refused);
+        assert!(daemon.admin().await.status().await.is_ok(), "control");
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+/// A daemon from which Anna may have a token and Bert nothing.
+async fn of_anna() -> TestDaemon {
+    let mut node = Node::new().await;
+    node.rules.push_str(&format!(
+        "[[allow]]\nuser = {ANNA}\ntokens = [\"payroll\"]\n"
+    ));
+    TestDaemon::on(node).await
+}
+
+fn two_users_are_told_apart() -> Result<(), String> {
+    actor::need_root()?;
+    run(async {
+        let daemon = of_anna().await;
+        let anna = Lent::by(ANNA, &daemon.node.socket())?;
+        let bert = Lent::by(BERT, &daemon.node.socket())?;
+        let denied = (Code::PermissionDenied, "DENIED".to_owned());
+        assert!(anna.caller().await.token("payroll").await.is_ok());
+        assert_eq!(
+            why(bert.caller().await.token("payroll").await),
+            denied,
+            "cached or not"
+        );
+        assert_eq!(
+            why(daemon.caller().await.token("payroll").await),
+            denied,
+            "not even root"
+        );
+        let anna = Lent::by(ANNA, &daemon.node.socket())?;
+        assert_eq!(why(anna.caller().await.token("api").await), denied);
+        let mut admin = daemon.admin().await;
+        assert!(
+            admin.explain(anna.actor.pid(), "payroll").await,
+            "explained as it is decided"
+        );
+        assert!(!admin.explain(bert.actor.pid(), "payroll").await);
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn nobody_becomes_another_by_saying_so() -> Result<(), String> {
+    actor::need_root()?;
+    run(async {
+        let daemon = of_anna().await;
+        let bert = Lent::by(BERT, &daemon.node.socket())?;
+        let caller = bert.caller().await;
+        for (name, value) in [
+            ("x-uid", "42001"),
+            ("x-user", "anna"),
+            ("x-peer-pid", "1"),
+            ("x-unit", "billing.service"),
+            ("authorization", "Bearer root"),
+            ("x-client-cert", "root"),
+            ("user", "0"),
+        ] {
+            let mut caller = caller.with(&[("claviger-request", "true"), (name, value)]);
+            assert_eq!(
+                why(caller.token("payroll").await).0,
+                Code::PermissionDenied,
+                "{name}"
+            );
+        }
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
+    actor::need_root()?;
+    run(async {
+        let daemon = of_anna().await;
+        let path = daemon.node.admin_socket();
+        let mode =
+            |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(mode(&daemon.node.socket()), 0o666);
+        let refused = Lender::start(&[], ANNA).connect(&path).err();
+        assert_eq!(refused.as_deref(), Some("permission denied"));
+
+        // Also if somebody opens the way, and also on a connection that root made and no longer stands behind.
+        std::fs::set_permissions(path.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+        let anna = Lent::by(ANNA, &path)?;
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut stream = anna.stream.try_clone().unwrap();
+            crate::wire::bounded(&stream);
+            crate::wire::until_closed(&mut stream)
+        });
+        assert_eq!(
+            closed.await.unwrap(),
+            Ok(Vec::new()),
+            "closed without a word"
+        );
+        let mut root = Lent::by(0, &path)?;
+        let mut admin = Admin::over(root.tokio()).await;
+        assert!(admin.status().await.is_ok());
+        assert_eq!(root.actor.ask(&ANNA.to_string()), "done");
+        let changed = (Code::Unauthenticated, "PEER_CHANGED".to_owned());
+        assert_eq!(why(admin.status().await), changed);
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn an_operator_gets_in_when_programs_have_taken_every_place() -> Result<(), String> {
+    actor::need_root()?;
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "connections = 8\nconnections_per_uid = 4".to_owned();
+        let daemon = TestDaemon::on(node).await;
+        let mut held = Vec::new();
+        for uid in [ANNA, BERT] {
+            for _ in 0..4 {
+                let lent = Lent::by(uid, &daemon.node.socket())?;
+                let caller = lent.caller().await;
+                assert_eq!(
+                    health(caller.channel.clone(), "").await,
+                    Ok(ServingStatus::Serving)
+                );
+                held.push((lent, caller));
+            }
+        }
+        let status = daemon.admin().await.status().await.unwrap();
+        assert_eq!(status.server.unwrap().connections, 9);
+        // The daemon's own request, by which it shows that it lives, comes over the broker socket.
+        assert!(daemon.caller().await.token("api").await.is_ok());
+        drop(held);
+        daemon.stop().await;
+        Ok(())
+    })
+}

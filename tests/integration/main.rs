@@ -1,0 +1,63 @@
+//! The daemon as programs and operators meet it: a real one, on a real socket, with a sealed store and an issuer.
+//!
+//! Most tests start the daemon in this process ([`daemon::TestDaemon`]) and speak gRPC or HTTP to it over its socket; what
+//! is about a process (signals, exit codes, memory, descriptors) runs the compiled binary ([`program::Program`]). Peers of
+//! other users, cgroups and namespaces are processes that connect and lend their connection to the test ([`lent`]): the
+//! kernel still describes the one that connected. Nothing here sleeps or judges by the clock; time limits are there so that
+//! what hangs fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+#[path = "../support/actor.rs"]
+mod actor;
+mod caller;
+#[path = "../identity/cgroups.rs"]
+mod cgroups;
+mod daemon;
+mod lent;
+mod node;
+mod program;
+#[path = "../support/runner.rs"]
+mod runner;
+mod wire;
+
+mod dialect;
+mod guard;
+mod peers;
+mod refusals;
+mod secrets;
+mod tokens;
+
+use std::process::ExitCode;
+
+use runner::Test;
+
+/// A table of tests, each under its own name.
+macro_rules! table {
+    ($($test:ident),* $(,)?) => {
+        pub(crate) const ALL: &[crate::runner::Test] = &[$((stringify!($test), $test)),*];
+    };
+}
+pub(crate) use table;
+
+fn main() -> ExitCode {
+    let tests: Vec<Test> = [
+        tokens::ALL,
+        secrets::ALL,
+        refusals::ALL,
+        guard::ALL,
+        dialect::ALL,
+        peers::ALL,
+    ]
+    .concat();
+    runner::run(&tests, lent::ROLES)
+}

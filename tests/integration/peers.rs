@@ -1,0 +1,194 @@
+//! Peers that are no longer, or never were, who they seem to be.
+
+use std::process::Command;
+
+use tonic::Code;
+
+use crate::actor::need_root;
+use crate::caller::why;
+use crate::cgroups::Cgroup;
+use crate::daemon::TestDaemon;
+use crate::lent::{ANNA, Lender, Lent};
+use crate::node::{Node, own_uid, run};
+use crate::program::{BINARY, Program};
+use crate::table;
+use crate::wire::{bounded, connect, until_closed};
+
+table![
+    an_orphan_is_not_served_on_its_parents_connection,
+    an_orphan_that_watches_hears_nothing_new,
+    a_peer_that_changes_its_user_is_not_served,
+    a_peer_in_the_unit_is_served_until_it_is_moved,
+    root_of_a_container_is_not_root,
+    root_of_a_user_namespace_is_its_own_user,
+    a_daemon_in_a_pid_namespace_serves_nobody_outside,
+    a_daemon_in_a_user_namespace_serves_nobody_unmapped,
+];
+
+/// What whoever passes a connection on is told.
+fn changed() -> (Code, String) {
+    (Code::Unauthenticated, "PEER_CHANGED".to_owned())
+}
+
+fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut lent = Lent::by(own_uid(), &daemon.node.socket())?;
+        let mut caller = lent.caller().await;
+        assert!(
+            caller.token("api").await.is_ok(),
+            "served while the connector lives"
+        );
+        lent.actor.end();
+        assert_eq!(
+            why(caller.token("api").await),
+            changed(),
+            "also while it is a zombie"
+        );
+        lent.actor.reap();
+        assert_eq!(why(caller.token("api").await), changed());
+        assert_eq!(why(caller.secret("password").await), changed());
+        assert_eq!(why(caller.revoke("api").await), changed());
+        assert_eq!(daemon.node.issuer.requests(), 1);
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn an_orphan_that_watches_hears_nothing_new() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut lent = Lent::by(own_uid(), &daemon.node.socket())?;
+        let mut caller = lent.caller().await;
+        let mut tokens = caller.watch("api").await;
+        let mut secrets = caller.watch_secret("password").await.unwrap();
+        assert!(tokens.message().await.unwrap().is_some());
+        assert!(secrets.message().await.unwrap().is_some());
+        lent.actor.reap();
+        daemon.node.put("password", b"another");
+        daemon.admin().await.refresh(&["api", "password"]).await;
+        assert_eq!(why(tokens.message().await), changed());
+        assert_eq!(why(secrets.message().await), changed());
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn a_peer_that_changes_its_user_is_not_served() -> Result<(), String> {
+    need_root()?;
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut lent = Lent::by(0, &daemon.node.socket())?;
+        let mut caller = lent.caller().await;
+        assert!(caller.token("api").await.is_ok());
+        assert_eq!(lent.actor.ask(&ANNA.to_string()), "done");
+        assert_eq!(why(caller.token("api").await), changed());
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn a_peer_in_the_unit_is_served_until_it_is_moved() -> Result<(), String> {
+    need_root()?;
+    let unit = Cgroup::new("/system.slice/claviger-test-billing.service")?;
+    let elsewhere = Cgroup::new("/claviger-test-elsewhere")?;
+    run(async {
+        let mut node = Node::new().await;
+        node.rules =
+            "[[allow]]\nunit = \"claviger-test-billing.service\"\ntokens = [\"api\"]\n".to_owned();
+        let daemon = TestDaemon::on(node).await;
+        let mut lender = Lender::start(&[], ANNA);
+        unit.take(lender.pid());
+        let lent = lender.connect(&daemon.node.socket())?;
+        let mut caller = lent.caller().await;
+        assert!(caller.token("api").await.is_ok());
+        elsewhere.take(lent.actor.pid());
+        assert_eq!(
+            why(caller.token("api").await),
+            changed(),
+            "moved in mid-connection"
+        );
+        let outside = Lent::by(ANNA, &daemon.node.socket())?;
+        let denied = why(outside.caller().await.token("api").await);
+        assert_eq!(
+            denied,
+            (Code::PermissionDenied, "DENIED".to_owned()),
+            "same user, no unit"
+        );
+        drop((lent, outside));
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn root_of_a_container_is_not_root() -> Result<(), String> {
+    need_root()?;
+    let container = Cgroup::new(&format!("/docker/{}", "0123456789abcdef".repeat(4)))?;
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut lender = Lender::start(&[], 0);
+        container.take(lender.pid());
+        let lent = lender.connect(&daemon.node.socket())?;
+        let denied = why(lent.caller().await.token("api").await);
+        assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()));
+        drop(lent);
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
+    need_root()?;
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let wrapper = [
+            "setpriv",
+            "--reuid=42001",
+            "--regid=42001",
+            "--clear-groups",
+            "unshare",
+            "--user",
+            "--map-root-user",
+        ];
+        // Inside it is root already, so it becomes nobody else.
+        let lent = Lender::start(&wrapper, 0).connect(&daemon.node.socket())?;
+        let denied = why(lent.caller().await.token("api").await);
+        assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()));
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+/// The binary, inside of a namespace.
+fn unshared(options: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(options).arg(BINARY);
+    command
+}
+
+/// What a peer outside hears from a daemon inside of a namespace.
+fn heard_outside(command: Command) -> Result<(Vec<u8>, String), String> {
+    let node = run(Node::new());
+    let program = Program::by(node, command);
+    let mut stream = connect(&program.node.socket());
+    bounded(&stream);
+    let heard = until_closed(&mut stream)?;
+    Ok((heard, program.log()))
+}
+
+fn a_daemon_in_a_pid_namespace_serves_nobody_outside() -> Result<(), String> {
+    need_root()?;
+    let command = unshared(&["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    let (heard, log) = heard_outside(command)?;
+    assert_eq!(heard, b"", "closed without a word");
+    assert!(log.contains("connection refused"), "{log}");
+    Ok(())
+}
+
+fn a_daemon_in_a_user_namespace_serves_nobody_unmapped() -> Result<(), String> {
+    need_root()?;
+    let (heard, log) = heard_outside(unshared(&["--user"]))?;
+    assert_eq!(heard, b"", "closed without a word");
+    assert!(log.contains("connection refused"), "{log}");
+    Ok(())
+}

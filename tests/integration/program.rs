@@ -1,0 +1,199 @@
+//! The compiled binary, as a daemon and as a command.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::caller::{Admin, Caller};
+use crate::node::Node;
+
+/// The compiled binary.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_claviger");
+
+/// How long a word of the daemon may take to come.
+const WORD: Duration = Duration::from_secs(30);
+
+/// A daemon in a process of its own, which ends with this value.
+pub(crate) struct Program {
+    pub(crate) node: Node,
+    child: Killed,
+    notify: UnixDatagram,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts one on a node and waits for its word that it is ready.
+    pub(crate) fn on(node: Node) -> Self {
+        Self::by(node, Command::new(BINARY))
+    }
+
+    /// Starts one by a command that runs the binary, possibly through another program.
+    pub(crate) fn by(node: Node, command: Command) -> Self {
+        let program = Self::unready(node, command);
+        assert!(program.hear("READY=1"), "not ready:\n{}", program.log());
+        program
+    }
+
+    /// As [`by`](Self::by), without waiting.
+    pub(crate) fn unready(node: Node, mut command: Command) -> Self {
+        let config = node.write_configuration();
+        let path = node.path("notify");
+        // A program before this one on the same node has left its own.
+        drop(fs::remove_file(&path));
+        let notify = UnixDatagram::bind(&path).unwrap();
+        notify.set_read_timeout(Some(WORD)).unwrap();
+        let log = node.path("log");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        let child = command
+            .args(["run", "--config"])
+            .arg(config)
+            .env_remove("LISTEN_FDS")
+            .env("NOTIFY_SOCKET", &path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self {
+            node,
+            child: Killed(child),
+            notify,
+            log,
+        }
+    }
+
+    /// Waits until the daemon tells the service manager something with this line; `false` if it ends or falls silent.
+    pub(crate) fn hear(&self, line: &str) -> bool {
+        let mut word = [0; 512];
+        while let Ok(length) = self.notify.recv(&mut word) {
+            if String::from_utf8_lossy(&word[..length])
+                .lines()
+                .any(|heard| heard == line)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// All that it logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) async fn caller(&self) -> Caller {
+        Caller::connect(&self.node.socket()).await
+    }
+
+    pub(crate) async fn admin(&self) -> Admin {
+        Admin::connect(&self.node.admin_socket()).await
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String, Node) {
+        let status = self.child.0.wait().unwrap();
+        let log = self.log();
+        (status, log, self.node)
+    }
+
+    /// Ends it in good order.
+    pub(crate) fn terminate(self) -> (ExitStatus, String, Node) {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Memory in use, in KiB (`VmRSS`).
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_ascii_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+
+    /// Processor time used so far, in clock ticks of 10 ms.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1;
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed.
+        if self.0.kill().is_ok() {
+            self.0.wait().unwrap();
+        }
+    }
+}
+
+/// Runs a command of the binary to its end, with nothing on its input.
+pub(crate) fn claviger(arguments: &[&str]) -> Finished {
+    finish(Command::new(BINARY).args(arguments), b"")
+}
+
+/// Runs a command to its end, with `input`.
+pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Finished {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may be gone already.
+    drop(child.stdin.take().unwrap().write_all(input));
+    child.wait_with_output().unwrap().into()
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}

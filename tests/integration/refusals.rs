@@ -1,0 +1,232 @@
+//! What programs learn when something is wrong, and what they must not learn.
+
+use std::net::TcpListener;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::caller::{Caller, refusal, why, wish};
+use crate::daemon::TestDaemon;
+use crate::lent::{ANNA, Lent};
+use crate::node::{Node, own_uid, run};
+use crate::{actor, table};
+
+table![
+    a_wrong_client_secret_is_asked_with_once,
+    an_issuer_that_is_down_is_worth_waiting_for,
+    a_missing_secret_is_worth_waiting_for,
+    no_refusal_says_what_it_must_not,
+    who_keeps_failing_must_wait_and_nobody_else,
+    a_request_whose_message_never_comes_is_ended,
+];
+
+fn a_wrong_client_secret_is_asked_with_once() -> Result<(), String> {
+    run(async {
+        let node = Node::new().await;
+        node.put_client_secret("not the secret");
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        for _ in 0..5 {
+            let refused = refusal(caller.token("api").await);
+            assert_eq!(refused.code, Code::FailedPrecondition);
+            assert_eq!(refused.reason, "INVALID_CLIENT");
+        }
+        assert_eq!(daemon.node.issuer.requests(), 1);
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+/// Rules and definitions for a second issuer, at an address where nobody listens.
+fn with_dead_issuer(node: &mut Node) {
+    // Bound and dropped: the port is free, and nobody gets it in so short a time.
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    node.more = format!(
+        "[issuers.dead]\nissuer = \"http://{address}\"\n\
+         [clients.dead]\nissuer = \"dead\"\nid = \"local:oauth/demo#client_id\"\n\
+         auth = {{ method = \"client_secret_basic\", secret = \"local:oauth/demo#client_secret\" }}\n\
+         [tokens.dead]\nclient = \"dead\"\ngrant = \"client_credentials\"\nscopes = [\"a\"]\n"
+    );
+    node.rules.push_str(&format!(
+        "[[allow]]\nuser = {}\ntokens = [\"dead\"]\n",
+        own_uid()
+    ));
+}
+
+fn an_issuer_that_is_down_is_worth_waiting_for() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        with_dead_issuer(&mut node);
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        let refused = refusal(caller.token("dead").await);
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (Code::Unavailable, "UNREACHABLE")
+        );
+        assert!(refused.retry.is_some());
+        assert!(
+            caller.token("api").await.is_ok(),
+            "another issuer is not affected"
+        );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_missing_secret_is_worth_waiting_for() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
+        node.rules.push_str(&format!(
+            "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
+            own_uid()
+        ));
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        let refused = refusal(caller.secret("absent").await);
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (Code::Unavailable, "NOT_FOUND")
+        );
+        assert!(refused.retry.is_some());
+        assert!(!daemon.admin().await.status().await.unwrap().ready);
+        assert!(caller.token("api").await.is_ok(), "what can be served is");
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+/// All that a refusal puts on the wire.
+fn everything(status: &Status) -> String {
+    format!("{status:?} {:?}", status.get_error_details())
+}
+
+fn no_refusal_says_what_it_must_not() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "requests_per_second = 10000\nrequest_burst = 10000".to_owned();
+        with_dead_issuer(&mut node);
+        node.more
+            .push_str("[secrets.absent]\nreference = \"local:not/there\"\n");
+        node.rules.push_str(&format!(
+            "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
+            own_uid()
+        ));
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        let held = caller.token("api").await.unwrap();
+        let secret = daemon.node.secrets().swap_remove(0);
+        // A field that is not the client's secret any more, so that the issuer refuses.
+        daemon.node.put_client_secret(&format!("{secret}-changed"));
+        daemon.admin().await.refresh(&[]).await;
+        let mut refusals = vec![
+            caller.token("wide").await.unwrap_err(),
+            caller.token("dead").await.unwrap_err(),
+            caller.token("payroll").await.unwrap_err(),
+            caller.secret("absent").await.unwrap_err(),
+            caller.scoped("api", &["a\"b"]).await.unwrap_err(),
+            caller.with(&[]).token("api").await.unwrap_err(),
+        ];
+        let mut strange = wish("api");
+        strange.scopes = vec![secret.clone(), "\u{1b}[31m".to_owned()];
+        refusals.push(caller.ask(strange).await.unwrap_err());
+        for status in &refusals {
+            let text = everything(status);
+            for hidden in [
+                secret.as_str(),
+                held.access_token.as_str(),
+                "not/there",
+                "oauth/demo",
+                "127.0.0.1",
+                "invalid_scope",
+                daemon.node.folder().to_str().unwrap(),
+            ] {
+                assert!(!text.contains(hidden), "{hidden} in {text}");
+            }
+        }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn who_keeps_failing_must_wait_and_nobody_else() -> Result<(), String> {
+    actor::need_root()?;
+    run(async {
+        let mut node = Node::new().await;
+        node.rules
+            .push_str(&format!("[[allow]]\nuser = {ANNA}\ntokens = [\"api\"]\n"));
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        assert!(caller.token("api").await.is_ok());
+        let refusals: Vec<_> = {
+            let mut refusals = Vec::new();
+            for _ in 0..100 {
+                refusals.push(refusal(caller.token("payroll").await));
+            }
+            refusals
+        };
+        let limited = refusals
+            .iter()
+            .filter(|refused| refused.reason == "RATE_LIMITED");
+        assert!(limited.clone().count() > 50, "{refusals:?}");
+        assert!(
+            limited.clone().all(|refused| {
+                refused.code == Code::ResourceExhausted && refused.retry.is_some()
+            })
+        );
+        assert!(
+            caller.token("api").await.is_ok(),
+            "answers from the cache are free"
+        );
+        let anna = Lent::by(ANNA, &daemon.node.socket()).unwrap();
+        let mut anna = anna.caller().await;
+        assert_eq!(
+            why(anna.token("payroll").await).1,
+            "DENIED",
+            "her budget is her own"
+        );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_request_whose_message_never_comes_is_ended() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "request = \"100ms\"".to_owned();
+        let daemon = TestDaemon::on(node).await;
+        let caller = daemon.caller().await;
+        for path in [
+            "/claviger.v1.Tokens/GetToken",
+            "/claviger.v1.Secrets/GetSecret",
+        ] {
+            let status = never_sent(&caller, path).await;
+            assert_eq!(
+                why(Err::<(), _>(status)),
+                (Code::DeadlineExceeded, "TIMEOUT".to_owned())
+            );
+        }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+/// Calls a method with a body that never comes.
+async fn never_sent(caller: &Caller, path: &'static str) -> Status {
+    use claviger_proto::v1::{GetTokenRequest, GetTokenResponse};
+    let mut grpc = tonic::client::Grpc::new(caller.channel.clone());
+    grpc.ready().await.unwrap();
+    let mut request = tonic::Request::new(tokio_stream::pending());
+    request
+        .metadata_mut()
+        .insert("claviger-request", "true".parse().unwrap());
+    let codec = tonic_prost::ProstCodec::<GetTokenRequest, GetTokenResponse>::default();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    grpc.client_streaming(request, path, codec)
+        .await
+        .expect_err("an end")
+}

@@ -1,0 +1,111 @@
+//! Secrets, handed to programs that a rule names for exactly that.
+
+use claviger_proto::v1::Freshness;
+use tonic::Code;
+
+use crate::caller::{refusal, why};
+use crate::daemon::TestDaemon;
+use crate::node::{Node, PASSWORD, own_uid, run};
+use crate::table;
+
+table![
+    a_secret_arrives_byte_for_byte,
+    without_a_rule_there_is_no_secret,
+    a_watch_brings_each_newer_version,
+    a_mended_credential_is_used_at_once,
+];
+
+fn a_secret_arrives_byte_for_byte() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let secret = daemon.caller().await.secret("password").await.unwrap();
+        assert_eq!(secret.value, PASSWORD);
+        assert_eq!(
+            (secret.generation, secret.freshness()),
+            (1, Freshness::Fresh)
+        );
+        assert!(!secret.version.is_empty());
+        assert!(secret.lifetime_left.unwrap().seconds > 0);
+        assert!(secret.confirmed_at.is_some() && secret.age.is_some());
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn without_a_rule_there_is_no_secret() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.rules = format!("[[allow]]\nuser = {}\ntokens = [\"api\"]\n", own_uid());
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        let denied = refusal(caller.secret("password").await);
+        assert_eq!(denied.code, Code::PermissionDenied);
+        assert_eq!(refusal(caller.secret("no-such-secret").await), denied);
+        assert_eq!(
+            refusal(caller.secret("local:password").await),
+            denied,
+            "no references"
+        );
+        assert_eq!(refusal(caller.watch_secret("password").await), denied);
+        assert!(
+            caller.token("api").await.is_ok(),
+            "control: the rule holds for the token"
+        );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_watch_brings_each_newer_version() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut caller = daemon.caller().await;
+        let mut watch = caller.watch_secret("password").await.unwrap();
+        let first = watch.message().await.unwrap().unwrap();
+        assert_eq!(first.value, PASSWORD);
+        daemon.node.put("password", b"second");
+        let results = daemon.admin().await.refresh(&["password"]).await;
+        assert!(results.iter().any(|result| result.changed), "{results:?}");
+        let second = watch.message().await.unwrap().unwrap();
+        assert_eq!(
+            (second.value.as_slice(), second.generation),
+            (b"second".as_slice(), 2)
+        );
+        assert_ne!(second.version, first.version);
+        assert_eq!(caller.secret("password").await.unwrap().value, b"second");
+        let unknown = daemon.admin().await.refresh(&["no-such"]).await;
+        assert!(
+            !unknown[0].ok && unknown[0].error == "unknown",
+            "{unknown:?}"
+        );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_mended_credential_is_used_at_once() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut caller = daemon.caller().await;
+        daemon.node.put_client_secret("wrong");
+        let results = daemon.admin().await.refresh(&[]).await;
+        assert!(results.iter().any(|result| result.changed), "{results:?}");
+        assert_eq!(why(caller.token("api").await).1, "INVALID_CLIENT");
+        let good = daemon.node.secrets().swap_remove(0);
+        daemon.node.put_client_secret(&good);
+        daemon
+            .admin()
+            .await
+            .refresh(&["local:oauth/demo#client_secret"])
+            .await;
+        // The credential is another one now, so what was remembered of the failure is lifted.
+        assert!(caller.token("api").await.is_ok());
+        assert_eq!(
+            daemon.node.issuer.requests(),
+            2,
+            "tokens that nobody asked for are left alone"
+        );
+        daemon.stop().await;
+    });
+    Ok(())
+}
