@@ -9,10 +9,14 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use crate::actor::need_root;
 use crate::calls;
+use crate::secrets::runtime;
 use crate::support::daemon::Daemon;
 use crate::world::World;
 
-const UNLIMITED: Rlimit = Rlimit { current: None, maximum: None };
+const UNLIMITED: Rlimit = Rlimit {
+    current: None,
+    maximum: None,
+};
 
 /// Lets this process, and those that it starts, leave cores of any size.
 pub(crate) fn allow_cores() {
@@ -29,13 +33,9 @@ pub(crate) fn cores_can_be_made() -> bool {
 pub(crate) fn crash() -> Result<(), String> {
     need_root()?;
     allow_cores();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     runtime.block_on(async {
-        let world = World::build().await;
+        let world = World::build("1h").await;
         let daemon = Daemon::start(&world.site, &world.configure(&world.full()));
         calls::good_tokens(&world.site.socket()).await;
         let pid = Pid::from_raw(daemon.pid().try_into().unwrap());

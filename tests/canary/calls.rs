@@ -1,6 +1,5 @@
 //! What peers do: everything that is allowed, and what is not.
 
-use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -31,7 +30,11 @@ pub(crate) async fn connect(socket: &Path) -> Channel {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+        async move {
+            tokio::net::UnixStream::connect(socket)
+                .await
+                .map(TokioIo::new)
+        }
     });
     let endpoint = Endpoint::from_static("http://claviger");
     endpoint.connect_with_connector(connector).await.unwrap()
@@ -46,8 +49,15 @@ fn meant<T>(message: T) -> Request<T> {
 
 /// Asks for the value.
 pub(crate) async fn secret(channel: &Channel) -> Vec<u8> {
-    let request = meant(GetSecretRequest { name: "value".to_owned() });
-    SecretsClient::new(channel.clone()).get_secret(request).await.unwrap().into_inner().value
+    let request = meant(GetSecretRequest {
+        name: "value".to_owned(),
+    });
+    SecretsClient::new(channel.clone())
+        .get_secret(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .value
 }
 
 /// Gets every good token, has each renewed five times, follows one, and returns the last one's text.
@@ -55,7 +65,10 @@ pub(crate) async fn good_tokens(socket: &Path) -> String {
     let mut caller = Caller::connect(socket).await;
     let channel = connect(socket).await;
     let mut tokens = TokensClient::new(channel.clone());
-    let watch = WatchTokenRequest { name: "good-0".to_owned(), scopes: Vec::new() };
+    let watch = WatchTokenRequest {
+        name: "good-0".to_owned(),
+        scopes: Vec::new(),
+    };
     let mut watch = tokens.watch_token(meant(watch)).await.unwrap().into_inner();
     let mut last = String::new();
     for round in 0..5 {
@@ -101,13 +114,18 @@ pub(crate) async fn reject_and_revoke(socket: &Path, token: &str, junk: &str) {
             name: "good-1".to_owned(),
             fingerprint: fingerprint.to_owned(),
             http_status: 401,
-            www_authenticate: format!("Bearer error=\"invalid_token\", scope=\"{junk}\", realm=\"{token}\""),
+            www_authenticate: format!(
+                "Bearer error=\"invalid_token\", scope=\"{junk}\", realm=\"{token}\""
+            ),
             ..ReportRejectedRequest::default()
         };
         tokens.report_rejected(meant(report)).await.unwrap();
     }
     for name in ["good-2", "good-3"] {
-        let wish = RevokeTokenRequest { name: name.to_owned(), scopes: Vec::new() };
+        let wish = RevokeTokenRequest {
+            name: name.to_owned(),
+            scopes: Vec::new(),
+        };
         tokens.revoke_token(meant(wish)).await.unwrap();
     }
 }
@@ -148,37 +166,46 @@ pub(crate) fn malformed(socket: &Path, junk: &str) -> Vec<u8> {
 }
 
 fn calls(n: usize, junk: &str) -> Vec<Vec<u8>> {
-    let marked = format!("{REQUEST_HEADER}: {REQUEST_HEADER_VALUE}");
-    let http = |line: &str, headers: &str, body: &str| {
-        format!("{line} HTTP/1.1\r\nhost: claviger\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
-            .into_bytes()
-    };
-    let mut long = String::new();
-    write!(long, "/v1/token/{}", junk.repeat(8)).unwrap();
-    let mut frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    frames.extend_from_slice(&[0, 0, u8::try_from(junk.len()).unwrap(), u8::try_from(n).unwrap(), 4, 0, 0, 0, 1]);
-    frames.extend_from_slice(junk.as_bytes());
-    vec![
-        junk.as_bytes().to_vec(),
-        frames,
-        http(&format!("GET /{junk}"), &format!("{marked}\r\n"), ""),
-        http(&format!("GET /v1/token/good-0?{junk}={junk}"), &format!("{marked}\r\n"), ""),
-        http(&format!("GET /v1/token/good-0?scope={junk}%22"), &format!("{marked}\r\n"), ""),
-        http(&format!("GET /v1/token/good-0?min_remaining={junk}"), &format!("{marked}\r\n"), ""),
-        http(&format!("GET {long}"), &format!("{marked}\r\n"), ""),
-        http("GET /v1/token/good-0", &format!("authorization: Bearer {junk}\r\n"), ""),
-        http("GET /v1/token/good-0", &format!("{marked}\r\norigin: https://{junk}\r\n"), ""),
-        http("GET /v1/token/good-0", &format!("{marked}\r\nbad header {junk}\r\n"), ""),
-        http("POST /v1/secret/value", &format!("{marked}\r\n"), &format!("{{\"value\": \"{junk}\"")),
-        http(
+    let meant = format!("{REQUEST_HEADER}: {REQUEST_HEADER_VALUE}\r\n");
+    let grpc = format!("{meant}content-type: application/grpc\r\nte: trailers\r\n");
+    let mut calls = vec![junk.as_bytes().to_vec(), frames(n, junk)];
+    let api = "GET /v1/token/good-0";
+    for (line, headers, body) in [
+        (&*format!("GET /{junk}"), &*meant, ""),
+        (&format!("{api}?{junk}={junk}"), &meant, ""),
+        (&format!("{api}?scope={junk}%22"), &meant, ""),
+        (&format!("{api}?min_remaining={junk}"), &meant, ""),
+        (&format!("{api}{}", junk.repeat(8)), &meant, ""),
+        (api, &format!("authorization: Bearer {junk}\r\n"), ""),
+        (api, &format!("{meant}origin: https://{junk}\r\n"), ""),
+        (api, &format!("{meant}bad header {junk}\r\n"), ""),
+        (
+            "POST /v1/secret/value",
+            &meant,
+            &*format!("{{\"value\": \"{junk}\""),
+        ),
+        (
             "POST /claviger.v1.Tokens/GetToken",
-            &format!("{marked}\r\ncontent-type: application/grpc\r\nte: trailers\r\n"),
+            &grpc,
             &format!("\0\0\0\0\x30{junk}"),
         ),
-        http(
-            &format!("POST /claviger.v1.Tokens/{junk}"),
-            &format!("{marked}\r\ncontent-type: application/grpc\r\n"),
-            junk,
-        ),
-    ]
+        (&format!("POST /claviger.v1.Tokens/{junk}"), &grpc, junk),
+    ] {
+        let length = body.len();
+        let call = format!(
+            "{line} HTTP/1.1\r\nhost: claviger\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        );
+        calls.push(call.into_bytes());
+    }
+    calls
+}
+
+/// A preface, settings, and a frame of the `n`-th type with junk in it.
+fn frames(n: usize, junk: &str) -> Vec<u8> {
+    let mut frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0".to_vec();
+    frames.push(u8::try_from(junk.len()).unwrap());
+    frames.push(u8::try_from(n).unwrap());
+    frames.extend_from_slice(b"\x04\0\0\0\x01");
+    frames.extend_from_slice(junk.as_bytes());
+    frames
 }

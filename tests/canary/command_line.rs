@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::support::daemon::BINARY;
@@ -30,7 +31,9 @@ impl Said {
     /// Searches all of it.
     pub(crate) fn search(&self, sweep: &Sweep) -> Vec<Sighting> {
         let outputs = self.outputs.iter();
-        outputs.flat_map(|(what, text)| sweep.text(&format!("what `{what}` said"), text)).collect()
+        outputs
+            .flat_map(|(what, text)| sweep.text(&format!("what `{what}` said"), text))
+            .collect()
     }
 }
 
@@ -49,66 +52,84 @@ pub(crate) fn claviger(arguments: &[&str], input: &str) -> Vec<u8> {
     [output.stdout, output.stderr].concat()
 }
 
-/// Every command, for people and for programs. Those that are entitled to a secret must give it, and are not taken note of.
+/// Every command, for people and for programs, in good order and not. Those that are entitled to a secret must give it, and
+/// are not taken note of.
 pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
-    let path = |path: std::path::PathBuf| path.display().to_string();
-    let (socket, admin) = (path(world.site.socket()), path(world.site.admin_socket()));
-    let (store, key) = (path(world.site.store()), path(world.site.key()));
+    let path = |path: PathBuf| path.display().to_string();
+    let socket = format!("--socket {}", path(world.site.socket()));
+    let admin = format!("--admin-socket {}", path(world.site.admin_socket()));
+    let store = format!("--store {} --key-file", path(world.site.store()));
+    let key = path(world.site.key());
     let config = path(world.site.path().join("claviger.toml"));
-    let pid = std::process::id().to_string();
+    let pid = std::process::id();
     for output in ["text", "json"] {
-        let mut run = |arguments: &[&str]| {
-            said.run(&[arguments, &["--output", output]].concat(), "");
-        };
-        run(&["status", "--admin-socket", &admin]);
-        run(&["check", "--config", &config]);
-        run(&["check", "--config", &config, "--offline"]);
-        for action in ["token", "revoke"] {
-            run(&["explain", "good-0", "--action", action, "--pid", &pid, "--admin-socket", &admin]);
+        for command in [
+            format!("status {admin}"),
+            format!("check --config {config}"),
+            format!("check --config {config} --offline"),
+            format!("explain good-0 --pid {pid} {admin}"),
+            format!("explain good-0 --action revoke --pid {pid} {admin}"),
+            format!("explain value --action secret --user 0 {admin}"),
+            format!("reload {admin}"),
+            format!("refresh {admin}"),
+            format!("refresh good-4 in-error-0 local:value {admin}"),
+            format!("token in-error-1 {socket}"),
+            format!("token not-configured {socket}"),
+            format!("file list {store} {key}"),
+            format!("file versions value {store} {key}"),
+            format!("file get value {store} {config}"),
+            format!("file get not-there {store} {key}"),
+            "completions bash".to_owned(),
+            "man".to_owned(),
+        ] {
+            said.run(&words(&format!("{command} --output {output}")), "");
         }
-        run(&["explain", "value", "--action", "secret", "--user", "0", "--admin-socket", &admin]);
-        run(&["reload", "--admin-socket", &admin]);
-        run(&["refresh", "--admin-socket", &admin]);
-        run(&["refresh", "good-4", "in-error-0", "local:value", "--admin-socket", &admin]);
-        run(&["token", "in-error-1", "--socket", &socket]);
-        run(&["token", "not-configured", "--socket", &socket]);
-        run(&["file", "list", "--store", &store, "--key-file", &key]);
-        run(&["file", "versions", "value", "--store", &store, "--key-file", &key]);
-        run(&["file", "get", "value", "--store", &store, "--key-file", &config]);
-        run(&["file", "get", "not-there", "--store", &store, "--key-file", &key]);
-        run(&["completions", "bash"]);
-        run(&["man"]);
     }
-    for arguments in [
-        vec!["token", "good-5", "--socket", &socket],
-        vec!["token", "good-5", "--socket", &socket, "--output", "json"],
+    for (command, entitled) in [
+        (format!("token good-5 {socket}"), token),
+        (format!("token good-5 {socket} --output json"), token),
+        (
+            format!("file get value {store} {key}"),
+            &world.canaries.value[0],
+        ),
     ] {
-        let output = String::from_utf8(claviger(&arguments, "")).unwrap();
-        assert!(output.contains(token), "{arguments:?} gives the token");
+        let output = String::from_utf8(claviger(&words(&command), "")).unwrap();
+        assert!(output.contains(entitled), "{command} gives what it is for");
     }
-    let get = ["file", "get", "value", "--store", &store, "--key-file", &key];
-    let value = String::from_utf8(claviger(&get, "")).unwrap();
-    assert!(value.contains(&world.canaries.value[0]), "{get:?} gives {value}");
+}
+
+fn words(command: &str) -> Vec<&str> {
+    command.split_ascii_whitespace().collect()
 }
 
 /// Somebody pastes a secret into the configuration, in a right place and in one that is no TOML at all.
 pub(crate) fn paste(world: &World, said: &mut Said, mut hang_up: impl FnMut()) {
     let admin = world.site.admin_socket().display().to_string();
-    let config = world.site.path().join("claviger.toml").display().to_string();
+    let config = world
+        .site
+        .path()
+        .join("claviger.toml")
+        .display()
+        .to_string();
     let pasted = &world.canaries.pasted;
     for mistake in [
         format!(
             "[clients.pasted]\nissuer = \"n0\"\nid = \"local:clients/id\"\n\
              auth = {{ method = \"client_secret_basic\", secret = \"{pasted}\" }}\n"
         ),
-        format!("[secrets.pasted]\nreference = \"local:value\"\npassword = \"{pasted}\"\nrefresh = \"{pasted}\"\n"),
+        format!(
+            "[secrets.pasted]\nreference = \"local:value\"\npassword = \"{pasted}\"\nrefresh = \"{pasted}\"\n"
+        ),
         format!("[secrets.pasted]\nreference = {pasted}\n"),
         format!("[secrets.{pasted}\nreference = \"{pasted}\n"),
     ] {
         world.configure(&format!("{}\n{mistake}", world.full()));
         hang_up();
         for output in ["text", "json"] {
-            said.run(&["reload", "--admin-socket", &admin, "--output", output], "");
+            said.run(
+                &["reload", "--admin-socket", &admin, "--output", output],
+                "",
+            );
             said.run(&["check", "--config", &config, "--output", output], "");
         }
         let text = fs::read_to_string(&config).unwrap();

@@ -9,18 +9,14 @@ use std::process::Command;
 use crate::actor::{Actor, need_root, role};
 use crate::aftermath::{allow_cores, cores_can_be_made};
 use crate::leaky::VARIABLE;
-use crate::secrets::memory;
+use crate::secrets::{memory, runtime};
 use crate::sweep::{Sighting, Sweep};
 use crate::world::World;
 
 pub(crate) fn caught() -> Result<(), String> {
     need_root()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let world = runtime.block_on(World::build());
+    let runtime = runtime();
+    let world = runtime.block_on(World::build("1h"));
     catch(&world);
     drop(runtime);
     Ok(())
@@ -44,18 +40,32 @@ fn catch(world: &World) {
     let pid = leaky.pid();
 
     let held = names(&memory(&sweep, pid).sightings);
-    assert!(held.is_superset(&set(&["an old token", "the old client secret"])), "{held:?}");
+    assert!(
+        held.is_superset(&set(&["an old token", "the old client secret"])),
+        "{held:?}"
+    );
     let around = names(&around(&sweep, pid, &log));
     // The token by a derived `Debug`, the answer's own words by an error, the rest by environment and arguments.
-    let expected = ["an old token", "a bad answer", "the old value", "a pasted literal"];
+    let expected = [
+        "an old token",
+        "a bad answer",
+        "the old value",
+        "a pasted literal",
+    ];
     assert!(around.is_superset(&set(&expected)), "{around:?}");
     core(&sweep, pid, folder.path());
 
     assert_eq!(leaky.ask("drop it"), "dropped");
     let residue = memory(&sweep, pid).sightings;
-    println!("  residue of the control: {}", crate::secrets::list(&residue));
+    println!(
+        "  residue of the control: {}",
+        crate::secrets::list(&residue)
+    );
     let left = names(&residue);
-    assert!(left.contains("an old token"), "freed memory is searched: {left:?}");
+    assert!(
+        left.contains("an old token"),
+        "freed memory is searched: {left:?}"
+    );
 
     leaky.say("crash");
     let status = leaky.reap();
@@ -72,7 +82,10 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 fn names(sightings: &[Sighting]) -> BTreeSet<String> {
-    sightings.iter().map(|sighting| sighting.canary.clone()).collect()
+    sightings
+        .iter()
+        .map(|sighting| sighting.canary.clone())
+        .collect()
 }
 
 fn around(sweep: &Sweep, pid: u32, log: &Path) -> Vec<Sighting> {
@@ -86,7 +99,11 @@ fn around(sweep: &Sweep, pid: u32, log: &Path) -> Vec<Sighting> {
 
 /// What a debugger gets holds what is held.
 fn core(sweep: &Sweep, pid: u32, folder: &Path) {
-    let made = Command::new("gcore").arg("-o").arg(folder.join("gcore")).arg(pid.to_string()).output();
+    let made = Command::new("gcore")
+        .arg("-o")
+        .arg(folder.join("gcore"))
+        .arg(pid.to_string())
+        .output();
     let core = folder.join(format!("gcore.{pid}"));
     if made.is_ok() && core.exists() {
         let found = names(&sweep.files(&core, &|_| true));

@@ -87,10 +87,17 @@ impl Issuer {
                 let (acceptor, bait) = (acceptor.clone(), Arc::clone(&bait));
                 tokio::spawn(async move {
                     // A client that goes away is no concern of an issuer.
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(move |request| answer(Arc::clone(&bait), address, request));
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let service =
+                        service_fn(move |request| answer(Arc::clone(&bait), address, request));
                     let builder = Builder::new(TokioExecutor::new());
-                    drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                    drop(
+                        builder
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
                 });
             }
         });
@@ -122,7 +129,11 @@ fn tls(http2: bool) -> (ServerConfig, String) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    config.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    config.alpn_protocols = if http2 {
+        vec![b"h2".to_vec()]
+    } else {
+        vec![b"http/1.1".to_vec()]
+    };
     (config, pem)
 }
 
@@ -132,7 +143,11 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let url = format!("https://{address}");
     Ok(match head.uri.path() {
         "/.well-known/oauth-authorization-server" => reply(
@@ -144,7 +159,10 @@ async fn answer(
         ),
         "/revoke" => reply(200, &json!({})),
         "/token" => {
-            let proof = head.headers.get("authorization").map(|value| value.as_bytes().to_vec());
+            let proof = head
+                .headers
+                .get("authorization")
+                .map(|value| value.as_bytes().to_vec());
             let fields: Vec<_> = form_urlencoded::parse(&body).collect();
             let field = |name| {
                 let found = fields.iter().find(|(key, _)| key == name);
@@ -165,59 +183,84 @@ async fn answer(
 fn good(bait: &Bait) -> Response<Full<Bytes>> {
     let served = bait.served.fetch_add(1, Ordering::SeqCst);
     let token = format!("{}.{served}", bait.token.lock().unwrap());
-    reply(200, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 }))
+    reply(
+        200,
+        &json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 }),
+    )
 }
 
 fn bad(bait: &Bait, scope: &str, proof: &[u8], url: &str) -> Response<Full<Bytes>> {
     let canary = bait.bad.as_str();
+    let proof = String::from_utf8_lossy(proof);
+    let (status, header, body) = match scope {
+        "status-503" => (
+            503,
+            ("retry-after", canary.to_owned()),
+            json!({ "error": canary, "access_token": canary }),
+        ),
+        "in-error" => {
+            let uri = format!("{url}/{canary}");
+            let body = json!({ "error": canary, "error_description": canary, "error_uri": uri, "access_token": canary });
+            (400, ("date", canary.to_owned()), body)
+        }
+        "echoed-secret" => {
+            let challenge = format!("Basic realm=\"{canary}\", error_description=\"{proof}\"");
+            let description = format!("not good: {proof}");
+            let body = json!({ "error": "invalid_client", "error_description": description });
+            (401, ("www-authenticate", challenge), body)
+        }
+        "redirect" => {
+            let location = format!("{url}/{canary}?access_token={canary}");
+            (302, ("location", location), json!({}))
+        }
+        _ => return malformed(scope, canary),
+    };
+    let mut answer = reply(status, &body);
+    answer
+        .headers_mut()
+        .insert(header.0, header.1.parse().unwrap());
+    answer
+}
+
+/// What is no token answer by its body alone.
+fn malformed(scope: &str, canary: &str) -> Response<Full<Bytes>> {
+    let json = |body: Vec<u8>| text(200, "application/json", body);
     match scope {
-        "object-token" => reply(200, &json!({ "access_token": { canary: canary }, "token_type": "Bearer" })),
-        "list-token" => reply(200, &json!({ "access_token": [canary], "token_type": canary })),
+        "object-token" => reply(
+            200,
+            &json!({ "access_token": { canary: canary }, "token_type": "Bearer" }),
+        ),
+        "list-token" => reply(
+            200,
+            &json!({ "access_token": [canary], "token_type": canary }),
+        ),
         "wrong-types" => reply(
             200,
             &json!({ "access_token": canary, "token_type": 7, "expires_in": { canary: [canary] } }),
         ),
-        "truncated" => text(200, "application/json", format!("{{\"access_token\":\"{canary}\",\"token_ty")),
+        "unusable-token" => {
+            let token = format!("{canary} and more");
+            reply(
+                200,
+                &json!({ "access_token": token, "token_type": "Bearer" }),
+            )
+        }
+        "truncated" => json(format!("{{\"access_token\":\"{canary}\",\"token_ty").into_bytes()),
         "not-utf8" => {
             let mut body = format!("{{\"access_token\":\"{canary}").into_bytes();
             body.extend_from_slice(b"\xff\xfe\",\"token_type\":\"Bearer\"}");
-            text(200, "application/json", body)
+            json(body)
         }
         "status-500" => text(500, "text/plain", format!("the token is {canary}")),
-        "status-503" => {
-            let mut answer = reply(503, &json!({ "error": canary, "access_token": canary }));
-            answer.headers_mut().insert("retry-after", canary.parse().unwrap());
-            answer.headers_mut().insert("date", canary.parse().unwrap());
-            answer
-        }
-        "in-error" => {
-            let uri = format!("{url}/{canary}");
-            let refusal =
-                json!({ "error": canary, "error_description": canary, "error_uri": uri, "access_token": canary });
-            reply(400, &refusal)
-        }
-        "echoed-secret" => {
-            let proof = String::from_utf8_lossy(proof);
-            let mut answer =
-                reply(401, &json!({ "error": "invalid_client", "error_description": format!("not good: {proof}") }));
-            let challenge = format!("Basic realm=\"{canary}\", error_description=\"{proof}\"");
-            answer.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
-            answer
-        }
         "html" => text(200, "text/html", format!("<p>{canary}</p>")),
-        "redirect" => {
-            let mut answer = reply(302, &json!({}));
-            let location = format!("{url}/{canary}?access_token={canary}");
-            answer.headers_mut().insert("location", location.parse().unwrap());
-            answer
+        "twice" => {
+            let token = format!("\"access_token\":\"{canary}\"");
+            json(
+                format!("{{{token},{token},\"token_type\":\"Bearer\",\"{canary}\":1}}")
+                    .into_bytes(),
+            )
         }
-        "unusable-token" => reply(200, &json!({ "access_token": format!("{canary} and more"), "token_type": "Bearer" })),
-        _ => {
-            let body = format!(
-                "{{\"access_token\":\"{canary}\",\"access_token\":\"{canary}\",\"token_type\":\"Bearer\",\"{canary}\":1}}"
-            );
-            text(200, "application/json", body)
-        }
+        other => panic!("the scope {other} is not one that is asked for"),
     }
 }
 

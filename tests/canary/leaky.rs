@@ -15,7 +15,10 @@ use crate::actor::{tell, told};
 pub(crate) const VARIABLE: &str = "LEAKY_TOKEN";
 
 #[derive(Clone, Debug, Deserialize)]
-#[expect(dead_code, reason = "printed by its derived `Debug`, which is the mistake")]
+#[expect(
+    dead_code,
+    reason = "printed by its derived `Debug`, which is the mistake"
+)]
 struct Answer {
     access_token: String,
     expires_in: u64,
@@ -23,9 +26,14 @@ struct Answer {
 
 /// Gets the issuer's URL and certificate, fetches tokens, and says when it holds them and when it has dropped them.
 pub(crate) fn role(arguments: &[String]) {
-    let [url, ca, ..] = arguments else { panic!("an issuer and its certificate") };
+    let [url, ca, ..] = arguments else {
+        panic!("an issuer and its certificate")
+    };
     let (id, secret) = (told().unwrap(), told().unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let held = runtime.block_on(fetch(url, ca, &id, &secret));
     tell(&format!("holds {}", held.len()));
     told();
@@ -40,9 +48,13 @@ async fn fetch(url: &str, ca: &str, id: &str, secret: &str) -> Vec<Answer> {
     let client = client(&fs::read(ca).unwrap());
     let ask = |scope: &'static str| {
         let fields = [("grant_type", "client_credentials"), ("scope", scope)];
-        let body: String =
-            form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = client.post(format!("{url}/token")).basic_auth(id, Some(secret)).body(body);
+        let body: String = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request = client
+            .post(format!("{url}/token"))
+            .basic_auth(id, Some(secret))
+            .body(body);
         async move { request.send().await.unwrap().text().await.unwrap() }
     };
     let mut held = Vec::new();
@@ -52,7 +64,8 @@ async fn fetch(url: &str, ca: &str, id: &str, secret: &str) -> Vec<Answer> {
     }
     // Standard error is its log.
     eprintln!("got {:?}", held.last());
-    let odd = serde_json::from_str::<Answer>(&ask("in-error").await.replace("error_uri", "expires_in"));
+    let odd =
+        serde_json::from_str::<Answer>(&ask("in-error").await.replace("error_uri", "expires_in"));
     eprintln!("cannot read the answer: {}", odd.unwrap_err());
     held
 }
@@ -68,5 +81,9 @@ fn client(authority: &[u8]) -> reqwest::Client {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .build()
+        .unwrap()
 }

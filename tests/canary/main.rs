@@ -50,6 +50,10 @@ fn main() -> ExitCode {
         &[
             ("a_leaky_program_is_caught_everywhere", control::caught),
             ("secrets_stay_where_they_belong", secrets::stay),
+            (
+                "an_old_connection_takes_its_last_answer_with_it",
+                secrets::go_with_old_connections,
+            ),
             ("a_crash_leaves_nothing", aftermath::crash),
         ],
         &[("leaky", leaky::role)],

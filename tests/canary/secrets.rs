@@ -20,93 +20,175 @@ const HELD: [&str; 4] = ["the client id", "the client secret", "the value", "a t
 
 pub(crate) fn stay() -> Result<(), String> {
     need_root()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(live_and_search());
+    runtime().block_on(live_and_search());
     Ok(())
 }
 
+/// A peer that keeps its connection and says nothing keeps a copy of its last answer in the daemon, and only until the
+/// connection's age limit.
+pub(crate) fn go_with_old_connections() -> Result<(), String> {
+    need_root()?;
+    runtime().block_on(async {
+        let world = World::build("10s").await;
+        let daemon = Daemon::start(&world.site, &world.configure(&world.full()));
+        let socket = world.site.socket();
+        let idle = calls::connect(&socket).await;
+        assert_eq!(
+            calls::secret(&idle).await,
+            world.canaries.value[0].as_bytes()
+        );
+        calls::good_tokens(&socket).await;
+        take_away(&world, &mut Said::default());
+        settle(
+            &world.canaries.sweep(),
+            daemon.pid(),
+            "the connection was too old",
+            &|_| false,
+        );
+        drop(idle);
+    });
+    Ok(())
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
 async fn live_and_search() {
-    let world = World::build().await;
+    let world = World::build("1h").await;
     let sweep = world.canaries.sweep();
-    let config = world.configure(&world.full());
-    let daemon = Daemon::start(&world.site, &config);
-    let pid = daemon.pid();
-    let mut said = Said::default();
-    let (socket, admin) = (world.site.socket(), world.site.admin_socket());
+    let daemon = Daemon::start(&world.site, &world.configure(&world.full()));
+    let (pid, mut said) = (daemon.pid(), Said::default());
 
-    // The old credential, at work.
-    let token = calls::good_tokens(&socket).await;
-    assert!(token.starts_with(&world.canaries.token[0]));
-    assert!(world.bait.served() >= 5 * GOOD, "they came from the issuers");
-    said.note("an answer to a peer", calls::bad_tokens(&socket).await);
-    calls::reject_and_revoke(&socket, &token, &world.canaries.junk).await;
-    for socket in [&socket, &admin] {
-        said.note("an answer to junk", calls::malformed(socket, &world.canaries.junk));
-    }
-    let value = calls::secret(&calls::connect(&socket).await).await;
-    assert_eq!(value, world.canaries.value[0].as_bytes());
-    assert!(calls::http(&socket, "/v1/secret/value").ends_with(&value));
-    everything(&world, &mut said, &world.canaries.token[0]);
-
-    // Replaced at its source, and then everywhere: the old generation is nowhere.
-    replace(&world, &mut said);
-    let token = calls::good_tokens(&socket).await;
-    assert!(token.starts_with(&world.canaries.token[1]));
-    assert_eq!(calls::secret(&calls::connect(&socket).await).await, world.canaries.value[1].as_bytes());
+    work(&world, &mut said).await;
+    replace(&world, &mut said).await;
     settle(&sweep, pid, "everything was replaced", &|sighting| {
         HELD.contains(&sighting.canary.as_str()) && sighting.form.starts_with("plain")
     });
-    let held: BTreeSet<_> = memory(&sweep, pid).sightings.into_iter().map(|at| at.canary).collect();
-    assert_eq!(held, BTreeSet::from(HELD.map(str::to_owned)), "the search finds what is held");
+    let held: BTreeSet<_> = memory(&sweep, pid)
+        .sightings
+        .into_iter()
+        .map(|at| at.canary)
+        .collect();
+    assert_eq!(
+        held,
+        BTreeSet::from(HELD.map(str::to_owned)),
+        "the search finds what is held"
+    );
 
-    // A configuration with mistakes in it changes nothing and is forgotten; one without anything ends it all, also for a
-    // peer that keeps its connection.
+    // A configuration with mistakes in it changes nothing and is forgotten; one without anything ends it all. A peer that
+    // keeps its connection keeps a copy of what it was told last in there, and nothing else.
     paste(&world, &mut said, || daemon.signal(Signal::SIGHUP));
-    let idle = calls::connect(&socket).await;
-    assert_eq!(calls::secret(&idle).await, world.canaries.value[1].as_bytes());
-    world.configure_bare();
-    let reload = ["reload", "--admin-socket", &admin.display().to_string()].map(str::to_owned);
-    said.run(&reload.each_ref().map(String::as_str), "");
-    settle(&sweep, pid, "everything was taken away", &|_| false);
+    let idle = calls::connect(&world.site.socket()).await;
+    assert_eq!(
+        calls::secret(&idle).await,
+        world.canaries.value[1].as_bytes()
+    );
+    take_away(&world, &mut said);
+    settle(&sweep, pid, "everything was taken away", &|sighting| {
+        sighting.canary == "the value" && sighting.form.starts_with("plain")
+    });
     drop(idle);
+    settle(&sweep, pid, "the last peer went", &|_| false);
 
-    let around = world.around(&sweep, pid);
-    assert!(around.is_empty(), "{}", list(&around));
+    clean(&world.around(&sweep, pid));
     search_core(&sweep, pid, world.site.path());
-    assert!(daemon.log_files().iter().all(|log| log.exists()));
-    let events = daemon.log().lines().filter(|line| line.starts_with('{')).count();
-    assert!(events > BAD.len() * EACH_BAD, "the daemon logged {events} records only");
-
     let log = daemon.log();
+    let records = log.lines().filter(|line| line.starts_with('{')).count();
+    assert!(
+        records > BAD.len() * EACH_BAD,
+        "the daemon logged {records} records only"
+    );
     assert!(daemon.terminate().success(), "{log}");
-    let around = world.around(&sweep, std::process::id());
-    assert!(around.is_empty(), "{}", list(&around));
-    let told = said.search(&sweep);
-    assert!(told.is_empty(), "{}", list(&told));
+    clean(&world.around(&sweep, std::process::id()));
+    clean(&said.search(&sweep));
 }
 
-/// Puts new values into the store, has them fetched, and lets the issuers give other tokens.
-fn replace(world: &World, said: &mut Said) {
-    world.site.put("clients/secret", &world.canaries.client_secret[1]);
+fn clean(sightings: &[Sighting]) {
+    assert!(sightings.is_empty(), "{}", list(sightings));
+}
+
+/// Has the first credential do everything that a daemon does with it.
+async fn work(world: &World, said: &mut Said) {
+    let (socket, admin) = (world.site.socket(), world.site.admin_socket());
+    let canaries = &world.canaries;
+    let token = calls::good_tokens(&socket).await;
+    assert!(token.starts_with(&canaries.token[0]));
+    assert!(
+        world.bait.served() >= 5 * GOOD,
+        "they came from the issuers"
+    );
+    said.note("an answer to a peer", calls::bad_tokens(&socket).await);
+    calls::reject_and_revoke(&socket, &token, &canaries.junk).await;
+    for socket in [&socket, &admin] {
+        said.note(
+            "an answer to junk",
+            calls::malformed(socket, &canaries.junk),
+        );
+    }
+    let value = calls::secret(&calls::connect(&socket).await).await;
+    assert_eq!(value, canaries.value[0].as_bytes());
+    assert!(calls::http(&socket, "/v1/secret/value").ends_with(&value));
+    everything(world, said, &canaries.token[0]);
+}
+
+/// Replaces everything: new values in the store, fetched, and other tokens from the issuers, at work again.
+async fn replace(world: &World, said: &mut Said) {
+    world
+        .site
+        .put("clients/secret", &world.canaries.client_secret[1]);
     world.site.put("value", &world.canaries.value[1]);
-    world.bait.token.lock().unwrap().clone_from(&world.canaries.token[1]);
+    world
+        .bait
+        .token
+        .lock()
+        .unwrap()
+        .clone_from(&world.canaries.token[1]);
     let admin = world.site.admin_socket().display().to_string();
-    said.run(&["refresh", "local:clients/secret", "value", "--admin-socket", &admin], "");
+    said.run(
+        &[
+            "refresh",
+            "local:clients/secret",
+            "value",
+            "--admin-socket",
+            &admin,
+        ],
+        "",
+    );
     let mut arguments: Vec<String> = (0..GOOD).map(|n| format!("good-{n}")).collect();
-    arguments.splice(0..0, ["refresh".to_owned(), "--admin-socket".to_owned(), admin]);
+    arguments.splice(
+        0..0,
+        ["refresh".to_owned(), "--admin-socket".to_owned(), admin],
+    );
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     said.run(&arguments, "");
+    let socket = world.site.socket();
+    let token = calls::good_tokens(&socket).await;
+    assert!(token.starts_with(&world.canaries.token[1]));
+    let value = calls::secret(&calls::connect(&socket).await).await;
+    assert_eq!(value, world.canaries.value[1].as_bytes());
+}
+
+/// Reloads a configuration with nothing in it.
+fn take_away(world: &World, said: &mut Said) {
+    world.configure_bare();
+    let admin = world.site.admin_socket().display().to_string();
+    let told = said.run(&["reload", "--admin-socket", &admin], "");
+    assert!(!told.is_empty(), "the reload tells what it changed");
 }
 
 /// The memory of a living process, nearly all of it.
 pub(crate) fn memory(sweep: &Sweep, pid: u32) -> Memory {
     let memory = sweep.memory(pid).expect("root may read it");
-    assert!(Path::new(&format!("/proc/{pid}/environ")).exists(), "it is alive");
-    assert!(memory.readable > 1024 * 1024 && memory.searched * 10 > memory.readable * 9, "{memory:?}");
+    assert!(
+        Path::new(&format!("/proc/{pid}/environ")).exists(),
+        "it is alive"
+    );
+    assert!(
+        memory.readable > 1024 * 1024 && memory.searched * 10 > memory.readable * 9,
+        "{memory:?}"
+    );
     memory
 }
 
@@ -118,15 +200,24 @@ fn settle(sweep: &Sweep, pid: u32, when: &str, may: &dyn Fn(&Sighting) -> bool) 
         found
     };
     let at_once = search();
+    let mut looks = 0;
+    let gone = eventually(|| {
+        looks += 1;
+        search().is_empty()
+    });
     println!("  when {when}, at once: {}", list(&at_once));
-    let clean = eventually(|| search().is_empty());
-    assert!(clean, "when {when}: {}", list(&search()));
+    assert!(gone, "when {when}, for good: {}", list(&search()));
+    println!("  gone after {looks} looks");
 }
 
 /// Searches what a debugger of root's can get out of the process.
 fn search_core(sweep: &Sweep, pid: u32, folder: &Path) {
     let prefix = folder.join("gcore");
-    let made = Command::new("gcore").arg("-o").arg(&prefix).arg(pid.to_string()).output();
+    let made = Command::new("gcore")
+        .arg("-o")
+        .arg(&prefix)
+        .arg(pid.to_string())
+        .output();
     let core = folder.join(format!("gcore.{pid}"));
     if made.is_err() || !core.exists() {
         eprintln!("SKIP search of a core: there is no gcore, or it makes none");
@@ -137,17 +228,21 @@ fn search_core(sweep: &Sweep, pid: u32, folder: &Path) {
     fs::remove_file(core).unwrap();
 }
 
-/// Sightings, counted by what and where.
+/// Sightings, counted by what and where, fragments included.
 pub(crate) fn list(sightings: &[Sighting]) -> String {
     let mut counts = BTreeMap::<String, usize>::new();
     for sighting in sightings {
         let place = sighting.place.split(" at ").next().unwrap_or_default();
-        let what = format!("{} ({}) in {place}", sighting.canary, sighting.form);
+        let form = sighting.form.split(" from ").next().unwrap_or_default();
+        let what = format!("{} ({form}) in {place}", sighting.canary);
         *counts.entry(what).or_default() += 1;
     }
     if counts.is_empty() {
         return "nothing".to_owned();
     }
-    let lines: Vec<_> = counts.iter().map(|(what, count)| format!("\n    {count} × {what}")).collect();
+    let lines: Vec<_> = counts
+        .iter()
+        .map(|(what, count)| format!("\n    {count} × {what}"))
+        .collect();
     lines.concat()
 }

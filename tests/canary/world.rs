@@ -27,7 +27,11 @@ fn draw(awkward: bool) -> String {
     SystemRandom::new().fill(&mut bytes).unwrap();
     let text = URL_SAFE_NO_PAD.encode(bytes);
     let (first, last) = text.split_at(24);
-    if awkward { format!("{first}+/ &%~{last}") } else { text }
+    if awkward {
+        format!("{first}+/ &%~{last}")
+    } else {
+        text
+    }
 }
 
 /// One run's secrets.
@@ -96,10 +100,12 @@ pub(crate) struct World {
     pub(crate) bait: Arc<Bait>,
     /// The one with HTTP/2, and the one without.
     issuers: [Issuer; 2],
+    /// How long connections may live.
+    age: &'static str,
 }
 
 impl World {
-    pub(crate) async fn build() -> Self {
+    pub(crate) async fn build(age: &'static str) -> Self {
         let site = Site::new();
         let canaries = Canaries::draw(&site);
         let bait = Bait::new(&canaries.token[0], &canaries.bad);
@@ -110,7 +116,13 @@ impl World {
         site.put("clients/id", &canaries.client_id);
         site.put("clients/secret", &canaries.client_secret[0]);
         site.put("value", &canaries.value[0]);
-        Self { site, canaries, bait, issuers }
+        Self {
+            site,
+            canaries,
+            bait,
+            issuers,
+            age,
+        }
     }
 
     /// One issuer: its identifier, and the certificate to trust.
@@ -121,8 +133,11 @@ impl World {
     /// The configuration with everything in it.
     pub(crate) fn full(&self) -> String {
         let mut text = SETTINGS.to_owned();
-        for (n, (issuer, method)) in
-            self.issuers.iter().zip(["client_secret_basic", "client_secret_post"]).enumerate()
+        for (n, (issuer, method)) in self
+            .issuers
+            .iter()
+            .zip(["client_secret_basic", "client_secret_post"])
+            .enumerate()
         {
             let (url, ca) = (issuer.url(), quoted(&issuer.ca));
             write!(
@@ -134,9 +149,9 @@ impl World {
             .unwrap();
         }
         let good = (0..GOOD).map(|n| (format!("good-{n}"), n, "good"));
-        let bad = BAD.iter().flat_map(|scope| {
-            (0..EACH_BAD).map(move |n| (format!("{scope}-{n}"), n, *scope))
-        });
+        let bad = BAD
+            .iter()
+            .flat_map(|scope| (0..EACH_BAD).map(move |n| (format!("{scope}-{n}"), n, *scope)));
         let mut names = Vec::new();
         for (name, n, scope) in good.chain(bad) {
             let client = n % 2;
@@ -159,21 +174,36 @@ impl World {
 
     /// Puts a configuration where the daemon reads it.
     pub(crate) fn configure(&self, rest: &str) -> PathBuf {
-        self.site.configure(&format!("{LIMITS}\n{rest}"))
+        self.site.configure(&format!("{}\n{rest}", self.limits()))
     }
 
     /// A configuration with nothing in it but the sockets.
     pub(crate) fn configure_bare(&self) {
         let path = self.site.path().join("claviger.toml");
-        let (socket, admin) = (quoted(&self.site.socket()), quoted(&self.site.admin_socket()));
+        let (socket, admin) = (
+            quoted(&self.site.socket()),
+            quoted(&self.site.admin_socket()),
+        );
+        let limits = self.limits();
         let text =
-            format!("[server]\nsocket = {socket}\nadmin_socket = {admin}\n\n{LIMITS}\n{SETTINGS}");
+            format!("[server]\nsocket = {socket}\nadmin_socket = {admin}\n\n{limits}\n{SETTINGS}");
         fs::write(path, text).unwrap();
+    }
+
+    /// So many requests at once are many peers' work.
+    fn limits(&self) -> String {
+        format!(
+            "[server.limits]\nrequests_per_second = 10000\nrequest_burst = 100000\nconnection_age = \"{}\"\n",
+            self.age
+        )
     }
 
     /// Everything in the folder, in the places where programs leave things, and in the logs.
     pub(crate) fn around(&self, sweep: &Sweep, pid: u32) -> Vec<Sighting> {
-        let started = fs::metadata(self.site.path().join("run")).unwrap().modified().unwrap();
+        let started = fs::metadata(self.site.path().join("run"))
+            .unwrap()
+            .modified()
+            .unwrap();
         let key = self.site.key();
         let ours = |path: &Path| path != key;
         // Others leave things there as well; what is older is none of ours.
@@ -182,7 +212,12 @@ impl World {
             changed.is_ok_and(|changed| changed >= started) && !path.starts_with(self.site.path())
         };
         let mut sightings = sweep.files(self.site.path(), &ours);
-        for place in [std::env::temp_dir(), "/run".into(), "/dev/shm".into(), "/var/tmp".into()] {
+        for place in [
+            std::env::temp_dir(),
+            "/run".into(),
+            "/dev/shm".into(),
+            "/var/tmp".into(),
+        ] {
             sightings.extend(sweep.files(&place, &new));
         }
         for name in ["environ", "cmdline"] {
@@ -192,13 +227,5 @@ impl World {
         sightings
     }
 }
-
-/// So many requests at once are many peers' work.
-const LIMITS: &str = "\
-[server.limits]
-requests_per_second = 10000
-request_burst = 100000
-connection_age = \"10s\"
-";
 
 const SETTINGS: &str = "[log]\nlevel = \"trace\"\njson = true\n\n";

@@ -29,7 +29,10 @@ impl Canary {
         let wide = secret.encode_utf16();
         let form_encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         let json = serde_json::to_string(secret).expect("text");
-        canary.add("UTF-16LE", wide.clone().flat_map(u16::to_le_bytes).collect());
+        canary.add(
+            "UTF-16LE",
+            wide.clone().flat_map(u16::to_le_bytes).collect(),
+        );
         canary.add("UTF-16BE", wide.flat_map(u16::to_be_bytes).collect());
         canary.add("as JSON", json.trim_matches('"').into());
         canary.add_base64("form-encoded, ", form_encoded.as_bytes());
@@ -66,12 +69,15 @@ impl Canary {
     fn add_base64(&mut self, of: &str, bytes: &[u8]) {
         for before in 0..3_usize {
             let shifted = [&vec![0; before], bytes].concat();
-            for (name, engine) in [("base64", &STANDARD_NO_PAD), ("base64url", &URL_SAFE_NO_PAD)] {
+            for (name, engine) in [
+                ("base64", &STANDARD_NO_PAD),
+                ("base64url", &URL_SAFE_NO_PAD),
+            ] {
                 let text = engine.encode(&shifted);
                 // The first and last characters also hold bits of the neighbours.
                 let first = (before * 8).div_ceil(6);
                 let last = shifted.len() * 8 / 6;
-                let text = text[first..last].into();
+                let text = text.as_bytes()[first..last].into();
                 self.add(&format!("{of}{name}, shifted by {before}"), text);
             }
         }
@@ -86,7 +92,9 @@ impl Canary {
 
     /// Every form, with its name.
     pub fn forms(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.forms.iter().map(|(name, form)| (name.as_str(), form.as_slice()))
+        self.forms
+            .iter()
+            .map(|(name, form)| (name.as_str(), form.as_slice()))
     }
 
     /// The first form that `text` holds.
@@ -185,7 +193,10 @@ fn every_form_is_sighted() {
         format!("{:?}", secret.as_bytes()).into_bytes(),
         format!("half of it: {}...", &secret[..20]).into_bytes(),
         STANDARD_NO_PAD
-            .encode(form_urlencoded::byte_serialize(format!("id:{secret}").as_bytes()).collect::<String>())
+            .encode(
+                form_urlencoded::byte_serialize(format!("id:{secret}").as_bytes())
+                    .collect::<String>(),
+            )
             .into_bytes(),
         form_urlencoded::byte_serialize(secret.as_bytes())
             .collect::<String>()

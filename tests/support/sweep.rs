@@ -68,12 +68,20 @@ struct Needle {
 impl Sweep {
     /// A search for all of these, by name.
     pub fn of<'a>(canaries: impl IntoIterator<Item = (&'a str, &'a Canary)>) -> Self {
-        let mut sweep =
-            Self { needles: Vec::new(), by_head: BTreeMap::new(), heads: vec![false; 1 << 16], longest: 0 };
+        let mut sweep = Self {
+            needles: Vec::new(),
+            by_head: BTreeMap::new(),
+            heads: vec![false; 1 << 16],
+            longest: 0,
+        };
         for (name, canary) in canaries {
             for (form, bytes) in canary.forms() {
                 let head = u16::from_le_bytes([bytes[0], bytes[1]]);
-                sweep.by_head.entry(head).or_default().push(sweep.needles.len());
+                sweep
+                    .by_head
+                    .entry(head)
+                    .or_default()
+                    .push(sweep.needles.len());
                 sweep.heads[usize::from(head)] = true;
                 sweep.longest = sweep.longest.max(bytes.len());
                 sweep.needles.push(Needle {
@@ -122,12 +130,18 @@ impl Sweep {
     /// Searches the memory of a process.
     pub fn memory(&self, pid: u32) -> Result<Memory, Skip> {
         let denied = |error| {
-            Skip::because(format!("the memory of another process cannot be read: {error}"))
+            Skip::because(format!(
+                "the memory of another process cannot be read: {error}"
+            ))
         };
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(denied)?;
         let file = File::open(format!("/proc/{pid}/mem")).map_err(denied)?;
         let stacks = stacks(pid);
-        let mut memory = Memory { sightings: Vec::new(), readable: 0, searched: 0 };
+        let mut memory = Memory {
+            sightings: Vec::new(),
+            readable: 0,
+            searched: 0,
+        };
         for Mapping { range, name } in maps.lines().filter_map(Mapping::readable) {
             let thread = stacks.iter().find(|(_, pointer)| range.contains(pointer));
             let place = match thread {
@@ -153,18 +167,24 @@ impl Sweep {
         let (mut at, mut searched) = (range.start, 0);
         while at < range.end {
             // Pieces overlap by the longest needle, so that nothing hides on a border.
-            let length = usize::try_from(range.end - at).map_or(piece.len(), |rest| rest.min(piece.len()));
+            let length =
+                usize::try_from(range.end - at).map_or(piece.len(), |rest| rest.min(piece.len()));
             // Pages of `memfd_secret` and the like refuse; that is what they are for.
             let read = file.read_at(&mut piece[..length], at).unwrap_or(0);
             let border = if read == piece.len() { PIECE } else { read };
             self.each(&piece[..read], |needle, offset| {
                 if offset < border {
-                    sightings.push(needle.sighting(format!("{place} at {:#x}", at + offset as u64)));
+                    sightings
+                        .push(needle.sighting(format!("{place} at {:#x}", at + offset as u64)));
                 }
             });
             searched += border as u64;
             // Behind a page that cannot be read there may be others that can.
-            at += if border == 0 { BLOCK as u64 } else { border as u64 };
+            at += if border == 0 {
+                BLOCK as u64
+            } else {
+                border as u64
+            };
         }
         searched
     }
@@ -197,7 +217,11 @@ impl Sweep {
 
 impl Needle {
     fn sighting(&self, place: String) -> Sighting {
-        Sighting { canary: self.canary.clone(), form: self.form.clone(), place }
+        Sighting {
+            canary: self.canary.clone(),
+            form: self.form.clone(),
+            place,
+        }
     }
 }
 
@@ -216,19 +240,30 @@ impl<'a> Mapping<'a> {
         let range = parse(start)?..parse(end)?;
         let readable = words.next()?.starts_with('r');
         let name = words.nth(3).unwrap_or_default();
-        (readable && !name.starts_with("[vvar") && name != "[vsyscall]").then_some(Self { range, name })
+        (readable && !name.starts_with("[vvar") && name != "[vsyscall]")
+            .then_some(Self { range, name })
     }
 }
 
 /// The stack pointers of the threads of a process that wait in the kernel, as all do that have nothing to do.
 fn stacks(pid: u32) -> Vec<(String, u64)> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     threads
         .filter_map(|thread| {
             let call = fs::read_to_string(thread.path().join("syscall")).ok()?;
-            let pointer = call.split_ascii_whitespace().rev().nth(1)?.strip_prefix("0x")?;
+            let pointer = call
+                .split_ascii_whitespace()
+                .rev()
+                .nth(1)?
+                .strip_prefix("0x")?;
             let name = fs::read_to_string(thread.path().join("comm")).ok()?;
-            Some((name.trim().to_owned(), u64::from_str_radix(pointer, 16).ok()?))
+            Some((
+                name.trim().to_owned(),
+                u64::from_str_radix(pointer, 16).ok()?,
+            ))
         })
         .collect()
 }
