@@ -1,7 +1,7 @@
 //! One connection's peer, and what it may do.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -18,14 +18,22 @@ pub struct Session {
     peer: Peer,
     purse: Arc<Purse>,
     /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
-    view: ArcSwapOption<View>,
+    known: ArcSwapOption<Known>,
 }
 
-/// A world, and what this peer may do in it.
+/// A world, and what this peer may do in it. For the length of one request.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) world: Arc<World>,
-    pub(crate) rights: Rights,
+    pub(crate) rights: Arc<Rights>,
+}
+
+/// A peer's rights, and which world they are of. Weak: a connection that says nothing for minutes must not keep the secrets
+/// and tokens of a world that was replaced.
+#[derive(Debug)]
+struct Known {
+    world: Weak<World>,
+    rights: Arc<Rights>,
 }
 
 impl Broker {
@@ -35,7 +43,7 @@ impl Broker {
         Session {
             peer,
             purse,
-            view: ArcSwapOption::empty(),
+            known: ArcSwapOption::empty(),
         }
     }
 }
@@ -72,19 +80,21 @@ impl Session {
     }
 
     /// The rights in the world in force.
-    pub(crate) fn view(&self, broker: &Broker) -> Arc<View> {
-        let world = broker.world.load();
-        if let Some(view) = &*self.view.load()
-            && Arc::ptr_eq(&view.world, &world)
+    pub(crate) fn view(&self, broker: &Broker) -> View {
+        let world = broker.world.load_full();
+        // A world that is only known weakly keeps its address, so another one cannot be taken for it.
+        if let Some(known) = &*self.known.load()
+            && known.world.as_ptr() == Arc::as_ptr(&world)
         {
-            return Arc::clone(view);
+            let rights = Arc::clone(&known.rights);
+            return View { world, rights };
         }
-        let rights = world.policy.rights(self.peer.facts());
-        let view = Arc::new(View {
-            world: Arc::clone(&world),
-            rights,
-        });
-        self.view.store(Some(Arc::clone(&view)));
-        view
+        let rights = Arc::new(world.policy.rights(self.peer.facts()));
+        let known = Known {
+            world: Arc::downgrade(&world),
+            rights: Arc::clone(&rights),
+        };
+        self.known.store(Some(Arc::new(known)));
+        View { world, rights }
     }
 }

@@ -6,7 +6,7 @@ use claviger::clock::SystemClock;
 use claviger::config::Config;
 use claviger::daemon::{Launch, Running, start};
 use claviger::memory;
-use claviger::registry::open_all;
+use claviger::registry::{Backends, open_all};
 use claviger::server::{Limits, Sockets};
 
 use crate::caller::{Admin, Caller};
@@ -37,7 +37,7 @@ impl TestDaemon {
         let path = node.write_configuration();
         let mut config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
         change(&mut config.server.limits);
-        let backends = open_all(&config.backends).unwrap();
+        let backends = open_all(&config.backends, &Backends::default()).unwrap();
         let sockets = Sockets::bind(&config.server).unwrap();
         let launch = Launch {
             config,

@@ -13,6 +13,9 @@ use super::Skip;
 /// Memory is read in pieces of this size.
 const PIECE: usize = 4 * 1024 * 1024;
 
+/// A piece of a secret that counts as the secret, in bytes: what is wiped in part only has leaked.
+const FRAGMENT: usize = 16;
+
 /// A secret, in every form in which it could leak.
 #[derive(Debug)]
 pub struct Canary {
@@ -22,37 +25,48 @@ pub struct Canary {
 impl Canary {
     /// At least 12 characters, or it would be found by chance.
     pub fn new(secret: &str) -> Self {
-        assert!(secret.len() >= 12, "too short to be searched for");
-        let bytes = secret.as_bytes();
-        let hex = hexadecimal(bytes);
+        let mut canary = Self::of_bytes(secret.as_bytes());
         let wide = secret.encode_utf16();
-        let mut forms = vec![
-            ("plain".to_owned(), bytes.to_vec()),
-            ("hexadecimal".to_owned(), hex.clone().into_bytes()),
-            ("HEXADECIMAL".to_owned(), hex.to_uppercase().into_bytes()),
-            (
-                "UTF-16LE".to_owned(),
-                wide.clone().flat_map(u16::to_le_bytes).collect(),
-            ),
-            (
-                "UTF-16BE".to_owned(),
-                wide.flat_map(u16::to_be_bytes).collect(),
-            ),
-            (
-                "form-encoded".to_owned(),
-                form_urlencoded::byte_serialize(bytes)
-                    .collect::<String>()
-                    .into_bytes(),
-            ),
-            (
-                "as JSON".to_owned(),
-                serde_json::to_string(secret)
-                    .expect("text")
-                    .trim_matches('"')
-                    .as_bytes()
-                    .to_vec(),
-            ),
-        ];
+        let form_encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let json = serde_json::to_string(secret).expect("text");
+        canary.add(
+            "UTF-16LE",
+            wide.clone().flat_map(u16::to_le_bytes).collect(),
+        );
+        canary.add("UTF-16BE", wide.flat_map(u16::to_be_bytes).collect());
+        canary.add("as JSON", json.trim_matches('"').into());
+        canary.add_base64("form-encoded, ", form_encoded.as_bytes());
+        canary.add("form-encoded", form_encoded.into_bytes());
+        canary
+    }
+
+    /// A secret that is no text.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        assert!(bytes.len() >= 12, "too short to be searched for");
+        let mut canary = Self { forms: Vec::new() };
+        canary.add("plain", bytes.to_vec());
+        if bytes.len() >= 2 * FRAGMENT {
+            let starts = [0, (bytes.len() - FRAGMENT) / 2, bytes.len() - FRAGMENT];
+            for start in starts {
+                canary.add(
+                    &format!("plain from byte {start}"),
+                    bytes[start..start + FRAGMENT].into(),
+                );
+            }
+        }
+        let hex = hexadecimal(bytes);
+        canary.add("HEXADECIMAL", hex.to_uppercase().into_bytes());
+        canary.add("hexadecimal", hex.into_bytes());
+        for (name, between) in [("decimal list", ", "), ("decimal list, dense", ",")] {
+            let numbers: Vec<_> = bytes.iter().map(ToString::to_string).collect();
+            canary.add(name, numbers.join(between).into_bytes());
+        }
+        canary.add_base64("", bytes);
+        canary
+    }
+
+    /// In base64, whatever stands before it.
+    fn add_base64(&mut self, of: &str, bytes: &[u8]) {
         for before in 0..3_usize {
             let shifted = [&vec![0; before], bytes].concat();
             for (name, engine) in [
@@ -63,19 +77,30 @@ impl Canary {
                 // The first and last characters also hold bits of the neighbours.
                 let first = (before * 8).div_ceil(6);
                 let last = shifted.len() * 8 / 6;
-                forms.push((
-                    format!("{name}, shifted by {before}"),
-                    text[first..last].into(),
-                ));
+                let text = text.as_bytes()[first..last].into();
+                self.add(&format!("{of}{name}, shifted by {before}"), text);
             }
         }
-        Self { forms }
+    }
+
+    /// Adds a form, unless it looks like one that there is.
+    fn add(&mut self, name: &str, form: Vec<u8>) {
+        if self.forms.iter().all(|(_, known)| *known != form) {
+            self.forms.push((name.to_owned(), form));
+        }
+    }
+
+    /// Every form, with its name.
+    pub fn forms(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.forms
+            .iter()
+            .map(|(name, form)| (name.as_str(), form.as_slice()))
     }
 
     /// The first form that `text` holds.
     pub fn sighted(&self, text: &[u8]) -> Option<&str> {
-        let found = |form: &&(String, Vec<u8>)| memmem::find(text, &form.1).is_some();
-        self.forms.iter().find(found).map(|(name, _)| name.as_str())
+        let found = |(_, form): &(&str, &[u8])| memmem::find(text, form).is_some();
+        self.forms().find(found).map(|(name, _)| name)
     }
 
     /// Where the canary shows around a process: its environment, its arguments, and the files in `places`.
@@ -157,7 +182,7 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_form_is_sighted() {
-    let secret = "a canary/with+odd \"signs\" ~ÿ";
+    let secret = "a canary/with+odd \"signs\" ~ÿ, and long";
     let canary = Canary::new(secret);
     let hex = hexadecimal(secret.as_bytes());
     let mut texts = vec![
@@ -165,6 +190,14 @@ fn every_form_is_sighted() {
         hex.to_uppercase().into_bytes(),
         hex.into_bytes(),
         secret.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        format!("{:?}", secret.as_bytes()).into_bytes(),
+        format!("half of it: {}...", &secret[..20]).into_bytes(),
+        STANDARD_NO_PAD
+            .encode(
+                form_urlencoded::byte_serialize(format!("id:{secret}").as_bytes())
+                    .collect::<String>(),
+            )
+            .into_bytes(),
         form_urlencoded::byte_serialize(secret.as_bytes())
             .collect::<String>()
             .into_bytes(),

@@ -226,9 +226,19 @@ impl Daemon {
     }
 
     /// Asks it to end, and waits until it has.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().try_into().expect("a pid"));
-        kill(pid, Signal::SIGTERM).expect("it is our child");
+        kill(pid, signal).expect("it is our child");
+    }
+
+    /// Sends it a signal, and waits until it has ended.
+    pub fn end_by(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         for _ in 0..LOOKS {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 return status;

@@ -15,6 +15,8 @@ mod disk;
 mod error;
 mod generation;
 mod index;
+#[doc(hidden)]
+pub mod parsers;
 mod register;
 mod rekey;
 mod roster;

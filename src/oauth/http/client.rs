@@ -25,8 +25,10 @@ use super::tls::PinMismatch;
 use super::{Answer, Body, Lost, Post, Transport};
 use crate::oauth::dns::{AddressRefused, NotResolved};
 
-/// How long an idle connection is kept for the next request.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept for the next request: enough for the metadata, the token and the others who start
+/// together. Not longer, because its buffers hold the last proof and the last answers, which nobody wipes before it ends,
+/// and the next request is usually minutes away.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A connection pool to one issuer.
 #[derive(Debug)]

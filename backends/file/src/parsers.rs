@@ -1,0 +1,61 @@
+//! The parsers of what lies on the disk, for the fuzz target alone.
+//!
+//! The seal keeps everybody who does not have the key from the parsers of a record's contents, and a fuzzer with them. Here
+//! they are without it. Nothing of this is part of the interface; nothing here gives out a plaintext or a key.
+
+use claviger_backend::{Secret, VersionSelector};
+
+use crate::config::{KEY_BYTES, Unsealer};
+use crate::index::Index;
+use crate::register::Document;
+use crate::roster::Roster;
+use crate::seal::{Header, Label, RecordKind};
+
+/// Reads `bytes` as the header of a generation, then as a sealed record. Whether a record opened, which none does that was not
+/// sealed.
+#[must_use]
+pub fn header_then_open(bytes: &[u8]) -> bool {
+    if let Ok(header) = Header::from_bytes(bytes) {
+        let _printable = header.to_bytes();
+    }
+    let unsealer = Unsealer::Key(Secret::new(vec![7; KEY_BYTES]));
+    let Ok(keys) = Header::new(&unsealer).and_then(|header| header.derive(&unsealer)) else {
+        return false;
+    };
+    let label = Label {
+        kind: RecordKind::Value,
+        subject: "ab",
+        version: "1",
+    };
+    keys.open(label, bytes.to_vec()).is_ok()
+}
+
+/// Reads `bytes` as the contents of every kind of record, and does to an index what a store may do to it. Whether what comes
+/// of it can be read again, as it must.
+#[must_use]
+pub fn contents_hold(bytes: &[u8]) -> bool {
+    drop(Roster::from_bytes(bytes));
+    drop(Document::from_bytes(bytes));
+    let Ok(mut index) = Index::from_bytes(bytes) else {
+        return true;
+    };
+    let before = index.current();
+    drop(index.select(&VersionSelector::Current));
+    for version in index.versions() {
+        drop(index.select(&VersionSelector::Exact(version.version.clone())));
+        drop(index.retire(&version.version));
+    }
+    if index.allocate().is_ok() {
+        index.add(before.as_ref(), std::time::SystemTime::UNIX_EPOCH);
+        let staged = before
+            .as_ref()
+            .and_then(|operation| index.staged_by(operation));
+        if let (Some(from), Some(to)) = (before, staged) {
+            drop(index.promote(&from, &to));
+        }
+    }
+    index.count();
+    let again = serde_json::to_vec(&index).ok();
+    let again = again.and_then(|bytes| Index::from_bytes(&bytes).ok());
+    again == Some(index)
+}

@@ -1,0 +1,43 @@
+//! Any text is a configuration that can be used, or a list of problems.
+#![no_main]
+
+use std::path::Path;
+
+use claviger::config::{Accounts, AccountsUnavailable, Config};
+use claviger::policy::Policy;
+use libfuzzer_sys::fuzz_target;
+
+/// A machine with one user and one group.
+#[derive(Debug)]
+struct FixedAccounts;
+
+impl Accounts for FixedAccounts {
+    fn user(&self, name: &str) -> Result<Option<u32>, AccountsUnavailable> {
+        match name {
+            "offline" => Err(AccountsUnavailable),
+            _ => Ok((name == "www-data").then_some(33)),
+        }
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, AccountsUnavailable> {
+        Ok((name == "web").then_some(44))
+    }
+}
+
+fn parse(text: &str) -> Result<Config, claviger::config::Problems> {
+    Config::parse_with(text, Path::new("claviger.toml"), &FixedAccounts)
+}
+
+fuzz_target!(|text: &str| match parse(text) {
+    Ok(config) => {
+        // What was accepted can be used: compared with itself, counted, made into a policy.
+        assert!(config.differences(&config).is_empty());
+        assert!(config.fixed_differences(&config).is_empty());
+        let _references = config.references();
+        let _policy = Policy::new(config.rules.clone());
+    }
+    Err(problems) => {
+        assert!(!problems.list().is_empty());
+        assert!(!problems.to_string().is_empty());
+    }
+});

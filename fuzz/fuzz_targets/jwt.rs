@@ -1,0 +1,21 @@
+//! Any bytes are a token or none, and its expiry is read if it is a readable JWT.
+//!
+//! The input is read as a token as it is, and as the claims of one, which the fuzzer would hardly ever encode itself.
+#![no_main]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use claviger::oauth::wire::jwt::expiry;
+use claviger::oauth::wire::token::inspect;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let claims = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(input)).into_bytes();
+    for token in [input, &claims] {
+        let expiry = expiry(token);
+        if let Ok(shape) = inspect(token) {
+            assert_eq!((shape.bytes, shape.expiry), (token.len(), expiry));
+            assert!(expiry.is_none() || shape.parts == 3);
+        }
+    }
+});

@@ -1,0 +1,54 @@
+//! What a crash leaves.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+use crate::actor::need_root;
+use crate::calls;
+use crate::secrets::runtime;
+use crate::support::daemon::Daemon;
+use crate::world::World;
+
+const UNLIMITED: Rlimit = Rlimit {
+    current: None,
+    maximum: None,
+};
+
+/// Lets this process, and those that it starts, leave cores of any size.
+pub(crate) fn allow_cores() {
+    setrlimit(Resource::Core, UNLIMITED).unwrap();
+    assert_eq!(getrlimit(Resource::Core).current, None);
+}
+
+/// Whether the kernel is told to do anything with a core.
+pub(crate) fn cores_can_be_made() -> bool {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    !pattern.trim().is_empty()
+}
+
+pub(crate) fn crash() -> Result<(), String> {
+    need_root()?;
+    allow_cores();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let world = World::build("1h").await;
+        let daemon = Daemon::start(&world.site, &world.configure(&world.full()));
+        calls::good_tokens(&world.site.socket()).await;
+        let pid = Pid::from_raw(daemon.pid().try_into().unwrap());
+        // It was started without a limit and has taken it from itself. Where somebody can give it back, the kernel must
+        // still refuse, because the process is not dumpable.
+        let given_back = prlimit(pid, Resource::Core, UNLIMITED);
+        println!("  the limit was given back: {given_back:?}");
+        let status = daemon.end_by(Signal::SIGABRT);
+        assert_eq!(status.signal(), Some(libc::SIGABRT));
+        assert!(!status.core_dumped(), "{status:?}");
+        let sweep = world.canaries.sweep();
+        let left = world.around(&sweep, std::process::id());
+        assert!(left.is_empty(), "{}", crate::secrets::list(&left));
+    });
+    Ok(())
+}

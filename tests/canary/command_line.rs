@@ -1,0 +1,138 @@
+//! What operators do, and what they are told.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::support::daemon::BINARY;
+use crate::sweep::{Sighting, Sweep};
+use crate::world::World;
+
+/// Everything that commands printed, and that no secret may be in.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    outputs: Vec<(String, Vec<u8>)>,
+}
+
+impl Said {
+    /// Takes note of an output.
+    pub(crate) fn note(&mut self, what: &str, output: impl Into<Vec<u8>>) {
+        self.outputs.push((what.to_owned(), output.into()));
+    }
+
+    /// Runs a command of the binary and takes note of what it says. Returns its output.
+    pub(crate) fn run(&mut self, arguments: &[&str], input: &str) -> Vec<u8> {
+        let output = claviger(arguments, input);
+        self.note(&arguments.join(" "), output.clone());
+        output
+    }
+
+    /// Searches all of it.
+    pub(crate) fn search(&self, sweep: &Sweep) -> Vec<Sighting> {
+        let outputs = self.outputs.iter();
+        outputs
+            .flat_map(|(what, text)| sweep.text(&format!("what `{what}` said"), text))
+            .collect()
+    }
+}
+
+/// Runs a command of the binary, and returns what it said on both outputs.
+pub(crate) fn claviger(arguments: &[&str], input: &str) -> Vec<u8> {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may have gone already.
+    let _written = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    [output.stdout, output.stderr].concat()
+}
+
+/// Every command, for people and for programs, in good order and not. Those that are entitled to a secret must give it, and
+/// are not taken note of.
+pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
+    let path = |path: PathBuf| path.display().to_string();
+    let socket = format!("--socket {}", path(world.site.socket()));
+    let admin = format!("--admin-socket {}", path(world.site.admin_socket()));
+    let store = format!("--store {} --key-file", path(world.site.store()));
+    let key = path(world.site.key());
+    let config = path(world.site.path().join("claviger.toml"));
+    let pid = std::process::id();
+    for output in ["text", "json"] {
+        for command in [
+            format!("status {admin}"),
+            format!("check --config {config}"),
+            format!("check --config {config} --offline"),
+            format!("explain good-0 --pid {pid} {admin}"),
+            format!("explain good-0 --action revoke --pid {pid} {admin}"),
+            format!("explain value --action secret --user 0 {admin}"),
+            format!("reload {admin}"),
+            format!("refresh {admin}"),
+            format!("refresh good-4 in-error-0 local:value {admin}"),
+            format!("token in-error-1 {socket}"),
+            format!("token not-configured {socket}"),
+            format!("file list {store} {key}"),
+            format!("file versions value {store} {key}"),
+            format!("file get value {store} {config}"),
+            format!("file get not-there {store} {key}"),
+            "completions bash".to_owned(),
+            "man".to_owned(),
+        ] {
+            said.run(&words(&format!("{command} --output {output}")), "");
+        }
+    }
+    for (command, entitled) in [
+        (format!("token good-5 {socket}"), token),
+        (format!("token good-5 {socket} --output json"), token),
+        (
+            format!("file get value {store} {key}"),
+            &world.canaries.value[0],
+        ),
+    ] {
+        let output = String::from_utf8(claviger(&words(&command), "")).unwrap();
+        assert!(output.contains(entitled), "{command} gives what it is for");
+    }
+}
+
+fn words(command: &str) -> Vec<&str> {
+    command.split_ascii_whitespace().collect()
+}
+
+/// Somebody pastes a secret into the configuration, in a right place and in one that is no TOML at all.
+pub(crate) fn paste(world: &World, said: &mut Said, mut hang_up: impl FnMut()) {
+    let admin = world.site.admin_socket().display().to_string();
+    let config = world
+        .site
+        .path()
+        .join("claviger.toml")
+        .display()
+        .to_string();
+    let pasted = &world.canaries.pasted;
+    for mistake in [
+        format!(
+            "[clients.pasted]\nissuer = \"n0\"\nid = \"local:clients/id\"\n\
+             auth = {{ method = \"client_secret_basic\", secret = \"{pasted}\" }}\n"
+        ),
+        format!(
+            "[secrets.pasted]\nreference = \"local:value\"\npassword = \"{pasted}\"\nrefresh = \"{pasted}\"\n"
+        ),
+        format!("[secrets.pasted]\nreference = {pasted}\n"),
+        format!("[secrets.{pasted}\nreference = \"{pasted}\n"),
+    ] {
+        world.configure(&format!("{}\n{mistake}", world.full()));
+        hang_up();
+        for output in ["text", "json"] {
+            said.run(
+                &["reload", "--admin-socket", &admin, "--output", output],
+                "",
+            );
+            said.run(&["check", "--config", &config, "--output", output], "");
+        }
+        let text = fs::read_to_string(&config).unwrap();
+        assert!(text.contains(pasted), "the mistake is there to be found");
+    }
+}

@@ -1,0 +1,61 @@
+//! Secrets where they must not be: the canary leak test.
+//!
+//! Every run draws new canaries, lets a daemon do everything it does with them, and then searches its memory, its
+//! surroundings and everything it ever said, in every form that a secret could have taken. What is held may stand in memory;
+//! nothing else may stand anywhere. The test is worth what its control is worth: a process that does the same with ordinary
+//! types ([`leaky`]) must be caught in each of these places, in every run.
+//!
+//! Needs root, to read the memory of a process that does not allow it to anybody else.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
+#[path = "../support/actor.rs"]
+mod actor;
+mod aftermath;
+mod calls;
+mod command_line;
+mod control;
+mod issuer;
+mod leaky;
+#[path = "../support/runner.rs"]
+mod runner;
+mod secrets;
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "not every test binary uses all of it"
+)]
+mod support;
+#[path = "../support/sweep.rs"]
+#[expect(unreachable_pub, reason = "shared by test binaries")]
+mod sweep;
+mod world;
+
+use std::process::ExitCode;
+
+use support::{Skip, canary};
+
+fn main() -> ExitCode {
+    runner::run(
+        &[
+            ("a_leaky_program_is_caught_everywhere", control::caught),
+            ("secrets_stay_where_they_belong", secrets::stay),
+            (
+                "an_old_connection_takes_its_last_answer_with_it",
+                secrets::go_with_old_connections,
+            ),
+            ("a_crash_leaves_nothing", aftermath::crash),
+        ],
+        &[("leaky", leaky::role)],
+    )
+}

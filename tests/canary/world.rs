@@ -1,0 +1,231 @@
+//! What the tests search for, and the node that holds it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use crate::canary::Canary;
+use crate::issuer::{BAD, Bait, Issuer};
+use crate::support::Site;
+use crate::support::daemon::quoted;
+use crate::support::user::own_uid;
+use crate::sweep::{Sighting, Sweep};
+
+/// Good tokens: the even ones from the issuer with HTTP/2, the odd ones from the other.
+pub(crate) const GOOD: usize = 10;
+/// How often each bad answer is asked for.
+pub(crate) const EACH_BAD: usize = 20;
+
+/// A text that nobody has seen before. Holds what an encoding can break, if it may.
+fn draw(awkward: bool) -> String {
+    let mut bytes = [0; 36];
+    SystemRandom::new().fill(&mut bytes).unwrap();
+    let text = URL_SAFE_NO_PAD.encode(bytes);
+    let (first, last) = text.split_at(24);
+    if awkward {
+        format!("{first}+/ &%~{last}")
+    } else {
+        text
+    }
+}
+
+/// One run's secrets.
+#[derive(Debug)]
+pub(crate) struct Canaries {
+    pub(crate) client_id: String,
+    /// Before and after the operator replaces it.
+    pub(crate) client_secret: [String; 2],
+    /// A value that programs may have, before and after.
+    pub(crate) value: [String; 2],
+    /// The beginning of the tokens, before and after.
+    pub(crate) token: [String; 2],
+    /// In the answers of an issuer that has lost its mind.
+    pub(crate) bad: String,
+    /// What callers send where it does not belong.
+    pub(crate) junk: String,
+    /// Pasted into a configuration by mistake.
+    pub(crate) pasted: String,
+    /// The store's key, as bytes.
+    pub(crate) store_key: Vec<u8>,
+}
+
+impl Canaries {
+    pub(crate) fn draw(site: &Site) -> Self {
+        let key = fs::read_to_string(site.key()).unwrap();
+        Self {
+            client_id: draw(true),
+            client_secret: [draw(true), draw(true)],
+            value: [draw(true), draw(true)],
+            token: [draw(false), draw(false)],
+            bad: draw(false),
+            junk: draw(false),
+            pasted: draw(false),
+            store_key: STANDARD.decode(key.trim()).unwrap(),
+        }
+    }
+
+    /// All of them, by name.
+    pub(crate) fn named(&self) -> Vec<(&'static str, Canary)> {
+        vec![
+            ("the client id", Canary::new(&self.client_id)),
+            ("the old client secret", Canary::new(&self.client_secret[0])),
+            ("the client secret", Canary::new(&self.client_secret[1])),
+            ("the old value", Canary::new(&self.value[0])),
+            ("the value", Canary::new(&self.value[1])),
+            ("an old token", Canary::new(&self.token[0])),
+            ("a token", Canary::new(&self.token[1])),
+            ("a bad answer", Canary::new(&self.bad)),
+            ("a caller's junk", Canary::new(&self.junk)),
+            ("a pasted literal", Canary::new(&self.pasted)),
+            ("the store key", Canary::of_bytes(&self.store_key)),
+        ]
+    }
+
+    pub(crate) fn sweep(&self) -> Sweep {
+        let named = self.named();
+        Sweep::of(named.iter().map(|(name, canary)| (*name, canary)))
+    }
+}
+
+/// A filled store, two issuers, and configurations.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) site: Site,
+    pub(crate) canaries: Canaries,
+    pub(crate) bait: Arc<Bait>,
+    /// The one with HTTP/2, and the one without.
+    issuers: [Issuer; 2],
+    /// How long connections may live.
+    age: &'static str,
+}
+
+impl World {
+    pub(crate) async fn build(age: &'static str) -> Self {
+        let site = Site::new();
+        let canaries = Canaries::draw(&site);
+        let bait = Bait::new(&canaries.token[0], &canaries.bad);
+        let issuers = [
+            Issuer::start(site.path(), true, &bait).await,
+            Issuer::start(site.path(), false, &bait).await,
+        ];
+        site.put("clients/id", &canaries.client_id);
+        site.put("clients/secret", &canaries.client_secret[0]);
+        site.put("value", &canaries.value[0]);
+        Self {
+            site,
+            canaries,
+            bait,
+            issuers,
+            age,
+        }
+    }
+
+    /// One issuer: its identifier, and the certificate to trust.
+    pub(crate) fn issuer(&self) -> (String, &Path) {
+        (self.issuers[0].url(), &self.issuers[0].ca)
+    }
+
+    /// The configuration with everything in it.
+    pub(crate) fn full(&self) -> String {
+        let mut text = SETTINGS.to_owned();
+        for (n, (issuer, method)) in self
+            .issuers
+            .iter()
+            .zip(["client_secret_basic", "client_secret_post"])
+            .enumerate()
+        {
+            let (url, ca) = (issuer.url(), quoted(&issuer.ca));
+            write!(
+                text,
+                "[issuers.n{n}]\nissuer = \"{url}\"\nca = {ca}\nrequests_per_minute = 6000\n\n\
+                 [clients.n{n}]\nissuer = \"n{n}\"\nid = \"local:clients/id\"\n\
+                 auth = {{ method = \"{method}\", secret = \"local:clients/secret\" }}\n\n"
+            )
+            .unwrap();
+        }
+        let good = (0..GOOD).map(|n| (format!("good-{n}"), n, "good"));
+        let bad = BAD
+            .iter()
+            .flat_map(|scope| (0..EACH_BAD).map(move |n| (format!("{scope}-{n}"), n, *scope)));
+        let mut names = Vec::new();
+        for (name, n, scope) in good.chain(bad) {
+            let client = n % 2;
+            write!(
+                text,
+                "[tokens.{name}]\nclient = \"n{client}\"\ngrant = \"client_credentials\"\nscopes = [\"{scope}\"]\n\n"
+            )
+            .unwrap();
+            names.push(name);
+        }
+        let uid = own_uid();
+        write!(
+            text,
+            "[secrets.value]\nreference = \"local:value\"\n\n\
+             [[allow]]\nuser = {uid}\nsecrets = [\"value\"]\ntokens = {names:?}\n"
+        )
+        .unwrap();
+        text
+    }
+
+    /// Puts a configuration where the daemon reads it.
+    pub(crate) fn configure(&self, rest: &str) -> PathBuf {
+        self.site.configure(&format!("{}\n{rest}", self.limits()))
+    }
+
+    /// A configuration with nothing in it but the sockets.
+    pub(crate) fn configure_bare(&self) {
+        let path = self.site.path().join("claviger.toml");
+        let (socket, admin) = (
+            quoted(&self.site.socket()),
+            quoted(&self.site.admin_socket()),
+        );
+        let limits = self.limits();
+        let text =
+            format!("[server]\nsocket = {socket}\nadmin_socket = {admin}\n\n{limits}\n{SETTINGS}");
+        fs::write(path, text).unwrap();
+    }
+
+    /// So many requests at once are many peers' work.
+    fn limits(&self) -> String {
+        format!(
+            "[server.limits]\nrequests_per_second = 10000\nrequest_burst = 100000\nconnection_age = \"{}\"\n",
+            self.age
+        )
+    }
+
+    /// Everything in the folder, in the places where programs leave things, and in the logs.
+    pub(crate) fn around(&self, sweep: &Sweep, pid: u32) -> Vec<Sighting> {
+        let started = fs::metadata(self.site.path().join("run"))
+            .unwrap()
+            .modified()
+            .unwrap();
+        let key = self.site.key();
+        let ours = |path: &Path| path != key;
+        // Others leave things there as well; what is older is none of ours.
+        let new = |path: &Path| {
+            let changed = fs::metadata(path).and_then(|metadata| metadata.modified());
+            changed.is_ok_and(|changed| changed >= started) && !path.starts_with(self.site.path())
+        };
+        let mut sightings = sweep.files(self.site.path(), &ours);
+        for place in [
+            std::env::temp_dir(),
+            "/run".into(),
+            "/dev/shm".into(),
+            "/var/tmp".into(),
+        ] {
+            sightings.extend(sweep.files(&place, &new));
+        }
+        for name in ["environ", "cmdline"] {
+            let path = format!("/proc/{pid}/{name}");
+            sightings.extend(sweep.text(&path, &fs::read(&path).unwrap()));
+        }
+        sightings
+    }
+}
+
+const SETTINGS: &str = "[log]\nlevel = \"trace\"\njson = true\n\n";
