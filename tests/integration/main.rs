@@ -32,6 +32,8 @@ mod wire;
 
 mod dialect;
 mod guard;
+mod hostile;
+mod limits;
 mod peers;
 mod refusals;
 mod secrets;
@@ -50,6 +52,6 @@ macro_rules! table {
 pub(crate) use table;
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL].concat();
+    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL, limits::ALL, hostile::ALL].concat();
     runner::run(&tests, lent::ROLES)
 }

@@ -48,7 +48,8 @@ impl Reply {
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
-        Self::problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", allowed)
+        let remedy = format!("use {allowed} for this path");
+        Self::problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", &remedy)
             .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
