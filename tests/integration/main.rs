@@ -33,6 +33,7 @@ mod wire;
 mod dialect;
 mod guard;
 mod hostile;
+mod lifecycle;
 mod limits;
 mod peers;
 mod refusals;
@@ -52,6 +53,6 @@ macro_rules! table {
 pub(crate) use table;
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL, limits::ALL, hostile::ALL].concat();
+    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL, limits::ALL, hostile::ALL, lifecycle::ALL].concat();
     runner::run(&tests, lent::ROLES)
 }
