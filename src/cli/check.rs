@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::{CONFIG, Exit, Failure, client, output};
+use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::{Probe, probe};
@@ -36,7 +36,8 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
                 out.flush()?;
             }
             let remedy = "Mend the file, then check it again.";
-            return Err(Failure::new(Exit::Config, problems.to_string(), remedy));
+            let exit = run::exit_of_faulty(&args.config);
+            return Err(Failure::new(exit, problems.to_string(), remedy));
         }
     };
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();

@@ -4,7 +4,8 @@
 //! only then is the process hardened; the runtime and with it every thread comes last, so that each thread has what was
 //! taken from the process.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -27,7 +28,7 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Failure> {
     let config = Config::load(&args.config)
-        .map_err(|problems| Failure::new(Exit::Config, problems.to_string(), ""))?;
+        .map_err(|problems| Failure::new(exit_of_faulty(&args.config), problems.to_string(), ""))?;
     telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
     let backends = registry::open_all(&config.backends, &registry::Backends::default())
@@ -54,6 +55,14 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
         };
         Failure::new(exit, error.to_string(), "")
     })
+}
+
+/// How to exit over a configuration that cannot be read: a file that is not there is no faulty one.
+pub(super) fn exit_of_faulty(config: &Path) -> Exit {
+    match config.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Exit::NoInput,
+        _ => Exit::Config,
+    }
 }
 
 /// A secret in the environment is there for every child, every crash report and every `docker inspect` to see.

@@ -58,6 +58,8 @@ pub struct Parts {
 pub struct Server {
     metrics: Arc<Metrics>,
     health: tonic_health::server::HealthReporter,
+    /// Kept until the drain is over: a thread ends, and cuts off what it serves, when nobody can give it work any more.
+    _workers: Arc<Workers>,
 }
 
 impl Server {
@@ -96,7 +98,11 @@ impl Server {
             };
             tokio::spawn(acceptor.run(bound));
         }
-        Ok(Self { metrics, health })
+        Ok(Self {
+            metrics,
+            health,
+            _workers: workers,
+        })
     }
 
     /// Counts of connections.

@@ -58,7 +58,7 @@ impl Workers {
 fn start_one(index: usize) -> io::Result<mpsc::UnboundedSender<Job>> {
     let (queue, mut jobs) = mpsc::unbounded_channel::<Job>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    // The thread ends with the process: its queue is closed when the server is dropped.
+    // The thread ends, with all that it serves, when its queue is closed: when the server is dropped.
     drop(
         thread::Builder::new()
             .name(format!("claviger-serve-{index}"))

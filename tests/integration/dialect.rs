@@ -64,7 +64,10 @@ fn a_token_has_the_fields_of_oauth() -> Result<(), String> {
         let narrow = get(&socket, "/v1/token/api?scope=read:demo&min_remaining=60").json();
         assert_eq!(text(&narrow, "scope"), "read:demo");
         let forced = get(&socket, "/v1/token/api?force_refresh=true").json();
-        assert_eq!(forced["generation"], 2);
+        assert!(
+            forced["generation"].as_u64() > token["generation"].as_u64(),
+            "newer is larger"
+        );
         assert_eq!(daemon.node.issuer.requests(), 3);
     })
 }

@@ -3,9 +3,11 @@
 //! A process of the wanted user, cgroup or namespace connects and passes its connection to the test. For the daemon the
 //! peer is whoever connected; the test speaks for it, as an attacker with a stolen connection would.
 
+use std::fs::{self, Permissions};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
@@ -65,6 +67,10 @@ impl Lender {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
         let handover = UnixListener::bind(&path).unwrap();
+        // A wrapper may have changed the user already.
+        for (path, mode) in [(folder.path(), 0o711), (path.as_path(), 0o777)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
         let arguments = [path.to_str().unwrap(), &uid.to_string()];
         let command: Command = match wrapper {
             [] => role("lend", &arguments),

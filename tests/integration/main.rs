@@ -32,6 +32,9 @@ mod wire;
 
 mod dialect;
 mod guard;
+mod hostile;
+mod lifecycle;
+mod limits;
 mod peers;
 mod refusals;
 mod secrets;
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
         guard::ALL,
         dialect::ALL,
         peers::ALL,
+        limits::ALL,
+        hostile::ALL,
+        lifecycle::ALL,
     ]
     .concat();
     runner::run(&tests, lent::ROLES)

@@ -62,10 +62,11 @@ impl Reply {
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
+        let remedy = format!("use {allowed} for this path");
         Self::problem(
             StatusCode::METHOD_NOT_ALLOWED,
             "METHOD_NOT_ALLOWED",
-            allowed,
+            &remedy,
         )
         .with(header::ALLOW, HeaderValue::from_static(allowed))
     }

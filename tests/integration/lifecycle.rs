@@ -1,0 +1,554 @@
+//! The daemon as a process: its start and its refusals to start, signals, reloads, sockets that others made.
+
+use std::fs::{self, Permissions};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::actor::need_root;
+use crate::caller::why;
+use crate::node::{Node, own_uid, run};
+use crate::program::{BINARY, Finished, Program, claviger, finish};
+use crate::table;
+use crate::wire::get;
+
+table![
+    a_second_daemon_does_not_push_the_first_aside,
+    a_dead_socket_is_replaced,
+    sigterm_lets_requests_in_flight_finish,
+    a_reload_changes_open_connections_and_keeps_what_did_not_change,
+    a_reload_is_whole_or_nothing,
+    a_reload_waits_for_no_dead_backend,
+    sighup_reloads,
+    sockets_are_taken_over_whatever_their_order,
+    systemd_passes_its_sockets,
+    a_daemon_that_must_not_start_says_why,
+    a_secret_in_the_environment_is_refused_by_its_name,
+    a_daemon_starts_while_its_issuer_and_secrets_are_missing,
+    the_watchdog_is_fed,
+];
+
+fn a_second_daemon_does_not_push_the_first_aside() -> Result<(), String> {
+    let first = Program::on(run(Node::new()));
+    let config = first.node.config_path();
+    let second = claviger(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(second.code, Some(71), "{second:?}");
+    assert!(
+        second.err.contains("another daemon is serving"),
+        "{second:?}"
+    );
+    assert!(
+        second.err.contains(first.node.socket().to_str().unwrap()),
+        "{second:?}"
+    );
+    run(async { assert!(first.caller().await.token("api").await.is_ok()) });
+    assert!(first.terminate().0.success());
+    Ok(())
+}
+
+fn a_dead_socket_is_replaced() -> Result<(), String> {
+    let first = Program::on(run(Node::new()));
+    first.signal(Signal::SIGKILL);
+    let (_killed, _log, node) = first.wait();
+    assert!(node.socket().exists(), "control: it had no time to tidy up");
+    let second = Program::on(node);
+    run(async { assert!(second.caller().await.token("api").await.is_ok()) });
+    let (status, _log, node) = second.terminate();
+    assert!(status.success());
+    assert!(
+        !node.socket().exists() && !node.admin_socket().exists(),
+        "it tidies up"
+    );
+    // What is no socket is left alone.
+    fs::write(node.socket(), "precious").unwrap();
+    let third = claviger(&["run", "--config", node.config_path().to_str().unwrap()]);
+    assert_eq!(third.code, Some(71), "{third:?}");
+    assert_eq!(fs::read(node.socket()).unwrap(), b"precious");
+    Ok(())
+}
+
+fn sigterm_lets_requests_in_flight_finish() -> Result<(), String> {
+    // An issuer that answers when the test lets it.
+    let (issuer, slow) = run(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (
+            format!("http://{}", listener.local_addr().unwrap()),
+            listener,
+        )
+    });
+    let mut node = run(Node::new());
+    node.more = format!(
+        "[issuers.slow]\nissuer = \"{issuer}\"\ntoken_endpoint = \"{issuer}/token\"\n\
+         [clients.slow]\nissuer = \"slow\"\nid = \"local:oauth/demo#client_id\"\n\
+         auth = {{ method = \"client_secret_basic\", secret = \"local:oauth/demo#client_secret\" }}\n\
+         [tokens.slow]\nclient = \"slow\"\ngrant = \"client_credentials\"\nscopes = [\"a\"]\n"
+    );
+    node.rules.push_str(&format!(
+        "[[allow]]\nuser = {}\ntokens = [\"slow\"]\n",
+        own_uid()
+    ));
+    let program = Program::on(node);
+    run(async {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut callers = Vec::new();
+        for _ in 0..8 {
+            callers.push(program.caller().await);
+        }
+        let mut idle = program.caller().await;
+        assert!(idle.token("api").await.is_ok());
+        let mut watch = idle.watch("api").await;
+        assert!(watch.message().await.unwrap().is_some());
+        let mut asking = tokio::task::JoinSet::new();
+        for mut caller in callers {
+            asking.spawn(async move { caller.token("slow").await });
+        }
+        let mut upstream = slow.accept().await.unwrap().0;
+        let mut request = vec![0; 16 * 1024];
+        assert!(
+            upstream.read(&mut request).await.unwrap() > 0,
+            "the request is under way"
+        );
+        program.signal(Signal::SIGTERM);
+        assert!(tokio::task::block_in_place(|| program.hear("STOPPING=1")));
+        assert!(
+            watch.message().await.unwrap().is_none(),
+            "watches end, without an error"
+        );
+        let body = r#"{"access_token":"late","token_type":"Bearer","expires_in":600,"scope":"a"}"#;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+        let answer = format!("{head}: {}\r\n\r\n{body}", body.len());
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        for answer in asking.join_all().await {
+            assert_eq!(answer.unwrap().access_token, "late");
+        }
+    });
+    let (status, log, _node) = program.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("Received SIGTERM, cleaning up..."), "{log}");
+    assert!(!log.contains("cut off"), "{log}");
+    Ok(())
+}
+
+fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(), String> {
+    let mut program = Program::on(run(Node::new()));
+    run(async {
+        let mut caller = program.caller().await;
+        let token = caller.token("api").await.unwrap();
+        assert_eq!(why(caller.token("payroll").await).1, "DENIED");
+        let rule = format!("[[allow]]\nuser = {}\ntokens = [\"payroll\"]\n", own_uid());
+        program.node.rules.push_str(&rule);
+        program.node.write_configuration();
+        let reloaded = program.admin().await.reload().await;
+        assert!(reloaded.applied, "{reloaded:?}");
+        assert_eq!(reloaded.changes, ["allow: changed (1 rules before, 2 now)"]);
+        assert!(
+            caller.token("payroll").await.is_ok(),
+            "on the connection that was open"
+        );
+        let kept = caller.token("api").await.unwrap();
+        assert_eq!(kept.access_token, token.access_token);
+        assert_eq!(program.node.issuer.requests(), 2, "one for each token");
+
+        program.node.rules = rule;
+        program.node.write_configuration();
+        assert!(program.admin().await.reload().await.applied);
+        assert_eq!(
+            why(caller.token("api").await).1,
+            "DENIED",
+            "taken away again"
+        );
+    });
+    Ok(())
+}
+
+fn a_reload_is_whole_or_nothing() -> Result<(), String> {
+    let mut program = Program::on(run(Node::new()));
+    run(async {
+        let mut caller = program.caller().await;
+        assert!(caller.token("api").await.is_ok());
+        program.node.rules.push_str(&format!(
+            "[[allow]]\nuser = {}\ntokens = [\"payroll\", \"nonexistent\"]\ntypo = 1\n[tokens.x]\nclient = \"nobody\"\n",
+            own_uid()
+        ));
+        program.node.write_configuration();
+        let refused = program.admin().await.reload().await;
+        assert!(
+            !refused.applied && refused.changes.is_empty(),
+            "{refused:?}"
+        );
+        let problems = refused.problems.join("\n");
+        for problem in [
+            "allow[2].tokens[2]",
+            "allow[2].typo",
+            "tokens.x.grant",
+            "tokens.x.client",
+        ] {
+            assert!(problems.contains(problem), "{problem} in {problems}");
+        }
+        assert_eq!(
+            why(caller.token("payroll").await).1,
+            "DENIED",
+            "nothing has changed"
+        );
+
+        // What cannot change while it runs is refused, however valid.
+        program.node.rules = format!("[[allow]]\nuser = {}\ntokens = [\"payroll\"]\n", own_uid());
+        program.node.limits = "streams = 7".to_owned();
+        program.node.write_configuration();
+        let refused = program.admin().await.reload().await;
+        assert!(!refused.applied, "{refused:?}");
+        assert!(refused.problems[0].contains("restart"), "{refused:?}");
+        fs::remove_file(program.node.config_path()).unwrap();
+        assert!(
+            !program.admin().await.reload().await.applied,
+            "a missing file"
+        );
+        assert!(
+            caller.token("api").await.is_ok(),
+            "the old configuration goes on"
+        );
+        assert_eq!(program.node.issuer.requests(), 1);
+    });
+    Ok(())
+}
+
+fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
+    let mut program = Program::on(run(Node::new()));
+    program.node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
+    program.node.rules.push_str(&format!(
+        "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
+        own_uid()
+    ));
+    program.node.write_configuration();
+    run(async {
+        let mut caller = program.caller().await;
+        assert!(program.admin().await.reload().await.applied);
+        assert_eq!(why(caller.secret("absent").await).1, "NOT_FOUND");
+        assert!(caller.token("api").await.is_ok());
+    });
+    Ok(())
+}
+
+fn sighup_reloads() -> Result<(), String> {
+    let mut program = Program::on(run(Node::new()));
+    let rules = std::mem::take(&mut program.node.rules);
+    program.node.rules = rules.replace("[\"api\", \"wide\"]", "[\"wide\"]");
+    program.node.write_configuration();
+    program.signal(Signal::SIGHUP);
+    assert!(program.hear("RELOADING=1") && program.hear("READY=1"));
+    run(async {
+        let mut caller = program.caller().await;
+        assert_eq!(why(caller.token("api").await).1, "DENIED");
+        assert!(caller.token("wide").await.is_ok());
+    });
+    program.node.write("claviger.toml", "nonsense = true");
+    program.signal(Signal::SIGHUP);
+    assert!(program.hear("RELOADING=1") && program.hear("READY=1"));
+    run(async { assert!(program.caller().await.token("wide").await.is_ok()) });
+    let (status, log, _node) = program.terminate();
+    assert!(status.success());
+    assert!(
+        log.contains("configuration reloaded") && log.contains("reload refused"),
+        "{log}"
+    );
+    Ok(())
+}
+
+/// Listeners where the node wants its sockets, made by somebody else.
+fn listeners(node: &Node) -> [UnixListener; 2] {
+    fs::create_dir_all(node.path("run/admin")).unwrap();
+    [node.socket(), node.admin_socket()].map(|path| UnixListener::bind(path).unwrap())
+}
+
+/// The binary with two listeners as descriptors 3 and 4, as a service manager would pass them.
+fn activated([third, fourth]: [UnixListener; 2], names: &str) -> Command {
+    // A shell puts them where they belong and becomes the binary, so that the pid in the variable is right.
+    let [third, fourth] = [third, fourth].map(|listener| {
+        let descriptor = OwnedFd::from(listener);
+        // Above those that the shell fills.
+        let high = rustix::io::fcntl_dupfd_cloexec(&descriptor, 20).unwrap();
+        rustix::io::fcntl_setfd(&high, rustix::io::FdFlags::empty()).unwrap();
+        high
+    });
+    let script = format!(
+        "exec 3<&{} 4<&{}; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names} exec \"$0\" \"$@\"",
+        third.as_raw_fd(),
+        fourth.as_raw_fd(),
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, BINARY]);
+    // They must stay open until the shell has started.
+    std::mem::forget((third, fourth));
+    command
+}
+
+fn sockets_are_taken_over_whatever_their_order() -> Result<(), String> {
+    for swapped in [false, true] {
+        let node = run(Node::new());
+        let [broker, admin] = listeners(&node);
+        let command = if swapped {
+            activated([admin, broker], "admin:broker")
+        } else {
+            activated([broker, admin], "broker:admin")
+        };
+        let program = Program::by(node, command);
+        run(async {
+            assert!(program.caller().await.token("api").await.is_ok());
+            assert!(program.admin().await.status().await.unwrap().ready);
+        });
+        let (status, log, node) = program.terminate();
+        assert!(status.success(), "{log}");
+        assert!(node.socket().exists(), "it belongs to the service manager");
+    }
+    let node = run(Node::new());
+    let program = Program::unready(
+        node,
+        activated(listeners(&run(Node::new())), "broker:other"),
+    );
+    let (status, log, _node) = program.wait();
+    assert_eq!(status.code(), Some(71), "{log}");
+    assert!(log.contains("FileDescriptorName="), "{log}");
+    Ok(())
+}
+
+fn systemd_passes_its_sockets() -> Result<(), String> {
+    let launcher = "systemd-socket-activate";
+    if Command::new(launcher).arg("--version").output().is_err() {
+        return Err(format!("needs {launcher}"));
+    }
+    let node = run(Node::new());
+    fs::create_dir_all(node.path("run/admin")).unwrap();
+    let mut command = Command::new(launcher);
+    command
+        .arg("--listen")
+        .arg(node.socket())
+        .arg("--listen")
+        .arg(node.admin_socket());
+    command.args(["--fdname=broker:admin", "--setenv=NOTIFY_SOCKET", BINARY]);
+    let program = Program::unready(node, command);
+    // It starts the daemon when somebody connects, and the first to do so is served.
+    let hanging = std::time::Instant::now() + Duration::from_secs(20);
+    while !program.node.admin_socket().exists() {
+        assert!(std::time::Instant::now() < hanging, "{}", program.log());
+        std::thread::yield_now();
+    }
+    run(async { assert!(program.caller().await.token("api").await.is_ok()) });
+    assert!(program.hear("READY=1"));
+    let (status, log, _node) = program.terminate();
+    assert!(status.success(), "{log}");
+    Ok(())
+}
+
+/// Runs a daemon that must not start.
+fn refused(node: &Node, config: &Path) -> Finished {
+    let finished = claviger(&["run", "--config", config.to_str().unwrap()]);
+    assert!(
+        !node.socket().exists(),
+        "no socket is left behind: {finished:?}"
+    );
+    finished
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// What is wrong with a node, how the daemon ends, and what it must say.
+type Fault = (&'static str, fn(&Node), i32, &'static [&'static str]);
+
+const FAULTS: &[Fault] = &[
+    (
+        "no file",
+        |node| fs::remove_file(node.config_path()).unwrap(),
+        66,
+        &["does not exist"],
+    ),
+    (
+        "writable by the group",
+        |node| set_mode(&node.config_path(), 0o620),
+        78,
+        &["chmod go-w"],
+    ),
+    (
+        "writable by others",
+        |node| set_mode(&node.config_path(), 0o602),
+        78,
+        &["chmod go-w"],
+    ),
+    (
+        "a link",
+        |node| {
+            fs::rename(node.config_path(), node.path("real.toml")).unwrap();
+            symlink(node.path("real.toml"), node.config_path()).unwrap();
+        },
+        78,
+        &["symbolic link"],
+    ),
+    (
+        "a directory",
+        |node| {
+            fs::remove_file(node.config_path()).unwrap();
+            fs::create_dir(node.config_path()).unwrap();
+        },
+        78,
+        &["not a regular file"],
+    ),
+    (
+        "unknown keys",
+        |node| append(node, "[tokens.x]\ngrnat = 1\nclient = 5\n"),
+        78,
+        &["did you mean \"grant\"", "tokens.x.client"],
+    ),
+    (
+        "no TOML",
+        |node| append(node, "= hunter2-in-the-wrong-place\n"),
+        78,
+        &["claviger.toml:"],
+    ),
+    (
+        "a key that others can read",
+        |node| set_mode(&node.path("store.key"), 0o644),
+        78,
+        &["backends.local", "store.key"],
+    ),
+    (
+        "no key",
+        |node| fs::remove_file(node.path("store.key")).unwrap(),
+        78,
+        &["backends.local", "store.key"],
+    ),
+    (
+        "another key",
+        |node| {
+            fs::remove_file(node.path("store.key")).unwrap();
+            claviger::registry::file_store::generate_key_file(&node.path("store.key")).unwrap();
+        },
+        78,
+        &["backends.local"],
+    ),
+    (
+        "no store",
+        |node| fs::remove_dir_all(node.path("store")).unwrap(),
+        78,
+        &["backends.local", "store"],
+    ),
+    (
+        "a directory that others can write",
+        |node| {
+            fs::create_dir(node.path("run")).unwrap();
+            set_mode(&node.path("run"), 0o777);
+        },
+        71,
+        &["chmod go-w"],
+    ),
+];
+
+fn append(node: &Node, text: &str) {
+    node.write("claviger.toml", &format!("{}{text}", node.configuration()));
+}
+
+fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
+    for (fault, make, code, words) in FAULTS {
+        let node = run(Node::new());
+        node.write_configuration();
+        make(&node);
+        let finished = refused(&node, &node.config_path());
+        assert_eq!(finished.code, Some(*code), "{fault}: {finished:?}");
+        for word in *words {
+            assert!(
+                finished.err.contains(word),
+                "{fault}: {word} in {}",
+                finished.err
+            );
+        }
+        for secret in node
+            .path("store.key")
+            .exists()
+            .then(|| node.secrets())
+            .into_iter()
+            .flatten()
+        {
+            assert!(!finished.err.contains(&secret), "{fault}");
+        }
+        assert!(!finished.err.contains("hunter2"), "{}", finished.err);
+        assert_eq!(finished.out, "", "{fault}");
+    }
+    if need_root().is_ok() {
+        let node = run(Node::new());
+        let path = node.write_configuration();
+        std::os::unix::fs::chown(&path, Some(42_001), None).unwrap();
+        let finished = refused(&node, &path);
+        assert_eq!(finished.code, Some(78), "{finished:?}");
+        assert!(finished.err.contains("chown root"), "{finished:?}");
+    }
+    Ok(())
+}
+
+fn a_secret_in_the_environment_is_refused_by_its_name() -> Result<(), String> {
+    let node = run(Node::new());
+    let text = node.configuration().replace("mode = \"dev\"", "");
+    // In production every issuer has TLS; nobody is asked before the environment has been looked at.
+    let config = node.write(
+        "claviger.toml",
+        &text.replace("http://127.0.0.1", "https://127.0.0.1"),
+    );
+    let mut command = Command::new(BINARY);
+    command
+        .args(["run", "--config"])
+        .arg(&config)
+        .env("DEMO_CLIENT_SECRET", "hunter2hunter2");
+    let finished = finish(&mut command, b"");
+    assert_eq!(finished.code, Some(78), "{finished:?}");
+    assert!(finished.err.contains("DEMO_CLIENT_SECRET"), "{finished:?}");
+    assert!(!finished.err.contains("hunter2"), "{finished:?}");
+    Ok(())
+}
+
+fn a_daemon_starts_while_its_issuer_and_secrets_are_missing() -> Result<(), String> {
+    let mut node = run(Node::new());
+    node.more = "[issuers.dead]\nissuer = \"http://127.0.0.1:1\"\n\
+         [clients.dead]\nissuer = \"dead\"\nid = \"local:oauth/demo#client_id\"\n\
+         auth = { method = \"client_secret_basic\", secret = \"local:not/there\" }\n\
+         [tokens.dead]\nclient = \"dead\"\ngrant = \"client_credentials\"\nscopes = [\"a\"]\n"
+        .to_owned();
+    let program = Program::on(node);
+    let (health, ready) = (
+        get(&program.node.socket(), "/health"),
+        get(&program.node.socket(), "/ready"),
+    );
+    assert_eq!(
+        (health.status, ready.status),
+        (200, 503),
+        "alive, and not ready"
+    );
+    run(async {
+        assert!(
+            program.caller().await.token("api").await.is_ok(),
+            "what can be served is"
+        );
+        let status = program.admin().await.status().await.unwrap();
+        let missing = status
+            .secrets
+            .iter()
+            .find(|secret| secret.state == "missing")
+            .unwrap();
+        assert_eq!(missing.last_error, "not_found", "{missing:?}");
+    });
+    Ok(())
+}
+
+fn the_watchdog_is_fed() -> Result<(), String> {
+    let mut command = Command::new(BINARY);
+    command.env("WATCHDOG_USEC", "300000");
+    let program = Program::by(run(Node::new()), command);
+    assert!(
+        program.hear("WATCHDOG=1") && program.hear("WATCHDOG=1"),
+        "again and again"
+    );
+    Ok(())
+}
