@@ -10,6 +10,7 @@
 //! is docs/configuration.md. Next: `daemon` builds the components from their settings.
 
 mod accounts;
+mod audience;
 mod backends;
 mod checks;
 mod clients;

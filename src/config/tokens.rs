@@ -1,22 +1,20 @@
 //! The sections `[tokens.NAME]`.
 //!
-//! Owns what is said of a token: whose it is, by which grant, with which scopes, and what it must look like.
+//! Owns what is said of a token: whose it is, by which grant, with which scopes, and what it must look like. For whom it is
+//! stands in `audience`.
 
 use std::time::Duration;
 
 use crate::config::reader::{Found, Section};
 use crate::config::report::nearest;
-use crate::config::values::printable;
-use crate::config::{Context, names};
-use crate::oauth::wire::Scopes;
-use crate::oauth::{Grant, ReducedScope, TokenFormat, TokenSettings};
+use crate::config::{Context, audience, names};
+use crate::oauth::wire::{InvalidPointer, Scopes};
+use crate::oauth::{Grant, Pointer, ReducedScope, TokenFormat, TokenSettings};
 
 /// The lifetime when the issuer does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
 /// The longest lifetime that is believed.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
-/// The longest resource or audience.
-const LONGEST_RESOURCE: usize = 2048;
 
 /// The grants that this build knows.
 const GRANTS: [&str; 1] = ["client_credentials"];
@@ -58,18 +56,16 @@ fn token(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Tok
         ("serve", ReducedScope::Serve),
         ("refuse", ReducedScope::Refuse),
     ];
-    let text = |key| {
-        section
-            .text(key)
-            .and_then(|found| printable(context, &found, LONGEST_RESOURCE))
-    };
+    let audience = audience::read(context, section);
     let settings = TokenSettings {
         name: name.clone().unwrap_or_default(),
         client: client.clone().unwrap_or_default(),
         grant: grant.unwrap_or(Grant::ClientCredentials),
         scopes: scopes(context, section).unwrap_or_else(Scopes::none),
-        resources: resources(context, section),
-        audience: text("audience"),
+        resources: audience.resources,
+        audience: audience.audience,
+        audience_style: audience.style,
+        verify_resource: audience.verify,
         environment: environment(context, section),
         default_lifetime,
         max_lifetime,
@@ -80,7 +76,9 @@ fn token(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Tok
         reduced_scope: section
             .choice("reduced_scope", &reduced)
             .unwrap_or(ReducedScope::Serve),
+        token_pointer: token_pointer(context, section),
     };
+    audience::check(context, section, &settings);
     (name.is_some() && client.is_some() && grant.is_some()).then_some(settings)
 }
 
@@ -131,24 +129,15 @@ pub(super) fn scopes(context: &Context<'_>, section: &Section<'_>) -> Option<Sco
     }
 }
 
-/// RFC 8707 §2: absolute URIs without a fragment, sent as they are written.
-fn resources(context: &Context<'_>, section: &Section<'_>) -> Vec<String> {
-    let texts = section.text_or_texts("resource").unwrap_or_default();
-    let mut resources = Vec::new();
-    for found in texts {
-        let graphic = found.value.bytes().all(|byte| byte.is_ascii_graphic());
-        let absolute = url::Url::parse(found.value).is_ok_and(|url| {
-            url.fragment().is_none() && url.password().is_none() && url.username().is_empty()
-        });
-        if graphic && absolute && found.value.len() <= LONGEST_RESOURCE {
-            resources.push(found.value.to_owned());
-        } else {
-            let message =
-                "expected an absolute address without a fragment, such as https://api.example.com";
+fn token_pointer(context: &Context<'_>, section: &Section<'_>) -> Option<Pointer> {
+    let found = section.text("token_pointer")?;
+    let pointer = found.value.parse();
+    pointer
+        .map_err(|error: InvalidPointer| {
+            let message = format!("expected {error}");
             context.report.problem(&found.place, message);
-        }
-    }
-    resources
+        })
+        .ok()
 }
 
 fn environment(context: &Context<'_>, section: &Section<'_>) -> Option<String> {

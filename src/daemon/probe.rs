@@ -1,12 +1,13 @@
 //! Asking every backend and issuer of a configuration whether it would do its part. For `claviger check`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use claviger_backend::SecretRef;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::oauth::Issuer;
+use crate::oauth::{self, Issuer, TokenSettings};
 use crate::registry::Backends;
 
 /// Values that people leave in place of a secret.
@@ -49,19 +50,43 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         });
     }
     for settings in &config.issuers {
-        let outcome = match Issuer::new(settings.clone(), Arc::clone(&clock)) {
-            Ok(issuer) => match issuer.discover().await {
-                Ok(()) => Ok("endpoints known".to_owned()),
-                Err(error) => Err(format!("{error}: {}", error.kind.remedy())),
-            },
+        let issuer = Issuer::new(settings.clone(), Arc::clone(&clock));
+        let outcome = match &issuer {
+            Ok(issuer) => said(issuer.discover().await, "endpoints known"),
             Err(error) => Err(error.to_string()),
         };
         probes.push(Probe {
             subject: format!("issuer {}", settings.name),
             outcome,
         });
+        let Ok(issuer) = issuer else { continue };
+        for resource in verified(config, &settings.name) {
+            probes.push(Probe {
+                subject: format!("resource {resource}"),
+                outcome: said(issuer.verify_resource(resource).await, "names the issuer"),
+            });
+        }
     }
     probes
+}
+
+fn said(outcome: Result<(), oauth::Error>, good: &str) -> Result<String, String> {
+    outcome
+        .map(|()| good.to_owned())
+        .map_err(|error| format!("{error}: {}", error.kind.remedy()))
+}
+
+/// The resources that must name this issuer, once each.
+fn verified<'a>(config: &'a Config, issuer: &str) -> BTreeSet<&'a str> {
+    let of_issuer = |token: &&TokenSettings| {
+        let mut clients = config.clients.iter();
+        token.verify_resource
+            && clients.any(|client| client.name == token.client && *client.issuer == *issuer)
+    };
+    let tokens = config.tokens.iter().filter(of_issuer);
+    tokens
+        .flat_map(|token| token.resources.iter().map(String::as_str))
+        .collect()
 }
 
 async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, String> {

@@ -9,17 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use claviger_backend::Secret;
+use futures_util::future::try_join_all;
 use url::Url;
 
 use crate::clock::Moment;
 use crate::oauth::attempts::Attempts;
+use crate::oauth::audience;
 use crate::oauth::credential::Credential;
 use crate::oauth::http::{Answer, Post};
 use crate::oauth::issuer::Issuer;
 use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::{self, EVENTS};
+use crate::oauth::resource::Resource;
 use crate::oauth::wire::Scopes;
-use crate::oauth::wire::request::Form;
 use crate::oauth::wire::response::{self, Leniency, Lifetime, TokenResponse};
 use crate::oauth::wire::token::Shape;
 use crate::oauth::{
@@ -43,12 +45,16 @@ pub struct TokenClient {
     pub(super) credential: Credential,
     token: TokenSettings,
     limiter: Arc<Limiter>,
+    /// Those that must name the issuer before a token for them is asked for.
+    verified: Vec<Arc<Resource>>,
     /// The credential's number when it was held the last time.
     last_version: AtomicU64,
     /// The last lifetime that the issuer reported, for answers that report none.
     last_lifetime: Mutex<Option<Duration>>,
     /// Whether it was said already that the issuer does not advertise the method.
     told_method: AtomicBool,
+    /// Whether it was said already that a resource does not know a scope.
+    told_scopes: AtomicBool,
 }
 
 /// Why one attempt failed.
@@ -78,7 +84,9 @@ impl TokenClient {
         token: TokenSettings,
         credential: Credential,
     ) -> Self {
+        let verified = token.resources.iter().filter(|_| token.verify_resource);
         Self {
+            verified: verified.map(|resource| issuer.resource(resource)).collect(),
             limiter: issuer.limiter(&client.name),
             issuer,
             credential,
@@ -86,6 +94,7 @@ impl TokenClient {
             last_version: AtomicU64::new(0),
             last_lifetime: Mutex::new(None),
             told_method: AtomicBool::new(false),
+            told_scopes: AtomicBool::new(false),
         }
     }
 
@@ -115,7 +124,13 @@ impl TokenClient {
     /// # Errors
     /// An [`Error`] whose kind says whether and when trying again may help.
     pub async fn obtain(&self, scopes: &Scopes) -> Result<Issued, Error> {
-        let outcome = self.attempts(scopes).await;
+        let limit = self.issuer.settings().timeout;
+        let attempts = Attempts::new(&*self.issuer.clock, RETRIES, limit);
+        // Nothing that a resource does says anything about the issuer's health.
+        if let Err(kind) = self.verify(scopes, limit).await {
+            return Err(self.error(&kind.into()));
+        }
+        let outcome = self.attempts(scopes, attempts).await;
         self.issuer
             .note_outcome(outcome.as_ref().map(|_| ()).map_err(|failed| failed.kind));
         match outcome {
@@ -151,9 +166,34 @@ impl TokenClient {
         error
     }
 
-    async fn attempts(&self, scopes: &Scopes) -> Result<Issued, Failed> {
+    /// Makes sure that every resource names the issuer, if the configuration wants that.
+    async fn verify(&self, scopes: &Scopes, limit: Duration) -> Result<(), ErrorKind> {
+        let resources = self.verified.iter();
+        let vouched = try_join_all(resources.map(|resource| resource.vouched(limit))).await?;
+        for vouched in vouched {
+            let unknown = vouched.scopes.as_ref().is_some_and(|known| {
+                !scopes
+                    .iter()
+                    .all(|scope| known.iter().any(|one| one == scope))
+            });
+            if unknown && !self.told_scopes.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    token = %self.token.name,
+                    resource = %vouched.resource,
+                    asked = %scopes,
+                    "the resource does not advertise every scope that is asked for"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempts(
+        &self,
+        scopes: &Scopes,
+        mut attempts: Attempts<'_>,
+    ) -> Result<Issued, Failed> {
         let clock = &*self.issuer.clock;
-        let mut attempts = Attempts::new(clock, RETRIES, self.issuer.settings().timeout);
         let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
         let (url, methods) = self.issuer.token_endpoint(limit).await?;
         self.compare_method(methods.as_deref());
@@ -196,11 +236,7 @@ impl TokenClient {
         let slot = self.issuer.slots.acquire().await;
         let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
         let form = match self.token.grant {
-            Grant::ClientCredentials => Form::client_credentials(
-                scopes,
-                &self.token.resources,
-                self.token.audience.as_deref(),
-            ),
+            Grant::ClientCredentials => audience::client_credentials(&self.token, scopes)?,
         };
         let sent = self.issuer.clock.now();
         let proved = self.credential.prove(form, sent)?;
@@ -227,7 +263,9 @@ impl TokenClient {
             commas_separate_scopes: !scopes.iter().any(|scope| scope.contains(',')),
         };
         let content_type = answer.content_type.as_deref();
-        let parsed = response::parse(answer.status, content_type, &answer.body.0, leniency);
+        let pointer = self.token.token_pointer.as_ref();
+        let body = &answer.body.0;
+        let parsed = response::parse_at(answer.status, content_type, body, leniency, pointer);
         let response = parsed.map_err(|failure| {
             tracing::debug!(token = %self.token.name, %failure, "the issuer's answer is no token");
             let now = self.issuer.clock.now();

@@ -32,7 +32,8 @@ pub enum ErrorKind {
     ScopeReduced,
     /// The token is not one that can be used: empty, too long, not printable, of another format, of another type.
     UnusableToken,
-    /// The issuer's metadata names another issuer, or an endpoint that is not acceptable.
+    /// The issuer's metadata names another issuer, or an endpoint that is not acceptable; or a resource has no metadata, or one
+    /// that does not name the issuer.
     Metadata,
     /// The client's id or credential is not available from its backend.
     NoCredential {
@@ -197,7 +198,7 @@ impl ErrorKind {
             }
             Self::UnusableToken => "The issuer's token does not fit the configured format.",
             Self::Metadata => {
-                "The issuer's metadata contradicts the configuration: check `issuer`, or give the endpoints one by one."
+                "Metadata contradicts the configuration: check `issuer` (or give the endpoints one by one) and, with `verify_resource`, `resource`."
             }
             Self::NoCredential { .. } => {
                 "The client's credential is not available: look at the backends in `claviger status`."
@@ -208,7 +209,9 @@ impl ErrorKind {
             Self::Timeout | Self::Unavailable { .. } => {
                 "Wait; the issuer does not answer properly."
             }
-            Self::Unreachable => "Check that this node can reach the issuer.",
+            Self::Unreachable => {
+                "Check that this node can reach the issuer, and with `verify_resource` the resource."
+            }
             Self::AddressRefused => {
                 "The issuer's name resolves to an address that is not allowed: check DNS, or allow the network for this issuer."
             }

@@ -8,16 +8,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reqwest::dns::Resolve;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::{Clock, Moment};
 use crate::oauth::discovery::Discovery;
 use crate::oauth::dns::{Resolver, ResolverError};
+use crate::oauth::document::Reader;
 use crate::oauth::endpoint::{EndpointFlaw, EndpointRules};
 use crate::oauth::http::{Answer, Client, Roots, RootsError, Transport, client_config};
 use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::EVENTS;
+use crate::oauth::resource::{Resource, Resources};
 use crate::oauth::wire::header;
 use crate::oauth::{Error, ErrorKind, IssuerSettings};
 
@@ -34,6 +37,7 @@ pub struct Issuer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) transport: Arc<dyn Transport>,
     endpoints: Known,
+    resources: Resources,
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
     limiters: Mutex<HashMap<Arc<str>, Arc<Limiter>>>,
@@ -126,7 +130,10 @@ impl Issuer {
         } else {
             settings.pins.as_slice()
         };
-        let tls = client_config(&roots, pins).map_err(|_rustls| SetupError::Tls)?;
+        let trust = |pins| client_config(&roots, pins).map_err(|_rustls| SetupError::Tls);
+        let tls = trust(pins)?;
+        // The pinned keys are the issuer's own; a resource has others.
+        let unpinned = (!pins.is_empty()).then(|| trust(&[])).transpose()?;
         let dns_roots = match settings.dns.ca.as_deref() {
             Some(path) => roots_of_bundle("dns.ca", path)?,
             None if settings.ca.is_none() => roots,
@@ -135,17 +142,25 @@ impl Issuer {
         let dns_tls = client_config(&dns_roots, &[]).map_err(|_rustls| SetupError::Tls)?;
         let resolver = Resolver::new(&settings.dns, dns_tls, rules.policy().clone())
             .map_err(|ResolverError| SetupError::Resolver)?;
-        let (resolver, clear) = (Arc::new(resolver), rules.in_the_clear());
-        let client = Client::new(tls, resolver, settings.connect_timeout, clear)
-            .map_err(|_reqwest| SetupError::Tls)?;
-        Self::over(settings, rules, Arc::new(client), clock)
+        let (resolver, clear): (Arc<dyn Resolve>, _) = (Arc::new(resolver), rules.in_the_clear());
+        let client = |tls| {
+            let client = Client::new(tls, Arc::clone(&resolver), settings.connect_timeout, clear);
+            let client = client.map_err(|_reqwest| SetupError::Tls)?;
+            Ok::<Arc<dyn Transport>, SetupError>(Arc::new(client))
+        };
+        let to_issuer = client(tls)?;
+        let to_resources = match unpinned {
+            Some(unpinned) => client(unpinned)?,
+            None => Arc::clone(&to_issuer),
+        };
+        Self::over(settings, rules, (to_issuer, to_resources), clock)
     }
 
-    /// Sets up an issuer over a transport that is there already.
+    /// Sets up an issuer over transports that are there already: to the issuer itself, and to the resources of its tokens.
     pub(super) fn over(
         settings: IssuerSettings,
         rules: EndpointRules,
-        transport: Arc<dyn Transport>,
+        (transport, to_resources): (Arc<dyn Transport>, Arc<dyn Transport>),
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let given = |name: &'static str, text: &Option<String>| {
@@ -156,15 +171,18 @@ impl Issuer {
         };
         let token = given("token", &settings.endpoints.token)?;
         let revocation = given("revocation", &settings.endpoints.revocation)?;
+        let reader = |transport| Reader {
+            transport,
+            clock: Arc::clone(&clock),
+            timeout: settings.timeout,
+        };
+        let identity = || (Arc::clone(&settings.name), settings.issuer.clone());
         let discovery = token.is_none().then(|| {
-            Discovery::new(
-                (Arc::clone(&settings.name), settings.issuer.clone()),
-                rules,
-                Arc::clone(&transport),
-                Arc::clone(&clock),
-                settings.timeout,
-            )
+            let (name, issuer) = identity();
+            Discovery::new(name, issuer, rules.clone(), reader(Arc::clone(&transport)))
         });
+        let (name, issuer) = identity();
+        let resources = Resources::new(name, issuer, rules, reader(to_resources));
         Ok(Self {
             settings,
             clock,
@@ -174,6 +192,7 @@ impl Issuer {
                 revocation,
                 discovery,
             },
+            resources,
             slots: Semaphore::new(CONCURRENT),
             limiters: Mutex::default(),
             health: Mutex::default(),
@@ -217,6 +236,25 @@ impl Issuer {
             issuer: Arc::clone(&self.settings.name),
             body_bytes: None,
         })
+    }
+
+    /// Makes sure that a resource names this issuer in its metadata (RFC 9728). Spends no token request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why it could not be asked.
+    pub async fn verify_resource(&self, resource: &str) -> Result<(), Error> {
+        let resource = self.resource(resource);
+        let vouched = resource.vouched(self.settings.timeout).await;
+        vouched.map(|_| ()).map_err(|kind| Error {
+            kind,
+            issuer: Arc::clone(&self.settings.name),
+            body_bytes: None,
+        })
+    }
+
+    /// A resource that tokens of this issuer are for.
+    pub(super) fn resource(&self, resource: &str) -> Arc<Resource> {
+        self.resources.get(resource)
     }
 
     /// Where tokens are, and the authentication methods that the issuer says it takes.

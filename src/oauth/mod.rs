@@ -8,10 +8,12 @@
 //! Everything waits with a limit and holds no lock meanwhile. Read `client` first.
 
 mod attempts;
+mod audience;
 mod client;
 mod credential;
 mod discovery;
 mod dns;
+mod document;
 mod endpoint;
 mod error;
 mod http;
@@ -19,12 +21,14 @@ mod issued;
 mod issuer;
 mod limiter;
 mod outcome;
+mod resource;
 mod revocation;
 mod settings;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
+pub use audience::AudienceFlaw;
 pub use client::TokenClient;
 pub use credential::Credential;
 pub use endpoint::EndpointFlaw;
@@ -32,7 +36,7 @@ pub use error::{Error, ErrorKind, Verdict};
 pub use issued::{Issued, Revocation};
 pub use issuer::{Issuer, IssuerStatus, SetupError};
 pub use settings::{
-    AuthMethod, ClientId, ClientSettings, DnsSettings, Endpoints, Grant, IssuerSettings,
-    ReducedScope, Resolver, TokenFormat, TokenSettings,
+    AudienceStyle, AuthMethod, ClientId, ClientSettings, DnsSettings, Endpoints, Grant,
+    IssuerSettings, ReducedScope, Resolver, TokenFormat, TokenSettings,
 };
-pub use wire::BasicEncoding;
+pub use wire::{BasicEncoding, Pointer};

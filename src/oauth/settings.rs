@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claviger_backend::SecretRef;
 
-use crate::oauth::wire::{BasicEncoding, Scopes};
+use crate::oauth::wire::{BasicEncoding, Pointer, Scopes};
 
 /// An issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +132,12 @@ pub struct TokenSettings {
     pub scopes: Scopes,
     /// Resource indicators (RFC 8707).
     pub resources: Vec<String>,
-    /// Auth0's spelling of the same.
+    /// What `audience` says, where that is not the resource.
     pub audience: Option<String>,
+    /// How resources and audience go into the request.
+    pub audience_style: AudienceStyle,
+    /// Whether each resource must name the issuer in its metadata (RFC 9728) before a token for it is asked for.
+    pub verify_resource: bool,
     /// The deployment that it belongs to, for example `prod`.
     pub environment: Option<String>,
     /// The lifetime when the issuer does not say.
@@ -146,6 +150,8 @@ pub struct TokenSettings {
     pub min_length: Option<usize>,
     /// What to do when fewer scopes are granted than asked for.
     pub reduced_scope: ReducedScope,
+    /// Where in the answer the access token stands, if not at its top.
+    pub token_pointer: Option<Pointer>,
 }
 
 /// An OAuth grant.
@@ -153,6 +159,22 @@ pub struct TokenSettings {
 pub enum Grant {
     /// RFC 6749 §4.4.
     ClientCredentials,
+}
+
+/// How the resources and the audience of a token are spelled in the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AudienceStyle {
+    /// `resource`, as often as there are resources (RFC 8707 §2), and `audience` besides if there is one.
+    #[default]
+    Rfc8707,
+    /// `resource` once (Entra ID, v1 endpoints).
+    ResourceV1,
+    /// The scope `RESOURCE/.default`, and no other (Entra ID, v2 endpoints).
+    ScopeDefault,
+    /// `audience` alone: the audience, or else the one resource (Auth0).
+    Audience,
+    /// Nothing: the issuer knows by the client.
+    None,
 }
 
 /// What a token must look like.

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::oauth::wire::Scopes;
-use crate::oauth::{Grant, ReducedScope, TokenFormat, TokenSettings};
+use crate::oauth::wire::{Pointer, Scopes};
+use crate::oauth::{AudienceStyle, Grant, ReducedScope, TokenFormat, TokenSettings};
 use crate::policy::Permit;
 use crate::tokens::entry::Entry;
 use crate::tokens::scope::{Effective, effective};
@@ -42,10 +42,12 @@ struct Identity {
     grant: Grant,
     scopes: Scopes,
     resources: Vec<String>,
-    audience: Option<String>,
+    audience: (Option<String>, AudienceStyle),
+    verify_resource: bool,
     environment: Option<String>,
     lifetimes: (Duration, Duration),
     format: (TokenFormat, Option<usize>, ReducedScope),
+    token_pointer: Option<Pointer>,
 }
 
 impl Identity {
@@ -57,12 +59,15 @@ impl Identity {
             scopes,
             resources,
             audience,
+            audience_style,
+            verify_resource,
             environment,
             default_lifetime,
             max_lifetime,
             format,
             min_length,
             reduced_scope,
+            token_pointer,
         } = &definition.settings;
         let mut resources = resources.clone();
         resources.sort_unstable();
@@ -73,10 +78,12 @@ impl Identity {
             grant: *grant,
             scopes: scopes.clone(),
             resources,
-            audience: audience.clone(),
+            audience: (audience.clone(), *audience_style),
+            verify_resource: *verify_resource,
             environment: environment.clone(),
             lifetimes: (*default_lifetime, *max_lifetime),
             format: (*format, *min_length, *reduced_scope),
+            token_pointer: token_pointer.clone(),
         }
     }
 }

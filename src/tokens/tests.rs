@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::clock::SteppedClock;
-use crate::oauth::{ErrorKind, Grant, ReducedScope, TokenFormat};
+use crate::oauth::{AudienceStyle, ErrorKind, Grant, ReducedScope, TokenFormat};
 use crate::peer::Facts;
 use crate::policy::{Policy, Rule, ScopeLimit, Selector};
 
@@ -119,12 +119,15 @@ fn settings(scopes: &str) -> TokenSettings {
         scopes: set(scopes),
         resources: Vec::new(),
         audience: None,
+        audience_style: AudienceStyle::Rfc8707,
+        verify_resource: false,
         environment: None,
         default_lifetime: Duration::from_hours(1),
         max_lifetime: Duration::from_hours(24),
         format: TokenFormat::Auto,
         min_length: None,
         reduced_scope: ReducedScope::Serve,
+        token_pointer: None,
     }
 }
 
@@ -1023,12 +1026,27 @@ async fn a_reload_keeps_the_tokens_of_definitions_that_did_not_change() {
         environment: Some("prod".to_owned()),
         ..settings("read write")
     };
+    let style = TokenSettings {
+        audience_style: AudienceStyle::Audience,
+        ..settings("read write")
+    };
+    let verified = TokenSettings {
+        verify_resource: true,
+        ..settings("read write")
+    };
+    let pointed = TokenSettings {
+        token_pointer: Some("/authed_user/access_token".parse().unwrap()),
+        ..settings("read write")
+    };
     for (settings, origin) in [
         (settings("read"), "v1"),
         (settings("read write"), "v2"),
         (audience, "v1"),
         (resource, "v1"),
         (environment, "v1"),
+        (style, "v1"),
+        (verified, "v1"),
+        (pointed, "v1"),
     ] {
         let other = world.reload(settings.clone(), origin);
         assert!(other.cached(&permit()).is_none(), "{settings:?} {origin}");

@@ -15,7 +15,9 @@ use crate::config::{
     Accounts, AccountsUnavailable, Config, Mode, Problems, Refresh, SystemAccounts,
 };
 use crate::oauth::wire::Scopes;
-use crate::oauth::{AuthMethod, BasicEncoding, ClientId, ReducedScope, Resolver, TokenFormat};
+use crate::oauth::{
+    AudienceStyle, AuthMethod, BasicEncoding, ClientId, ReducedScope, Resolver, TokenFormat,
+};
 use crate::policy::{Action, Policy, ScopeLimit};
 use crate::registry::{BackendSettings, FileKey};
 use crate::server::Limits;
@@ -188,13 +190,19 @@ fn tokens_secrets_and_rules_are_read() {
         billing.audience.as_deref(),
         Some("https://aud.example.com/")
     );
+    assert_eq!(billing.audience_style, AudienceStyle::Rfc8707);
+    assert!(billing.verify_resource && !reports.verify_resource);
     assert_eq!(billing.environment.as_deref(), Some("prod"));
     assert_eq!(billing.default_lifetime, Duration::from_mins(30));
     assert_eq!(billing.max_lifetime, Duration::from_hours(2));
     assert_eq!(billing.format, TokenFormat::Jwt);
     assert_eq!(billing.min_length, Some(40));
     assert_eq!(billing.reduced_scope, ReducedScope::Refuse);
+    let pointer = billing.token_pointer.as_ref().unwrap();
+    assert_eq!(pointer.to_string(), "/authed_user/access_token");
+    assert_eq!(reports.token_pointer, None);
     assert_eq!(reports.resources.len(), 2);
+    assert_eq!(reports.audience_style, AudienceStyle::Rfc8707);
     assert_eq!(reports.default_lifetime, Duration::from_hours(1));
 
     let database = &config.secrets[0];

@@ -4,3 +4,4 @@ mod discovering;
 mod obtaining;
 mod revoking;
 pub(crate) mod support;
+mod verifying;

@@ -65,12 +65,15 @@ pub(crate) fn token_settings() -> TokenSettings {
         scopes: scopes("read"),
         resources: vec!["https://api.example".to_owned()],
         audience: None,
+        audience_style: AudienceStyle::Rfc8707,
+        verify_resource: false,
         environment: None,
         default_lifetime: Duration::from_hours(1),
         max_lifetime: Duration::from_hours(24),
         format: TokenFormat::Auto,
         min_length: None,
         reduced_scope: ReducedScope::Serve,
+        token_pointer: None,
     }
 }
 
@@ -115,7 +118,9 @@ impl Rig {
         let rules = EndpointRules::new(&settings).unwrap();
         let transport: Arc<dyn Transport> = Arc::clone(&script) as _;
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let issuer = Arc::new(Issuer::over(settings, rules, transport, shared).unwrap());
+        let issuer = Arc::new(
+            Issuer::over(settings, rules, (Arc::clone(&transport), transport), shared).unwrap(),
+        );
         let client = client_of(&issuer, token);
         Self {
             clock,

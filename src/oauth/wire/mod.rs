@@ -1,6 +1,6 @@
 //! OAuth messages as pure bytes to types.
 //!
-//! Owns the syntax of what issuers send and receive: token answers ([`response`]), metadata ([`metadata`]), challenges of
+//! Owns the syntax of what issuers send and receive: token answers ([`response`]), metadata ([`metadata`], [`resource_metadata`]), challenges of
 //! resource servers ([`challenge`]), the requests that claviger makes ([`request`], [`basic`]) and the few headers that
 //! matter. Does no I/O, asks no clock and logs nothing; total and fuzzed. Errors carry codes and lengths, never a body.
 //!
@@ -14,10 +14,13 @@ mod json;
 pub mod jwt;
 pub mod metadata;
 mod number;
+mod pointer;
 pub mod request;
+pub mod resource_metadata;
 pub mod response;
 mod scope;
 pub mod token;
 
 pub use basic::BasicEncoding;
+pub use pointer::{InvalidPointer, Pointer};
 pub use scope::{InvalidScope, Scopes};

@@ -2,7 +2,8 @@
 //!
 //! Owns the walk over a JSON object or a form. Picks the fields that matter, skips the values of all others without copying
 //! them (refresh and ID tokens may be among them), and refuses names that come twice. Values keep their type, because what
-//! a string, a number or a flag means is for the next step.
+//! a string, a number or a flag means is for the next step. The token is looked for along steps, one in the usual case; every
+//! object on the way may say something about it, and the nearest one is believed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -94,6 +95,30 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// What an object says with what the one around it says: the nearer counts, but a failure is one wherever it is said.
+    fn within(self, outer: &mut Self) {
+        let nearer = |near: Field, far: &mut Field| match near {
+            Field::Absent => {}
+            near => *far = near,
+        };
+        outer.access_token = self.access_token;
+        nearer(self.token_type, &mut outer.token_type);
+        nearer(self.refresh_in, &mut outer.refresh_in);
+        nearer(self.scope, &mut outer.scope);
+        if !matches!(self.expires_in, Field::Absent) || self.expires.is_some() {
+            outer.expires_in = self.expires_in;
+            outer.expires = self.expires;
+        }
+        if matches!(self.error, Refusal::Code(_)) {
+            outer.error = self.error;
+        }
+        if !matches!(outer.ok, Field::Bool(false)) {
+            nearer(self.ok, &mut outer.ok);
+        }
+    }
+}
+
 /// Whether a field matters and is no secret.
 fn matters(name: &str) -> bool {
     matches!(
@@ -107,8 +132,12 @@ fn boxed(text: &[u8]) -> Token {
     Ok((AccessToken::new(text), shape))
 }
 
-/// Reads a form (RFC 6749 appendix B). Every value is text.
-pub(super) fn from_form(body: &[u8]) -> Result<Draft, Flaw> {
+/// Reads a form (RFC 6749 appendix B) with the token at `steps`. Every value is text.
+pub(super) fn from_form(body: &[u8], steps: &[Box<str>]) -> Result<Draft, Flaw> {
+    let token = match steps {
+        [name] => Some(&**name),
+        _ => None,
+    };
     let mut draft = Draft::default();
     let mut names = BTreeSet::new();
     for (name, value) in form_urlencoded::parse(body) {
@@ -116,7 +145,7 @@ pub(super) fn from_form(body: &[u8]) -> Result<Draft, Flaw> {
             return Err(Flaw::Repeated);
         }
         let mut value = value.into_owned();
-        if name == "access_token" {
+        if Some(&*name) == token {
             // An empty token is none at all.
             draft.access_token = (!value.is_empty()).then(|| boxed(value.as_bytes()));
         } else if matters(&name) && value.len() <= LONGEST_TEXT {
@@ -131,11 +160,12 @@ pub(super) fn from_form(body: &[u8]) -> Result<Draft, Flaw> {
     Ok(draft)
 }
 
-/// Reads a JSON object.
-pub(super) fn from_json(body: &[u8]) -> Result<Draft, Flaw> {
+/// Reads a JSON object with the token at `steps`.
+pub(super) fn from_json(body: &[u8], steps: &[Box<str>]) -> Result<Draft, Flaw> {
     let mut repeated = false;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let object = Object {
+        steps,
         repeated: &mut repeated,
     };
     // The parser's own error text may quote the body, so it is dropped here.
@@ -149,7 +179,10 @@ pub(super) fn from_json(body: &[u8]) -> Result<Draft, Flaw> {
     }
 }
 
+/// Reads an object on the way to the token.
 struct Object<'a> {
+    /// From here on.
+    steps: &'a [Box<str>],
     repeated: &'a mut bool,
 }
 
@@ -162,10 +195,18 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
         let mut draft = Draft::default();
+        // Kept apart until the end, so that the order of the fields means nothing.
+        let mut inner = None;
         let mut names = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            if name == "access_token" {
-                draft.access_token = map.next_value_seed(TokenSeed)?;
+            let on_the_way = self.steps.split_first();
+            let on_the_way = on_the_way.filter(|(step, _)| ***step == *name);
+            if let Some((_, further)) = on_the_way {
+                let seed = Way {
+                    steps: further,
+                    repeated: &mut *self.repeated,
+                };
+                inner = Some(map.next_value_seed(seed)?);
             } else if matters(&name) {
                 draft.set(&name, map.next_value_seed(FieldSeed)?);
             } else {
@@ -176,7 +217,95 @@ impl<'de> Visitor<'de> for Object<'_> {
                 return Err(serde::de::Error::custom("repeated"));
             }
         }
+        if let Some(inner) = inner {
+            inner.within(&mut draft);
+        }
         Ok(draft)
+    }
+}
+
+/// Reads the value of a step: the token itself, or what leads further.
+struct Way<'a> {
+    /// From here on; none at the token.
+    steps: &'a [Box<str>],
+    repeated: &'a mut bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Way<'_> {
+    type Value = Draft;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Draft, D::Error> {
+        if self.steps.is_empty() {
+            return Ok(Draft {
+                access_token: TokenSeed.deserialize(deserializer)?,
+                ..Draft::default()
+            });
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// Whatever is neither an object nor an array leads nowhere.
+impl<'de> Visitor<'de> for Way<'_> {
+    type Value = Draft;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Draft, A::Error> {
+        let object = Object {
+            steps: self.steps,
+            repeated: self.repeated,
+        };
+        object.visit_map(map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Draft, A::Error> {
+        // RFC 6901 §4: digits without a zero in front.
+        let index = self.steps.split_first().and_then(|(step, further)| {
+            let index: usize = step.parse().ok()?;
+            (index.to_string() == **step).then_some((index, further))
+        });
+        let mut draft = Draft::default();
+        if let Some((index, further)) = index {
+            for _before in 0..index {
+                if seq.next_element::<IgnoredAny>()?.is_none() {
+                    return Ok(draft);
+                }
+            }
+            let way = Way {
+                steps: further,
+                repeated: self.repeated,
+            };
+            draft = seq.next_element_seed(way)?.unwrap_or_default();
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(draft)
+    }
+
+    fn visit_str<E>(self, _text: &str) -> Result<Draft, E> {
+        Ok(Draft::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Draft, E> {
+        Ok(Draft::default())
+    }
+
+    fn visit_bool<E>(self, _value: bool) -> Result<Draft, E> {
+        Ok(Draft::default())
+    }
+
+    fn visit_u64<E>(self, _value: u64) -> Result<Draft, E> {
+        Ok(Draft::default())
+    }
+
+    fn visit_i64<E>(self, _value: i64) -> Result<Draft, E> {
+        Ok(Draft::default())
+    }
+
+    fn visit_f64<E>(self, _value: f64) -> Result<Draft, E> {
+        Ok(Draft::default())
     }
 }
 

@@ -19,10 +19,16 @@ use self::fields::{Draft, Field, Refusal};
 use crate::oauth::wire::json;
 use crate::oauth::wire::number::{Number, rfc3339};
 use crate::oauth::wire::token::{AccessToken, Shape};
-use crate::oauth::wire::{InvalidScope, Scopes};
+use crate::oauth::wire::{InvalidScope, Pointer, Scopes};
 
 /// The largest token answer that is read.
 pub const MAX_BODY: usize = 64 * 1024;
+
+/// Where RFC 6749 §5.1 puts the token.
+const ACCESS_TOKEN: &str = "access_token";
+
+/// Words in the place of a token type that say no type.
+const WHOSE: [&str; 2] = ["bot", "user"];
 
 /// Smaller numbers are no point in time after 2001 but a lifetime, which is how some issuers mean `expires`.
 const FIRST_EPOCH: u64 = 1_000_000_000;
@@ -73,13 +79,29 @@ pub fn parse(
     body: &[u8],
     leniency: Leniency,
 ) -> Result<TokenResponse, Failure> {
+    parse_at(status, content_type, body, leniency, None)
+}
+
+/// Parses the answer of a token endpoint that puts the access token where `pointer` leads, as Slack does with the one of a
+/// user. A token at the usual place is then another one, and skipped. What is said beside the token is about it; what is not
+/// said there is taken from the object around. A form has no depth: there only pointers of one step lead anywhere.
+///
+/// # Errors
+/// A [`Failure`] with the issuer's error code, or with what is wrong with the answer.
+pub fn parse_at(
+    status: u16,
+    content_type: Option<&str>,
+    body: &[u8],
+    leniency: Leniency,
+    pointer: Option<&Pointer>,
+) -> Result<TokenResponse, Failure> {
     let fail = |flaw| Failure {
         flaw,
         status,
         body_bytes: body.len(),
     };
     let success = (200..300).contains(&status);
-    let draft = match read(content_type, body) {
+    let draft = match read(content_type, body, pointer) {
         Ok(draft) => draft,
         // What is no OAuth answer at all is judged by its status.
         Err(flaw) if success => return Err(fail(flaw)),
@@ -95,17 +117,19 @@ pub fn parse(
     if !success {
         return Err(fail(Flaw::Status { html: false }));
     }
-    complete(draft, leniency).map_err(fail)
+    complete(draft, leniency, pointer.is_some()).map_err(fail)
 }
 
 /// The error in an answer whose success has no content that matters, as that of a revocation (RFC 7009 §2.2).
 #[must_use]
 pub fn error_in(content_type: Option<&str>, body: &[u8]) -> Option<ErrorCode> {
-    read(content_type, body).ok()?.error()
+    read(content_type, body, None).ok()?.error()
 }
 
 /// Tells the syntax apart and collects the fields.
-fn read(content_type: Option<&str>, body: &[u8]) -> Result<Draft, Flaw> {
+fn read(content_type: Option<&str>, body: &[u8], pointer: Option<&Pointer>) -> Result<Draft, Flaw> {
+    let usual = [ACCESS_TOKEN.into()];
+    let steps = pointer.map_or(&usual[..], Pointer::steps);
     if body.len() > MAX_BODY {
         return Err(Flaw::TooLong);
     }
@@ -119,9 +143,9 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<Draft, Flaw> {
     match text.first() {
         None => Err(Flaw::Empty),
         Some(b'{') if json::too_deep(text) => Err(Flaw::TooDeep),
-        Some(b'{') => fields::from_json(text),
+        Some(b'{') => fields::from_json(text, steps),
         Some(b'<') => Err(Flaw::Html),
-        Some(_) if !declared_json && text.contains(&b'=') => fields::from_form(text),
+        Some(_) if !declared_json && text.contains(&b'=') => fields::from_form(text, steps),
         Some(_) => Err(Flaw::NotAnAnswer),
     }
 }
@@ -138,11 +162,14 @@ impl Draft {
     }
 }
 
-fn complete(draft: Draft, leniency: Leniency) -> Result<TokenResponse, Flaw> {
+fn complete(draft: Draft, leniency: Leniency, pointed: bool) -> Result<TokenResponse, Flaw> {
     match draft.token_type {
         Field::Absent if leniency.missing_token_type_is_bearer => {}
         Field::Text(text) if text.is_empty() && leniency.missing_token_type_is_bearer => {}
         Field::Text(text) if text.eq_ignore_ascii_case("bearer") => {}
+        // Slack says here whose token it is.
+        Field::Text(text)
+            if pointed && leniency.missing_token_type_is_bearer && WHOSE.contains(&&*text) => {}
         Field::Absent
         | Field::Bool(_)
         | Field::Number(_)

@@ -553,6 +553,123 @@ fn tokens_arrive_byte_for_byte() {
     assert_eq!(answer.scopes.unwrap().to_string(), "a b");
 }
 
+/// The token, lifetime and scopes of an answer whose token is where `pointer` says.
+fn pointed(pointer: &str, content_type: Option<&str>, body: &str) -> Result<String, Flaw> {
+    let pointer = pointer.parse().unwrap();
+    let answer = parse_at(200, content_type, body.as_bytes(), LENIENT, Some(&pointer));
+    answer.map_err(|failure| failure.flaw).map(|answer| {
+        let token = answer.access_token.into_bytes();
+        let lifetime = answer.lifetime.map(|lifetime| match lifetime {
+            Lifetime::For(lifetime) | Lifetime::Until(lifetime) => lifetime.as_secs(),
+        });
+        let scopes = answer.scopes.map(|scopes| scopes.to_string());
+        format!(
+            "{} {} {}",
+            std::str::from_utf8(&token).unwrap(),
+            lifetime.map_or("-".to_owned(), |lifetime| lifetime.to_string()),
+            scopes.unwrap_or("-".to_owned())
+        )
+    })
+}
+
+#[test]
+fn a_pointer_leads_to_the_token_and_what_is_said_beside_it() {
+    let slack = r#"{"ok":true,"access_token":"xoxb-bot","token_type":"bot","scope":"chat","expires_in":9,
+        "authed_user":{"id":"U1","access_token":"xoxp-user","token_type":"user","scope":"search",
+        "expires_in":43200}}"#;
+    let user = "/authed_user/access_token";
+    for (pointer, body, expected) in [
+        (user, slack, Ok("xoxp-user 43200 search")),
+        ("/access_token", slack, Ok("xoxb-bot 9 chat")),
+        // What is not said beside the token is taken from around it, in whatever order the fields are.
+        (
+            "/a/b/t",
+            r#"{"a":{"b":{"t":"abc","expires_at":2000000000},"scope":"in"},"scope":"out","expires_in":5}"#,
+            Ok("abc 2000000000 in"),
+        ),
+        (
+            "/data/token",
+            r#"{"expires_in":60,"data":{"token":"abc"},"scope":"r"}"#,
+            Ok("abc 60 r"),
+        ),
+        (
+            "/l/1/t",
+            r#"{"l":[7,{"t":"abc"},{"t":"no"}]}"#,
+            Ok("abc - -"),
+        ),
+        ("/l/1", r#"{"l":["no","abc"]}"#, Ok("abc - -")),
+        ("/x~1y", r#"{"x/y":"abc","x":{"y":"no"}}"#, Ok("abc - -")),
+        // The usual place is not another chance.
+        (user, r#"{"access_token":"no"}"#, Err(Flaw::NoToken)),
+        (user, r#"{"authed_user":"no"}"#, Err(Flaw::NoToken)),
+        (user, r#"{"authed_user":null}"#, Err(Flaw::NoToken)),
+        (
+            user,
+            r#"{"authed_user":{"access_token":""}}"#,
+            Err(Flaw::NoToken),
+        ),
+        (
+            user,
+            r#"{"authed_user":{"access_token":7}}"#,
+            Err(Flaw::Field("access_token")),
+        ),
+        ("/l/01", r#"{"l":["no","no"]}"#, Err(Flaw::NoToken)),
+        ("/l/-", r#"{"l":["no","no"]}"#, Err(Flaw::NoToken)),
+        ("/l/9", r#"{"l":["no","no"]}"#, Err(Flaw::NoToken)),
+        (
+            "/l/18446744073709551616",
+            r#"{"l":["no"]}"#,
+            Err(Flaw::NoToken),
+        ),
+        // A failure is one at whatever depth.
+        (
+            user,
+            r#"{"ok":false,"authed_user":{"ok":true,"access_token":"no"}}"#,
+            Err(Flaw::Refused(ErrorCode::Other)),
+        ),
+        (
+            user,
+            r#"{"authed_user":{"access_token":"no","error":"invalid_grant"},"ok":true}"#,
+            Err(Flaw::Refused(ErrorCode::InvalidGrant)),
+        ),
+        (
+            user,
+            r#"{"authed_user":{"access_token":"a","access_token":"b"}}"#,
+            Err(Flaw::Repeated),
+        ),
+        (
+            user,
+            r#"{"authed_user":{"access_token":"a"},"authed_user":{"access_token":"b"}}"#,
+            Err(Flaw::Repeated),
+        ),
+        (
+            user,
+            r#"{"authed_user":{"access_token":"a","token_type":"DPoP"}}"#,
+            Err(Flaw::TokenType),
+        ),
+    ] {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(pointed(pointer, JSON, body), expected, "{pointer} {body}");
+    }
+    let form = "access_token=no&token=abc&scope=r";
+    assert_eq!(pointed("/token", FORM, form), Ok("abc - r".to_owned()));
+    assert_eq!(pointed("/a/token", FORM, form), Err(Flaw::NoToken));
+}
+
+#[test]
+fn whose_a_token_is_counts_as_no_type_only_where_both_are_expected() {
+    let body = br#"{"access_token":"xoxb-bot","token_type":"bot"}"#;
+    let pointer = "/access_token".parse().unwrap();
+    for (leniency, pointer, accepted) in [
+        (LENIENT, Some(&pointer), true),
+        (STRICT, Some(&pointer), false),
+        (LENIENT, None, false),
+    ] {
+        let answer = parse_at(200, JSON, body, leniency, pointer);
+        assert_eq!(answer.is_ok(), accepted, "{leniency:?} {pointer:?}");
+    }
+}
+
 #[test]
 fn failures_say_codes_and_lengths() {
     let failure = parse(400, JSON, br#"{"error":"sentinel-7f3a"}"#, STRICT).unwrap_err();
@@ -604,6 +721,8 @@ proptest! {
         content_type in "(application/json|text/plain|.{0,20})",
     ) {
         let _outcome = parse(status, Some(&content_type), &bytes, LENIENT);
+        let pointer = "/a/0".parse().unwrap();
+        let _outcome = parse_at(status, Some(&content_type), &bytes, LENIENT, Some(&pointer));
         let _error = error_in(None, &bytes);
     }
 

@@ -1,0 +1,88 @@
+//! For whom a token is.
+//!
+//! Owns the keys `resource`, `audience`, `audience_style` and `verify_resource` of a token, one by one and together.
+
+use crate::config::Context;
+use crate::config::reader::{Found, Section};
+use crate::config::values::{Address, address, printable};
+use crate::oauth::{AudienceFlaw, AudienceStyle, TokenSettings};
+
+/// The longest resource or audience.
+const LONGEST: usize = 2048;
+
+/// What the keys say.
+#[derive(Debug)]
+pub(super) struct Audience {
+    pub resources: Vec<String>,
+    pub audience: Option<String>,
+    pub style: AudienceStyle,
+    pub verify: bool,
+}
+
+/// Reads the keys one by one.
+pub(super) fn read(context: &Context<'_>, section: &Section<'_>) -> Audience {
+    let styles = [
+        ("rfc8707", AudienceStyle::Rfc8707),
+        ("resource_v1", AudienceStyle::ResourceV1),
+        ("scope_default", AudienceStyle::ScopeDefault),
+        ("audience", AudienceStyle::Audience),
+        ("none", AudienceStyle::None),
+    ];
+    let verify = section.flag("verify_resource", false);
+    let texts = section.text_or_texts("resource").unwrap_or_default();
+    if verify && !section.has("resource") {
+        let place = section.place_at("verify_resource");
+        let message = "there is nothing to verify without `resource`";
+        context.report.problem(&place, message);
+    }
+    let resources = texts.iter();
+    let resources = resources.filter_map(|found| resource(context, found, verify));
+    Audience {
+        resources: resources.collect(),
+        audience: section
+            .text("audience")
+            .and_then(|found| printable(context, &found, LONGEST)),
+        style: section
+            .choice("audience_style", &styles)
+            .unwrap_or_default(),
+        verify,
+    }
+}
+
+/// RFC 8707 §2: an absolute URI without a fragment, sent as it is written. To be verified, it must be one that can be read.
+fn resource(context: &Context<'_>, found: &Found<&str>, verify: bool) -> Option<String> {
+    let graphic = found.value.bytes().all(|byte| byte.is_ascii_graphic());
+    let absolute = url::Url::parse(found.value).is_ok_and(|url| {
+        url.fragment().is_none() && url.password().is_none() && url.username().is_empty()
+    });
+    if !graphic || !absolute || found.value.len() > LONGEST {
+        let message =
+            "expected an absolute address without a fragment, such as https://api.example.com";
+        context.report.problem(&found.place, message);
+        return None;
+    }
+    match verify {
+        true => address(context, found, Address::Endpoint),
+        false => Some(found.value.to_owned()),
+    }
+}
+
+/// Refuses what the style cannot say, unless one of the keys is refused already.
+pub(super) fn check(context: &Context<'_>, section: &Section<'_>, settings: &TokenSettings) {
+    let Err(flaw) = settings.check_audience() else {
+        return;
+    };
+    let written = section.text_or_texts("resource").unwrap_or_default().len();
+    if written != settings.resources.len() {
+        return;
+    }
+    let key = match flaw {
+        AudienceFlaw::NotOneResource | AudienceFlaw::NoAudience | AudienceFlaw::NoScope => {
+            "resource"
+        }
+        AudienceFlaw::AudienceUnsent => "audience",
+        AudienceFlaw::OtherScopes => "scopes",
+    };
+    let place = section.place_at(key);
+    context.report.problem(&place, flaw.to_string());
+}

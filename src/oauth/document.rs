@@ -1,0 +1,225 @@
+//! Documents that others publish about themselves: how they are read, and how long they are believed.
+//!
+//! Owns [`Reader`], one GET with its attempts, and [`Kept`], a document after it was checked. Kept for a day; half a day old
+//! it is renewed behind the scenes by whoever uses it; who cannot be asked keeps what was said, unless the failure shows that
+//! it no longer holds. However many ask, one request is under way. No lock is held while it is: waiters share the outcome of
+//! one task. What a document must say is for its [`Document`].
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use url::Url;
+
+use crate::clock::{Clock, Moment};
+use crate::oauth::attempts::Attempts;
+use crate::oauth::http::{Answer, Transport};
+use crate::oauth::{ErrorKind, outcome};
+
+/// A document older than this is not used before it was asked for again.
+const LIFETIME: Duration = Duration::from_hours(24);
+
+/// A document older than this is renewed when it is used.
+const RENEWED: Duration = Duration::from_hours(12);
+
+/// After a failure nobody is asked again for this long while the old document serves.
+const REST: Duration = Duration::from_mins(1);
+
+/// How often one document is asked for again.
+const RETRIES: u32 = 2;
+
+/// Reads documents. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// For everything that one renewal takes.
+    pub(crate) timeout: Duration,
+}
+
+impl Reader {
+    /// The document at `url`, of at most `max_body` bytes.
+    pub(crate) async fn read(&self, url: &Url, max_body: usize) -> Result<Answer, ErrorKind> {
+        let mut attempts = Attempts::new(&*self.clock, RETRIES, self.timeout);
+        loop {
+            let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
+            let answer = self.transport.get(url, max_body, limit).await;
+            let (kind, again) = match answer {
+                Ok(answer) if answer.status == 200 => return Ok(answer),
+                Ok(answer) => self.refused(&answer),
+                Err(lost) => (outcome::lost(lost), outcome::may_resend(lost)),
+            };
+            if !again || !attempts.pause(kind.retry_after()).await {
+                return Err(kind);
+            }
+        }
+    }
+
+    fn refused(&self, answer: &Answer) -> (ErrorKind, bool) {
+        let mut kind = outcome::status(answer, self.clock.now().wall);
+        if kind == ErrorKind::InvalidClient {
+            // No client is involved yet.
+            kind = ErrorKind::Refused { status: 401 };
+        }
+        (kind, outcome::is_transient(answer.status))
+    }
+}
+
+/// What is asked for, and what it must say.
+pub(crate) trait Document: Debug + Send + Sync + 'static {
+    /// What is believed of it.
+    type Checked: Debug + PartialEq + Send + Sync + 'static;
+
+    /// Asks for it and checks it.
+    fn ask(&self) -> impl Future<Output = Result<Self::Checked, ErrorKind>> + Send;
+
+    /// Reports that it says something else than before.
+    fn changed(&self, old: &Self::Checked, new: &Self::Checked);
+
+    /// Reports that it could not be had. Returns whether what is held may serve on.
+    fn failed(&self, kind: ErrorKind) -> bool;
+}
+
+/// A document, kept. Cheap to clone; all clones are the same.
+#[derive(Debug)]
+pub(crate) struct Kept<D: Document>(Arc<Inner<D>>);
+
+#[derive(Debug)]
+struct Inner<D: Document> {
+    document: D,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
+    state: Mutex<State<D::Checked>>,
+}
+
+type Outcome<T> = Result<Arc<T>, ErrorKind>;
+type Flight<T> = Shared<BoxFuture<'static, Outcome<T>>>;
+
+#[derive(Debug)]
+struct State<T> {
+    held: Option<(Arc<T>, Moment)>,
+    /// When asking failed the last time, if it has not succeeded since.
+    failed: Option<Moment>,
+    /// The one task that asks, if one does.
+    flight: Option<Flight<T>>,
+}
+
+impl<D: Document> Kept<D> {
+    /// Knows nothing yet. Whoever asks for `document` does so with `reader`.
+    pub(crate) fn new(document: D, reader: &Reader) -> Self {
+        Self(Arc::new(Inner {
+            document,
+            clock: Arc::clone(&reader.clock),
+            timeout: reader.timeout,
+            state: Mutex::new(State {
+                held: None,
+                failed: None,
+                flight: None,
+            }),
+        }))
+    }
+
+    /// What to believe now; asks if need be, and waits at most `limit` for that.
+    pub(crate) async fn current(&self, limit: Duration) -> Outcome<D::Checked> {
+        let now = self.0.clock.now();
+        let flight = {
+            let mut state = self.0.state();
+            let resting = state.failed.is_some_and(|failed| now.since(failed) < REST);
+            match state.held.clone() {
+                Some((held, _)) if resting => return Ok(held),
+                Some((held, since)) => {
+                    let age = age(since, now);
+                    if age < RENEWED {
+                        return Ok(held);
+                    }
+                    let flight = self.flight(&mut state);
+                    if age < LIFETIME {
+                        return Ok(held);
+                    }
+                    flight
+                }
+                None => self.flight(&mut state),
+            }
+        };
+        let outcome = match tokio::time::timeout(limit, flight).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(ErrorKind::Timeout),
+        };
+        outcome.or_else(|kind| {
+            let state = self.0.state();
+            let stale = state.held.as_ref().map(|(held, _)| Arc::clone(held));
+            stale.ok_or(kind)
+        })
+    }
+
+    /// When what is believed was read; `None` if nothing was.
+    pub(crate) fn since(&self) -> Option<Moment> {
+        self.0.state().held.as_ref().map(|(_, since)| *since)
+    }
+
+    /// The task that asks, started if there is none.
+    fn flight(&self, state: &mut State<D::Checked>) -> Flight<D::Checked> {
+        // One that ended without noting it was cut off with its runtime.
+        if state
+            .flight
+            .as_ref()
+            .is_some_and(|one| one.peek().is_some())
+        {
+            state.flight = None;
+        }
+        state
+            .flight
+            .get_or_insert_with(|| {
+                let inner = Arc::clone(&self.0);
+                // A task of its own: no waiter's cancellation ends it.
+                let task = tokio::spawn(async move { inner.renew().await });
+                async move { task.await.unwrap_or(Err(ErrorKind::Metadata)) }
+                    .boxed()
+                    .shared()
+            })
+            .clone()
+    }
+}
+
+impl<D: Document> Inner<D> {
+    fn state(&self) -> MutexGuard<'_, State<D::Checked>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks, and notes the outcome.
+    async fn renew(&self) -> Outcome<D::Checked> {
+        let outcome = match tokio::time::timeout(self.timeout, self.document.ask()).await {
+            Ok(outcome) => outcome.map(Arc::new),
+            Err(_elapsed) => Err(ErrorKind::Timeout),
+        };
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.flight = None;
+        match &outcome {
+            Ok(checked) => {
+                if let Some((old, _)) = &state.held
+                    && old != checked
+                {
+                    self.document.changed(old, checked);
+                }
+                state.held = Some((Arc::clone(checked), now));
+                state.failed = None;
+            }
+            Err(kind) => {
+                state.failed = Some(now);
+                if !self.document.failed(*kind) {
+                    state.held = None;
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// The age on whichever clock says more, so that neither a suspend nor a step hides it.
+fn age(since: Moment, now: Moment) -> Duration {
+    let by_wall = now.wall.saturating_sub(since.wall);
+    now.since(since).max(by_wall)
+}

@@ -1,0 +1,168 @@
+//! Whether a resource wants tokens of the issuer that is asked for one.
+//!
+//! Owns the metadata of protected resources (RFC 9728): read where the resource itself puts it, believed only if it names
+//! exactly the configured resource, and then good for one thing, to confirm the configured issuer. It never leads to another
+//! one: who could change a resource's metadata could otherwise send the client's credential anywhere. Knows no credential
+//! and no token. How long a document is kept, and that one request serves all who ask, is in `document`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::oauth::ErrorKind;
+use crate::oauth::document::{Document, Kept, Reader};
+use crate::oauth::endpoint::EndpointRules;
+use crate::oauth::outcome::EVENTS;
+use crate::oauth::wire::resource_metadata::{self, ResourceMetadata};
+
+/// The resources that tokens of one issuer are for.
+#[derive(Debug)]
+pub(crate) struct Resources {
+    issuer: Confirmed,
+    /// By their text. Forgotten when no token is for them any more.
+    known: Mutex<HashMap<String, Weak<Resource>>>,
+}
+
+/// The issuer that resources must name, and how they are asked.
+#[derive(Clone, Debug)]
+struct Confirmed {
+    name: Arc<str>,
+    /// The issuer exactly as configured.
+    issuer: String,
+    rules: EndpointRules,
+    reader: Reader,
+}
+
+/// One resource.
+#[derive(Debug)]
+pub(crate) struct Resource(Kept<ResourceDocument>);
+
+#[derive(Debug)]
+struct ResourceDocument {
+    /// The resource exactly as configured.
+    resource: String,
+    issuer: Confirmed,
+}
+
+/// What a resource says about itself, once it has named the issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Vouched {
+    /// The resource exactly as configured.
+    pub(crate) resource: String,
+    /// The scopes that mean something there, if it says.
+    pub(crate) scopes: Option<Vec<String>>,
+}
+
+impl Resources {
+    /// Knows none yet. `issuer` is the identifier exactly as configured; `reader` trusts as the issuer's settings say.
+    pub(crate) fn new(
+        name: Arc<str>,
+        issuer: String,
+        rules: EndpointRules,
+        reader: Reader,
+    ) -> Self {
+        Self {
+            issuer: Confirmed {
+                name,
+                issuer,
+                rules,
+                reader,
+            },
+            known: Mutex::default(),
+        }
+    }
+
+    /// The resource of this text, the same one for all who hold it.
+    pub(crate) fn get(&self, resource: &str) -> Arc<Resource> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resource) = known.get(resource).and_then(Weak::upgrade) {
+            return resource;
+        }
+        known.retain(|_, one| one.strong_count() > 0);
+        let document = ResourceDocument {
+            resource: resource.to_owned(),
+            issuer: self.issuer.clone(),
+        };
+        let one = Arc::new(Resource(Kept::new(document, &self.issuer.reader)));
+        known.insert(resource.to_owned(), Arc::downgrade(&one));
+        one
+    }
+}
+
+impl Resource {
+    /// Makes sure that the resource names the issuer; asks it if need be, and waits at most `limit` for that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Metadata`] if it does not, or publishes nothing; else why it could not be asked.
+    pub(crate) async fn vouched(&self, limit: Duration) -> Result<Arc<Vouched>, ErrorKind> {
+        self.0.current(limit).await.map_err(|kind| match kind {
+            // Nothing is there that could be read: a matter of configuration, here or there.
+            ErrorKind::Refused { .. } => ErrorKind::Metadata,
+            kind => kind,
+        })
+    }
+}
+
+impl Document for ResourceDocument {
+    type Checked = Vouched;
+
+    async fn ask(&self) -> Result<Vouched, ErrorKind> {
+        let place = resource_metadata::well_known(&self.resource).ok_or(ErrorKind::Metadata)?;
+        let url = self.issuer.rules.configured(&place).map_err(|flaw| {
+            tracing::warn!(resource = %self.resource, %flaw, "the resource is not acceptable");
+            ErrorKind::Metadata
+        })?;
+        let reader = &self.issuer.reader;
+        let answer = reader.read(&url, resource_metadata::MAX_BODY).await?;
+        let metadata = resource_metadata::parse(&answer.body.0).map_err(|flaw| {
+            tracing::debug!(resource = %self.resource, bytes = answer.body.0.len(), %flaw, "metadata");
+            ErrorKind::InvalidResponse
+        })?;
+        self.check(metadata)
+    }
+
+    fn changed(&self, _old: &Vouched, new: &Vouched) {
+        tracing::info!(resource = %new.resource, "the resource's metadata has changed");
+    }
+
+    /// A document that contradicts the configuration ends the trust in the one before; trouble does not.
+    fn failed(&self, kind: ErrorKind) -> bool {
+        tracing::warn!(
+            resource = %self.resource,
+            issuer = %self.issuer.name,
+            reason = kind.as_str(),
+            "the resource's metadata does not confirm the issuer"
+        );
+        kind != ErrorKind::Metadata
+    }
+}
+
+impl ResourceDocument {
+    fn check(&self, metadata: ResourceMetadata) -> Result<Vouched, ErrorKind> {
+        let field = if !metadata.is_about(&self.resource) {
+            Some("resource")
+        } else if !metadata.names(&self.issuer.issuer) {
+            Some("authorization_servers")
+        } else {
+            None
+        };
+        if let Some(field) = field {
+            tracing::warn!(
+                target: EVENTS,
+                event_type = "resource_mismatch",
+                resource = %self.resource,
+                issuer = %self.issuer.name,
+                field,
+                "the resource's metadata contradicts the configuration"
+            );
+            return Err(ErrorKind::Metadata);
+        }
+        if !metadata.takes_bearer() {
+            tracing::warn!(resource = %self.resource, "the resource says that it takes no bearer tokens");
+        }
+        Ok(Vouched {
+            resource: metadata.resource,
+            scopes: metadata.scopes_supported,
+        })
+    }
+}
