@@ -56,7 +56,11 @@ mod tests {
         let key = keeper.keep(64, &mut |place| place.fill(0x5A)).unwrap();
         assert_eq!(key.expose(), [0x5A; 64]);
         let first = format!("{:x}-", key.expose().as_ptr().addr());
-        let line = |maps: String| maps.lines().find(|line| line.starts_with(&first)).map(str::to_owned);
+        let line = |maps: String| {
+            maps.lines()
+                .find(|line| line.starts_with(&first))
+                .map(str::to_owned)
+        };
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap();
         let mapped = line(maps()).expect("a page begins with the key");
         assert!(mapped.contains(" r--"), "nobody writes to it: {mapped}");

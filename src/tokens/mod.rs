@@ -48,7 +48,7 @@ use crate::tokens::state::Plan;
 use crate::tokens::supply::Supply;
 
 pub use error::Error;
-pub use held::{Answer, Held};
+pub use held::{Answer, Held, NoFingerprints};
 pub use status::{EntryStatus, TokenStatus};
 pub use watch::Watch;
 pub use withdraw::{Report, Revoked};

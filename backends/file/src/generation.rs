@@ -72,11 +72,7 @@ impl Generation {
     }
 
     /// Makes a generation with nothing in it. It is not the current one until the store says so.
-    pub(crate) fn make(
-        root: &Dir,
-        key: &StoreKey,
-        keeper: &dyn KeyKeeper,
-    ) -> Result<Self, Error> {
+    pub(crate) fn make(root: &Dir, key: &StoreKey, keeper: &dyn KeyKeeper) -> Result<Self, Error> {
         let unsealer = key.read_for_sealing()?;
         let header = Header::new(&unsealer)?;
         let keys = header.derive(&unsealer, keeper)?;

@@ -122,7 +122,10 @@ impl Subject for Fresh {
             panic!("the store has a key file");
         };
         fs::remove_file(key).unwrap();
-        let anew = backend("local".parse().unwrap(), FileStore::new(self.settings.clone()));
+        let anew = backend(
+            "local".parse().unwrap(),
+            FileStore::new(self.settings.clone()),
+        );
         errors.extend(anew.secrets.probe().await.err());
         generate_key_file(key).unwrap();
         errors.extend(anew.secrets.probe().await.err());
