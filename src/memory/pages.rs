@@ -25,6 +25,12 @@ pub enum Backing {
     LockedMemory,
 }
 
+impl Backing {
+    /// What gives a process [`SecretMemory`](Self::SecretMemory), for people.
+    pub const REMEDY: &'static str = "run Linux 6.5 or later (from 5.14 on, boot with secretmem.enable=1), and allow \
+         memfd_secret where system calls are filtered";
+}
+
 /// Why there are no pages.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,7 +104,7 @@ impl SecretPages {
     }
 
     /// Shows the bytes to `read`, which must not copy them to a place that is not wiped.
-    pub fn with<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+    pub fn with<'a, T>(&'a self, read: impl FnOnce(&'a [u8]) -> T) -> T {
         // SAFETY: `len` bytes of the mapping, written once before anybody could get a reference.
         #[expect(unsafe_code, reason = "mapped memory is a pointer")]
         read(unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) })

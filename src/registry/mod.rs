@@ -2,10 +2,13 @@
 //!
 //! Owns the choice of backend crates: the only file that names one. A local fault (a store that is not there,
 //! a key file that others can read, a key that does not fit) is an error here and so at the start, because it does not heal
-//! by itself; a backend that is merely out of reach is not. Never reads a secret of the configuration itself.
+//! by itself; a backend that is merely out of reach is not. Keys of a backend's own are kept in `keeper`. Never reads a
+//! secret of the configuration itself.
 //!
 //! A new backend is a crate in `backends/`, a feature, a variant of [`BackendSettings`], an arm of `open`, and a section in
 //! `config`. The sealed file has no feature of its own: it has no SDK, and the command line works on it without a daemon.
+
+mod keeper;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +16,8 @@ use std::sync::Arc;
 
 use claviger_backend::{Backend, BackendName, SecretSource};
 use claviger_backend_file as file;
+
+use crate::registry::keeper::PageKeeper;
 
 /// The types of backends that this build knows, as the configuration writes them.
 pub const TYPES: &[&str] = &["file"];
@@ -47,13 +52,17 @@ pub enum FileKey {
 
 /// The backends of one configuration, opened, and what they were opened by.
 #[derive(Clone, Debug, Default)]
-pub struct Backends(BTreeMap<BackendName, (BackendSettings, Backend)>);
+pub struct Backends {
+    opened: BTreeMap<BackendName, (BackendSettings, Backend)>,
+    /// Lives on through every reload, so that it says only once what is to be said about memory.
+    keeper: Arc<PageKeeper>,
+}
 
 impl Backends {
     /// What reads from each of them.
     #[must_use]
     pub fn sources(&self) -> BTreeMap<BackendName, Arc<dyn SecretSource>> {
-        self.0
+        self.opened
             .iter()
             .map(|(name, (_, backend))| (name.clone(), Arc::clone(&backend.secrets)))
             .collect()
@@ -62,7 +71,7 @@ impl Backends {
     /// The type of each of them, by name.
     #[must_use]
     pub fn kinds(&self) -> Vec<(String, &'static str)> {
-        self.0
+        self.opened
             .iter()
             .map(|(name, (_, backend))| (name.to_string(), backend.kind))
             .collect()
@@ -88,16 +97,23 @@ pub fn open_all(
 ) -> Result<Backends, Error> {
     let mut opened = BTreeMap::new();
     for (name, settings) in settings {
-        let backend = match previous.0.get(name) {
+        let backend = match previous.opened.get(name) {
             Some((before, backend)) if before == settings => backend.clone(),
-            _ => open(name, settings)?,
+            _ => open(name, settings, &previous.keeper)?,
         };
         opened.insert(name.clone(), (settings.clone(), backend));
     }
-    Ok(Backends(opened))
+    Ok(Backends {
+        opened,
+        keeper: Arc::clone(&previous.keeper),
+    })
 }
 
-fn open(name: &BackendName, settings: &BackendSettings) -> Result<Backend, Error> {
+fn open(
+    name: &BackendName,
+    settings: &BackendSettings,
+    keeper: &Arc<PageKeeper>,
+) -> Result<Backend, Error> {
     match settings {
         BackendSettings::File { directory, key } => {
             let key = match key.clone() {
@@ -108,10 +124,12 @@ fn open(name: &BackendName, settings: &BackendSettings) -> Result<Backend, Error
                 directory: directory.clone(),
                 key,
             };
-            // Opened once to find a local fault now; the backend opens it again whenever it changes on disk.
-            file::FileStore::open(settings.clone())
+            let store = file::FileStore::new(settings).kept_by(Arc::<PageKeeper>::clone(keeper));
+            // To find a local fault now; it opens again whenever it is rekeyed on disk.
+            store
+                .check()
                 .map_err(|error| Error::File(name.clone(), error))?;
-            Ok(file::backend(name.clone(), settings))
+            Ok(file::backend(name.clone(), store))
         }
     }
 }

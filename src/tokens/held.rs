@@ -1,26 +1,40 @@
 //! A token in memory, and the answer that carries it.
 //!
 //! Owns [`Held`], one token of one generation with all that is known of it, and its fingerprint: a keyed hash that names the
-//! token in logs and reports. The key is random and lives as long as the process, so a fingerprint proves nothing elsewhere.
+//! token in logs and reports. The key is random and lives in secret pages as long as the process, so a fingerprint proves
+//! nothing elsewhere.
 //! A held token is immutable and shared by `Arc`; when the last holder lets go, it is wiped.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::{hmac, rand};
 use bytes::Bytes;
 use claviger_backend::Secret;
 
 use crate::clock::{Deadline, Moment};
+use crate::memory::{Backing, PagesError, SecretPages};
 use crate::oauth::wire::Scopes;
 use crate::secrets::Freshness;
 use crate::tokens::state::Life;
 
 /// How much of the hash is shown, in bytes. Enough that no two tokens meet.
 const FINGERPRINT_BYTES: usize = 16;
+
+/// The size of the key.
+const KEY_BYTES: usize = 32;
+
+/// Why tokens cannot be given fingerprints.
+#[derive(Debug, thiserror::Error)]
+pub enum NoFingerprints {
+    /// There is nothing to make a key of.
+    #[error("the system gives no random numbers")]
+    Randomness,
+    /// There is no memory to keep the key in. The text says what to do.
+    #[error("there is no place for the key of fingerprints: {0}")]
+    Place(#[from] PagesError),
+}
 
 /// A token, as it is answered.
 #[derive(Clone, Debug)]
@@ -123,20 +137,45 @@ impl fmt::Debug for Held {
 }
 
 /// Makes fingerprints.
-#[derive(Debug)]
-pub(super) struct Fingerprints(hmac::Key);
+pub(super) struct Fingerprints {
+    key: SecretPages,
+}
+
+/// By hand: the key is not printed.
+impl fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fingerprints").finish_non_exhaustive()
+    }
+}
 
 impl Fingerprints {
-    pub(super) fn new() -> Result<Self, Unspecified> {
-        hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map(Self)
+    /// With a new random key.
+    pub(super) fn new() -> Result<Self, NoFingerprints> {
+        let mut drawn = Err(NoFingerprints::Randomness);
+        let key = SecretPages::filled(KEY_BYTES, |bytes| {
+            drawn = rand::fill(bytes).map_err(|_says_nothing| NoFingerprints::Randomness);
+        })?;
+        drawn?;
+        if key.backing() == Backing::LockedMemory {
+            tracing::warn!(
+                target: "claviger",
+                remedy = Backing::REMEDY,
+                "the kernel gives no secret memory; the key of fingerprints is in locked memory, which root can read"
+            );
+        }
+        Ok(Self { key })
     }
 
+    /// The fingerprint of a token. The hash is made from the key each time: one token in minutes is not worth a second copy.
     pub(super) fn of(&self, token: &Secret) -> String {
+        let key = self
+            .key
+            .with(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes));
         #[expect(
             clippy::disallowed_methods,
             reason = "a fingerprint is a hash of the token"
         )]
-        let tag = hmac::sign(&self.0, token.expose());
+        let tag = hmac::sign(&key, token.expose());
         let mut text = String::from("hmac-sha256:");
         for byte in tag.as_ref().iter().take(FINGERPRINT_BYTES) {
             for nibble in [byte >> 4, byte & 15] {

@@ -48,7 +48,7 @@ use crate::tokens::state::Plan;
 use crate::tokens::supply::Supply;
 
 pub use error::Error;
-pub use held::{Answer, Held};
+pub use held::{Answer, Held, NoFingerprints};
 pub use status::{EntryStatus, TokenStatus};
 pub use watch::Watch;
 pub use withdraw::{Report, Revoked};
@@ -132,11 +132,6 @@ impl Default for Want {
     }
 }
 
-/// The process has no randomness to key its fingerprints with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system gives no random numbers")]
-pub struct NoRandomness;
-
 /// What all flights share.
 #[derive(Debug)]
 struct Shared {
@@ -186,17 +181,17 @@ impl Tokens {
     /// renew any more and its watches end; so call this when nothing of a reload can fail any more.
     ///
     /// # Errors
-    /// [`NoRandomness`], and only without `previous`.
+    /// [`NoFingerprints`], and only without `previous`.
     pub fn new(
         definitions: Vec<Definition>,
         settings: Settings,
         clock: Arc<dyn Clock>,
         drain: Drain,
         previous: Option<&Self>,
-    ) -> Result<Arc<Self>, NoRandomness> {
+    ) -> Result<Arc<Self>, NoFingerprints> {
         let fingerprints = match previous {
             Some(previous) => Arc::clone(&previous.shared.fingerprints),
-            None => Arc::new(Fingerprints::new().map_err(|_says_nothing| NoRandomness)?),
+            None => Arc::new(Fingerprints::new()?),
         };
         if let Some(previous) = previous {
             previous.shared.retired.cancel();

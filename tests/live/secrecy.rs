@@ -1,10 +1,19 @@
 //! Secrets where they must not be.
 
-use crate::support::OrSkip as _;
-use crate::support::canary::Canary;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use aws_lc_rs::{hkdf, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use claviger::memory::{Backing, SecretPages};
+
+use crate::support::canary::{Canary, count_readable};
 use crate::support::client::named;
-use crate::support::daemon::eventually;
+use crate::support::daemon::{BINARY, eventually};
 use crate::support::oidc::AWKWARD_SECRET;
+use crate::support::user::own_uid;
+use crate::support::{Daemon, OrSkip as _, Site, Skip};
 use crate::world::Plan;
 
 #[tokio::test]
@@ -77,4 +86,103 @@ async fn a_replaced_token_leaves_the_memory() {
         "the old token still stands in {:?} places",
         canary.count_in_memory(pid)
     );
+}
+
+/// The keys of a store in every form in which the daemon meets them: the file's text, the key in it, and what the page on the
+/// format says is derived from that.
+fn keys_of(site: &Site) -> Vec<(&'static str, Vec<u8>)> {
+    let text = fs::read_to_string(site.key()).expect("readable");
+    let root = STANDARD.decode(text.trim()).expect("base64");
+    let generation = fs::read_to_string(site.store().join("current")).expect("readable");
+    let generation = site.store().join(generation.trim());
+    let header = fs::read(generation.join("header")).expect("readable");
+    let derived = |purpose: &[u8]| {
+        let mut key = vec![0; 32];
+        hkdf::Salt::new(hkdf::HKDF_SHA256, &header)
+            .extract(&root)
+            .expand(&[purpose], hkdf::HKDF_SHA256)
+            .and_then(|expanded| expanded.fill(&mut key))
+            .expect("computable");
+        key
+    };
+    let names = derived(b"claviger file: names");
+    let hashed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &names), b"motto");
+    let digits: String = hashed
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert!(
+        generation.join(format!("{digits}.index")).exists(),
+        "this is not how keys are derived, so a search for them proves nothing"
+    );
+    vec![
+        ("the text of the key file", text.trim().into()),
+        ("the key", root),
+        ("the key of records", derived(b"claviger file: records")),
+        ("the key of names", names),
+    ]
+}
+
+/// Whether root may look into processes, and the kernel has memory into which root may not look.
+fn can_show_secret_memory() -> Result<(), Skip> {
+    if own_uid() != 0 {
+        return Err(Skip::because("needs root"));
+    }
+    let pages = SecretPages::filled(1, |_bytes| ()).map_err(|error| error.to_string());
+    match pages.map(|pages| pages.backing()) {
+        Ok(Backing::SecretMemory) => Ok(()),
+        Ok(Backing::LockedMemory) => Err(Skip::because("needs memfd_secret")),
+        Err(error) => Err(Skip::because(error)),
+    }
+}
+
+#[tokio::test]
+async fn root_does_not_find_the_keys_of_the_store() {
+    let name = "root_does_not_find_the_keys_of_the_store";
+    let Some(()) = can_show_secret_memory().or_skip(name) else {
+        return;
+    };
+    let site = Site::new();
+    site.put("motto", "a value that the daemon reads with its keys");
+    let keys = keys_of(&site);
+    let counted = |pid, wanted: &[u8]| count_readable(pid, wanted).expect("root may look");
+
+    let config = site.configure(&format!(
+        "[secrets.motto]\nreference = \"local:motto\"\n\n[[allow]]\nuser = {}\nsecrets = [\"motto\"]\n",
+        own_uid()
+    ));
+    let daemon = Daemon::start(&site, &config);
+    let socket = site.socket();
+    let marker = socket.to_str().expect("our paths are UTF-8").as_bytes();
+    assert!(
+        counted(daemon.pid(), marker) > 0,
+        "control: what is no secret is found"
+    );
+    let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.pid())).expect("readable");
+    assert!(maps.contains("secretmem"), "no secret pages:\n{maps}");
+    // The threads that opened and read the store are done with it, but may not have ended what they do after their answer.
+    for (what, key) in &keys {
+        let gone = eventually(|| counted(daemon.pid(), key) == 0);
+        assert!(gone, "{what} was found");
+    }
+
+    // Control: a command keeps the same keys on its heap while it waits for a value.
+    let mut waiting = Command::new(BINARY)
+        .args(["file", "put", "other", "--store"])
+        .arg(site.store())
+        .arg("--key-file")
+        .arg(site.key())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let found: Vec<_> = keys[2..]
+        .iter()
+        .map(|(_, key)| eventually(|| counted(waiting.id(), key) > 0))
+        .collect();
+    drop(waiting.stdin.take());
+    waiting.wait().expect("it is our child");
+    assert_eq!(found, [true, true], "control: keys on the heap are found");
 }

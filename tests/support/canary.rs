@@ -120,37 +120,48 @@ impl Canary {
 
     /// How often the plain form stands in the memory of a process.
     pub fn count_in_memory(&self, pid: u32) -> Result<usize, Skip> {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|error| {
-            Skip::because(format!(
-                "the memory map of another process cannot be read: {error}"
-            ))
-        })?;
-        let memory = File::open(format!("/proc/{pid}/mem")).map_err(|error| {
-            Skip::because(format!(
-                "the memory of another process cannot be read: {error}"
-            ))
-        })?;
         let (_, plain) = self.forms.first().expect("the plain form");
-        let mut count = 0;
-        for (start, end) in maps.lines().filter_map(writable_range) {
-            let mut at = start;
-            while at < end {
-                let length = PIECE.min(usize::try_from(end - at).unwrap_or(PIECE));
-                let mut piece = vec![0; length];
-                // Pages of memfd_secret and the like refuse; that is what they are for.
-                let read = memory.read_at(&mut piece, at).unwrap_or(0);
-                count += memmem::find_iter(&piece[..read], plain).count();
-                // Overlap, so that nothing hides on the border; at the end of a range there is no border.
-                let step = if at + length as u64 >= end {
-                    length
-                } else {
-                    length - plain.len()
-                };
-                at += step as u64;
-            }
-        }
-        Ok(count)
+        count_in(pid, plain, "rw")
     }
+}
+
+/// How often these bytes stand in any memory of a process that it can read itself, except where the kernel lets nobody else
+/// look: there they are not counted.
+pub fn count_readable(pid: u32, wanted: &[u8]) -> Result<usize, Skip> {
+    count_in(pid, wanted, "r")
+}
+
+/// The same, in memory whose permissions begin with `permissions`.
+fn count_in(pid: u32, wanted: &[u8], permissions: &str) -> Result<usize, Skip> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|error| {
+        Skip::because(format!(
+            "the memory map of another process cannot be read: {error}"
+        ))
+    })?;
+    let memory = File::open(format!("/proc/{pid}/mem")).map_err(|error| {
+        Skip::because(format!(
+            "the memory of another process cannot be read: {error}"
+        ))
+    })?;
+    let mut count = 0;
+    for (start, end) in maps.lines().filter_map(|line| range(line, permissions)) {
+        let mut at = start;
+        while at < end {
+            let length = PIECE.min(usize::try_from(end - at).unwrap_or(PIECE));
+            let mut piece = vec![0; length];
+            // Pages of memfd_secret and the like refuse; that is what they are for.
+            let read = memory.read_at(&mut piece, at).unwrap_or(0);
+            count += memmem::find_iter(&piece[..read], wanted).count();
+            // Overlap, so that nothing hides on the border; at the end of a range there is no border.
+            let step = if at + length as u64 >= end {
+                length
+            } else {
+                length - wanted.len()
+            };
+            at += step as u64;
+        }
+    }
+    Ok(count)
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -161,12 +172,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The range of a line of `/proc/PID/maps`, if it can be written to.
-fn writable_range(line: &str) -> Option<(u64, u64)> {
+/// The range of a line of `/proc/PID/maps`, if its permissions begin so.
+fn range(line: &str, permissions: &str) -> Option<(u64, u64)> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-')?;
     let parse = |text| u64::from_str_radix(text, 16).ok();
-    rest.starts_with("rw")
+    rest.starts_with(permissions)
         .then_some((parse(start)?, parse(end)?))
 }
 

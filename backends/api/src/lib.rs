@@ -1,8 +1,8 @@
 //! What a secrets backend is to claviger.
 //!
 //! Owns the capability traits ([`SecretSource`], [`SecretVersions`], [`SecretRotator`], [`Register`], [`KeySource`]), the
-//! values that cross them ([`Secret`], [`SecretRef`], [`Fetched`]) and the one error taxonomy ([`BackendError`]). Never
-//! contains an SDK, a runtime or a policy: no type of a vendor crosses these traits, and no backend sees the daemon or
+//! values that cross them ([`Secret`], [`SecretRef`], [`Fetched`]), the seam for keys of a backend's own ([`KeyKeeper`]) and
+//! the one error taxonomy ([`BackendError`]). Never contains an SDK, a runtime or a policy: no type of a vendor crosses these traits, and no backend sees the daemon or
 //! another backend.
 //!
 //! A backend is a [`Backend`]: a struct of capabilities, in which an absent one is `None` and is noticed at start. Backends
@@ -13,6 +13,7 @@
 
 mod backend;
 mod error;
+mod keep;
 mod reference;
 mod secret;
 
@@ -21,6 +22,7 @@ pub use backend::{
     SecretVersions, Signature, Staged, VersionInfo, VersionState,
 };
 pub use error::{BackendError, Class, Kind};
+pub use keep::{HeapKeeper, KeptKey, KeyKeeper, NotKept};
 pub use reference::{
     BackendName, FieldName, InvalidReference, SecretName, SecretRef, VersionId, VersionSelector,
 };

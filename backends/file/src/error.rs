@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use claviger_backend::{BackendError, BackendName, Kind, VersionId};
+use claviger_backend::{BackendError, BackendName, Kind, NotKept, VersionId};
 use rustix::io::Errno;
 
 /// Why an operation on the store failed.
@@ -119,6 +119,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no memory in which the keys of the store could be kept.
+    #[error("there is no place for the keys of the store: {0}")]
+    NotKept(NotKept),
     /// The store is rekeyed faster than it can be read.
     #[error("the store is rekeyed again and again while it is read; try again")]
     Busy,
@@ -291,7 +294,9 @@ impl Error {
             Self::Full { .. } => Kind::Quota,
             Self::Io { in_doubt: true, .. } | Self::Stopped { wrote: true } => Kind::InDoubt,
             Self::Io { source, .. } => io_kind(source),
-            Self::Busy | Self::Crypto | Self::Stopped { wrote: false } => Kind::Unavailable,
+            Self::NotKept(_) | Self::Busy | Self::Crypto | Self::Stopped { wrote: false } => {
+                Kind::Unavailable
+            }
         }
     }
 

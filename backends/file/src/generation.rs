@@ -5,7 +5,7 @@
 //! replaced whole, and what a reader may meet half done is told apart from damage by the order of writes that `store`
 //! keeps (value, index, roster). Next: `store`.
 
-use claviger_backend::{MAX_VALUE_BYTES, Secret, SecretName, VersionId};
+use claviger_backend::{KeyKeeper, MAX_VALUE_BYTES, Secret, SecretName, VersionId};
 use serde::Serialize;
 
 use crate::config::StoreKey;
@@ -36,7 +36,13 @@ pub(crate) struct Generation {
 
 impl Generation {
     /// Opens a generation, and makes sure that the key is the one.
-    pub(crate) fn open(root: &Dir, name: &str, dir: Dir, key: &StoreKey) -> Result<Self, Error> {
+    pub(crate) fn open(
+        root: &Dir,
+        name: &str,
+        dir: Dir,
+        key: &StoreKey,
+        keeper: &dyn KeyKeeper,
+    ) -> Result<Self, Error> {
         let damaged = |how| Error::damaged(dir.path_of(HEADER), how);
         let header = dir
             .read(HEADER, MAX_HEADER)?
@@ -49,7 +55,7 @@ impl Generation {
                 given: key.sort(),
             });
         }
-        let keys = header.derive(&key.read()?)?;
+        let keys = header.derive(&key.read()?, keeper)?;
         let name = name.to_owned();
         let generation = Self { name, dir, keys };
         match generation.read(CHECK, label(RecordKind::Check, "", ""), OVERHEAD) {
@@ -66,10 +72,10 @@ impl Generation {
     }
 
     /// Makes a generation with nothing in it. It is not the current one until the store says so.
-    pub(crate) fn make(root: &Dir, key: &StoreKey) -> Result<Self, Error> {
+    pub(crate) fn make(root: &Dir, key: &StoreKey, keeper: &dyn KeyKeeper) -> Result<Self, Error> {
         let unsealer = key.read_for_sealing()?;
         let header = Header::new(&unsealer)?;
-        let keys = header.derive(&unsealer)?;
+        let keys = header.derive(&unsealer, keeper)?;
         let name = format!("{PREFIX}{}", random_hex::<16>()?);
         let dir = root.make_dir(&name)?;
         let generation = Self { name, dir, keys };

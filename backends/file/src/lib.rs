@@ -36,12 +36,11 @@ pub use error::{Damage, DirectoryFault, Error, KeyFault};
 pub use secrets::{Expected, Listed};
 pub use store::FileStore;
 
-/// The backend that keeps its secrets in `settings.directory`. Touches nothing yet but the kind of the file system: a store
-/// that is missing or does not open is the error of each call, and may be mended while the daemon runs.
+/// The backend that keeps its secrets in `store`. Touches nothing yet but the kind of the file system: a store that is
+/// missing or does not open is the error of each call, and may be mended while the daemon runs.
 ///
 /// On a network or overlay file system it can neither rotate nor keep control documents. Its calls need a tokio runtime.
-pub fn backend(name: BackendName, settings: FileSettings) -> Backend {
-    let store = FileStore::new(settings);
+pub fn backend(name: BackendName, store: FileStore) -> Backend {
     let rotates = !matches!(store.require_local(), Err(Error::FileSystem { .. }));
     let backend = Arc::new(FileBackend {
         name,

@@ -24,7 +24,7 @@ impl FileStore {
     pub fn rekey(&self, key: &StoreKey) -> Result<usize, Error> {
         drop(key.read_for_sealing()?);
         let writing = self.writing()?;
-        let next = Generation::make(&writing.root, key)?;
+        let next = Generation::make(&writing.root, key, self.keeper())?;
         let mut roster = Roster::following(writing.roster.counter);
         let (indexes, documents) = writing.generation.contents(&writing.roster)?;
         for file in &indexes {

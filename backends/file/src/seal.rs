@@ -1,6 +1,8 @@
 //! Sealing: keys, and records that cannot be read, altered or moved.
 //!
-//! Owns the header of a generation (how its keys are derived), the derived [`Keys`], and the form of a record. A record is
+//! Owns the header of a generation (how its keys are derived), the derived [`Keys`], and the form of a record. The keys are
+//! derived right into the place that a `KeyKeeper` gives; ciphers and hashes are made from them for one operation and wiped
+//! with it, so nothing else holds a key while the store is open. A record is
 //! bound to what it is: its format, kind, subject, version and key are authenticated with it (AES-256-GCM, NIST SP 800-38D),
 //! so a record that is renamed, swapped with another or carried over from another generation does not open. Never touches
 //! a file. Any bytes give a record, a header or a [`Damage`], never a panic.
@@ -8,12 +10,14 @@
 //! Keys are derived anew for each generation (HKDF, RFC 5869, salted with the whole header), so the random 96-bit nonces
 //! of one key stay far below their limit of 2^32 records.
 
+use std::fmt;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use claviger_backend::Secret;
+use claviger_backend::{KeptKey, KeyKeeper, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -146,8 +150,13 @@ impl Header {
         }
     }
 
-    /// Derives the keys of the generation. With a passphrase this takes a good part of a second and 64 MiB.
-    pub(crate) fn derive(&self, unsealer: &Unsealer) -> Result<Keys, Error> {
+    /// Derives the keys of the generation, to be kept by `keeper`. With a passphrase this takes a good part of a second and
+    /// 64 MiB.
+    pub(crate) fn derive(
+        &self,
+        unsealer: &Unsealer,
+        keeper: &dyn KeyKeeper,
+    ) -> Result<Keys, Error> {
         #[expect(
             clippy::disallowed_methods,
             reason = "the key or passphrase becomes the keys of the store"
@@ -167,14 +176,14 @@ impl Header {
                     master.as_mut_slice(),
                 )
                 .map_err(|_checked| Error::Crypto)?;
-                self.expand(master.as_slice())
+                self.expand(master.as_slice(), keeper)
             }
-            (Unsealer::Key(key), _) => self.expand(key.expose()),
-            (Unsealer::Passphrase(passphrase), None) => self.expand(passphrase.expose()),
+            (Unsealer::Key(key), _) => self.expand(key.expose(), keeper),
+            (Unsealer::Passphrase(passphrase), None) => self.expand(passphrase.expose(), keeper),
         }
     }
 
-    fn expand(&self, master: &[u8]) -> Result<Keys, Error> {
+    fn expand(&self, master: &[u8], keeper: &dyn KeyKeeper) -> Result<Keys, Error> {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &self.to_bytes()?);
         let root = salt.extract(master);
         let derive = |purpose: &[u8], out: &mut [u8]| {
@@ -182,18 +191,17 @@ impl Header {
                 .and_then(|key| key.fill(out))
                 .map_err(|_unspecified| Error::Crypto)
         };
-        let key = |purpose: &[u8]| {
-            let mut bytes = vec![0; KEY_BYTES];
-            derive(purpose, &mut bytes)?;
-            Ok(Secret::new(bytes))
-        };
         let mut id = [0; 8];
         derive(b"claviger file: key id", &mut id)?;
-        Ok(Keys {
-            record: key(b"claviger file: records")?,
-            name: key(b"claviger file: names")?,
-            id,
-        })
+        let mut derived = Err(Error::Crypto);
+        let kept = keeper.keep(2 * KEY_BYTES, &mut |place| {
+            let (record, name) = place.split_at_mut(place.len() / 2);
+            derived = derive(b"claviger file: records", record)
+                .and_then(|()| derive(b"claviger file: names", name));
+        });
+        let kept = kept.map_err(Error::NotKept)?;
+        derived?;
+        Ok(Keys { kept, id })
     }
 }
 
@@ -207,21 +215,26 @@ impl hkdf::KeyType for Length {
 }
 
 /// The keys of one generation.
-#[derive(Debug)]
 pub(crate) struct Keys {
-    /// Seals records.
-    record: Secret,
-    /// Hashes names, so that file names say nothing about them.
-    name: Secret,
+    /// The key that seals records, and the one that hashes names, so that file names say nothing about them. In one place,
+    /// because a place may cost a page.
+    kept: Box<dyn KeptKey>,
     /// Tells generations apart; not a secret.
     id: [u8; 8],
+}
+
+/// By hand: keys are not printed.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
 }
 
 impl Keys {
     /// The name by which the files of a secret go: 64 hexadecimal digits.
     pub(crate) fn subject(&self, name: &str) -> String {
-        #[expect(clippy::disallowed_methods, reason = "the key goes into the hash")]
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.name.expose());
+        let (_record, key) = self.both();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         hex(hmac::sign(&key, name.as_bytes()).as_ref())
     }
 
@@ -295,10 +308,20 @@ impl Keys {
     }
 
     fn cipher(&self) -> Result<LessSafeKey, Error> {
-        #[expect(clippy::disallowed_methods, reason = "the key goes into the cipher")]
-        UnboundKey::new(&AES_256_GCM, self.record.expose())
+        let (key, _name) = self.both();
+        UnboundKey::new(&AES_256_GCM, key)
             .map(LessSafeKey::new)
             .map_err(|_unspecified| Error::Crypto)
+    }
+
+    /// The key that seals records, and the one that hashes names.
+    fn both(&self) -> (&[u8], &[u8]) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the keys go into a cipher or a hash, for one operation"
+        )]
+        let kept = self.kept.expose();
+        kept.split_at(kept.len() / 2)
     }
 
     /// What is authenticated beside the content. Lengths stand before texts, so no two labels write the same bytes.
@@ -339,6 +362,7 @@ pub(crate) fn random_hex<const N: usize>() -> Result<String, Error> {
 mod tests {
     use std::sync::Arc;
 
+    use claviger_backend::{HeapKeeper, NotKept};
     use proptest::prelude::*;
 
     use super::*;
@@ -353,8 +377,12 @@ mod tests {
         Unsealer::Key(Secret::new(vec![byte; KEY_BYTES]))
     }
 
+    fn derived(header: &Header, unsealer: &Unsealer) -> Keys {
+        header.derive(unsealer, &HeapKeeper).unwrap()
+    }
+
     fn keys() -> Keys {
-        Header::new(&key(7)).unwrap().derive(&key(7)).unwrap()
+        derived(&Header::new(&key(7)).unwrap(), &key(7))
     }
 
     #[test]
@@ -377,7 +405,7 @@ mod tests {
             assert_eq!(keys.open(other, record.clone()).unwrap_err(), damage);
         }
         let header = Header::new(&key(7)).unwrap();
-        let next_generation = header.derive(&key(7)).unwrap();
+        let next_generation = derived(&header, &key(7));
         assert!(next_generation.open(LABEL, record).is_err());
     }
 
@@ -389,7 +417,7 @@ mod tests {
             keys.seal(LABEL, b"x").unwrap()
         );
         assert_ne!(keys.subject("a"), keys.subject("b"));
-        let other = Header::new(&key(7)).unwrap().derive(&key(7)).unwrap();
+        let other = self::keys();
         assert_ne!(keys.subject("a"), other.subject("a"));
     }
 
@@ -460,15 +488,33 @@ mod tests {
     fn a_passphrase_gives_the_same_keys_every_time() {
         let typed = |text: &str| Unsealer::Passphrase(Arc::new(Secret::from_text(text.into())));
         let header = Header::new(&typed("correct horse")).unwrap();
-        let record = header
-            .derive(&typed("correct horse"))
-            .unwrap()
-            .seal(LABEL, b"x")
-            .unwrap();
-        let again = header.derive(&typed("correct horse")).unwrap();
+        let keys = derived(&header, &typed("correct horse"));
+        let record = keys.seal(LABEL, b"x").unwrap();
+        let again = derived(&header, &typed("correct horse"));
         assert!(again.open(LABEL, record.clone()).is_ok());
-        let wrong = header.derive(&typed("correct horsf")).unwrap();
+        let wrong = derived(&header, &typed("correct horsf"));
         assert!(wrong.open(LABEL, record).is_err());
+    }
+
+    #[derive(Debug)]
+    struct NoRoom;
+
+    impl KeyKeeper for NoRoom {
+        fn keep(
+            &self,
+            _length: usize,
+            _write: &mut dyn FnMut(&mut [u8]),
+        ) -> Result<Box<dyn KeptKey>, NotKept> {
+            Err(NotKept::because("no room; make some"))
+        }
+    }
+
+    #[test]
+    fn without_a_place_there_are_no_keys_and_the_remedy_is_told() {
+        let header = Header::new(&key(7)).unwrap();
+        let error = header.derive(&key(7), &NoRoom).unwrap_err();
+        assert!(matches!(error, Error::NotKept(_)));
+        assert!(error.to_string().ends_with("no room; make some"), "{error}");
     }
 
     proptest! {

@@ -11,6 +11,8 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use claviger_backend::{HeapKeeper, KeyKeeper};
+
 use crate::config::FileSettings;
 use crate::disk::{self, Dir, Steps, Write, Written};
 use crate::error::{Damage, Error};
@@ -32,6 +34,7 @@ const ATTEMPTS: usize = 8;
 pub struct FileStore {
     settings: FileSettings,
     steps: Arc<Steps>,
+    keeper: Arc<dyn KeyKeeper>,
     /// The generation opened last. Deriving its keys may take half a second.
     opened: Mutex<Option<Arc<Generation>>>,
     /// The highest roster seen by this process. A lower one is a store that was rolled back as a whole.
@@ -39,7 +42,7 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// A store that is opened by its first use.
+    /// A store that is opened by its first use. Its keys are kept on the heap: that is for a process that ends in a moment.
     pub fn new(settings: FileSettings) -> Self {
         Self::with_steps(settings, Arc::default())
     }
@@ -48,15 +51,28 @@ impl FileStore {
         Self {
             settings,
             steps,
+            keeper: Arc::new(HeapKeeper),
             opened: Mutex::new(None),
             seen: AtomicU64::new(0),
         }
     }
 
-    /// Opens a store and checks that the key opens it.
+    /// Has `keeper` keep the keys of the store from now on: those of one generation at a time, and of two during a rekey.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: Arc<dyn KeyKeeper>) -> Self {
+        self.keeper = keeper;
+        self.opened = Mutex::new(None);
+        self
+    }
+
+    pub(crate) fn keeper(&self) -> &dyn KeyKeeper {
+        &*self.keeper
+    }
+
+    /// [`new`](Self::new) and [`check`](Self::check) in one.
     ///
     /// # Errors
-    /// [`Error::NoStore`], [`Error::WrongKey`], or what is wrong with the directory, the key file or the store.
+    /// As [`check`](Self::check).
     pub fn open(settings: FileSettings) -> Result<Self, Error> {
         let store = Self::new(settings);
         store.check()?;
@@ -89,13 +105,17 @@ impl FileStore {
             }
             root.remove_dir(&leftover)?;
         }
-        let generation = Generation::make(&root, &self.settings.key)?;
+        let generation = Generation::make(&root, &self.settings.key, self.keeper())?;
         generation.write_roster(&Roster::following(0))?;
         switch(&root, &generation, Write::New)
     }
 
-    /// Makes sure that the store opens.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Opens the store and makes sure that the key is the one.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::WrongKey`], [`Error::NotKept`], or what is wrong with the directory, the key file or the
+    /// store.
+    pub fn check(&self) -> Result<(), Error> {
         self.reading(|generation, _roster| generation.dir().names().map(drop))
     }
 
@@ -184,7 +204,8 @@ impl FileStore {
         {
             return Ok(Arc::clone(held));
         }
-        let generation = Arc::new(Generation::open(root, name, dir, &self.settings.key)?);
+        let (key, keeper) = (&self.settings.key, self.keeper());
+        let generation = Arc::new(Generation::open(root, name, dir, key, keeper)?);
         *opened = Some(Arc::clone(&generation));
         Ok(generation)
     }

@@ -33,7 +33,7 @@ fn local_home() -> TempDir {
             continue;
         };
         let settings = make(home.path());
-        if backend("probe".parse().unwrap(), settings)
+        if backend("probe".parse().unwrap(), FileStore::new(settings))
             .register
             .is_some()
         {
@@ -58,7 +58,7 @@ async fn fresh() -> Fresh {
     let home = local_home();
     let settings = make(home.path());
     Fresh {
-        backend: backend("local".parse().unwrap(), settings.clone()),
+        backend: backend("local".parse().unwrap(), FileStore::new(settings.clone())),
         _home: home,
         settings,
     }
@@ -122,7 +122,10 @@ impl Subject for Fresh {
             panic!("the store has a key file");
         };
         fs::remove_file(key).unwrap();
-        let anew = backend("local".parse().unwrap(), self.settings.clone());
+        let anew = backend(
+            "local".parse().unwrap(),
+            FileStore::new(self.settings.clone()),
+        );
         errors.extend(anew.secrets.probe().await.err());
         generate_key_file(key).unwrap();
         errors.extend(anew.secrets.probe().await.err());

@@ -82,6 +82,7 @@ fn store_code(error: &StoreError) -> u8 {
         StoreError::Damaged { .. }
         | StoreError::Busy
         | StoreError::Crypto
+        | StoreError::NotKept(_)
         | StoreError::Stopped { .. } => 70,
         StoreError::StoreExists(_)
         | StoreError::NotEmpty(_)
