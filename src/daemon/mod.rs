@@ -29,7 +29,7 @@ use crate::memory::Report;
 use crate::registry::Backends;
 use crate::server::{Operator, Parts, Server, Sockets};
 use crate::shutdown::Drain;
-use assembly::Ground;
+use assembly::{Assembled, Ground};
 use operator::{Daemon, InForce};
 
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
@@ -123,19 +123,8 @@ pub async fn start(
         protections,
     } = launch;
     let drain = Drain::new(Handle::current());
-    let shared = environments::shared(&config, &backends).await;
-    if !shared.is_empty() {
-        return Err(Error::Configuration(shared));
-    }
-    let ground = Ground {
-        clock: &clock,
-        drain: &drain,
-        previous: None,
-    };
-    let issuers = assembly::issuers(&config, ground).map_err(Error::Configuration)?;
-    let secrets = assembly::secrets(&config, &backends, ground);
-    let assembled = assembly::assemble(&config, &issuers, Arc::clone(&secrets), ground)
-        .map_err(Error::Configuration)?;
+    let assembled = first_world(&config, &backends, (&clock, &drain)).await?;
+    let secrets = Arc::clone(&assembled.world.secrets);
     let limits = &config.server.limits;
     let budget = BudgetSettings {
         per_second: limits.requests_per_second,
@@ -179,6 +168,26 @@ pub async fn start(
         server,
         drain,
     })
+}
+
+/// The first world of a daemon, which has nothing to carry over.
+async fn first_world(
+    config: &Config,
+    backends: &Backends,
+    (clock, drain): (&Arc<dyn Clock>, &Drain),
+) -> Result<Assembled, Error> {
+    let shared = environments::shared(config, backends).await;
+    if !shared.is_empty() {
+        return Err(Error::Configuration(shared));
+    }
+    let ground = Ground {
+        clock,
+        drain,
+        previous: None,
+    };
+    let issuers = assembly::issuers(config, ground).map_err(Error::Configuration)?;
+    let secrets = assembly::secrets(config, backends, ground);
+    assembly::assemble(config, &issuers, secrets, ground).map_err(Error::Configuration)
 }
 
 impl Running {

@@ -3,7 +3,7 @@
 //! The seal keeps everybody who does not have the key from the parsers of a record's contents, and a fuzzer with them. Here
 //! they are without it. Nothing of this is part of the interface; nothing here gives out a plaintext or a key.
 
-use claviger_backend::{Secret, VersionSelector};
+use claviger_backend::{HeapKeeper, Secret, VersionSelector};
 
 use crate::config::{KEY_BYTES, Unsealer};
 use crate::index::Index;
@@ -19,7 +19,8 @@ pub fn header_then_open(bytes: &[u8]) -> bool {
         let _printable = header.to_bytes();
     }
     let unsealer = Unsealer::Key(Secret::new(vec![7; KEY_BYTES]));
-    let Ok(keys) = Header::new(&unsealer).and_then(|header| header.derive(&unsealer)) else {
+    let Ok(keys) = Header::new(&unsealer).and_then(|header| header.derive(&unsealer, &HeapKeeper))
+    else {
         return false;
     };
     let label = Label {
