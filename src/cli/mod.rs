@@ -42,7 +42,6 @@ pub const CONFIG: &str = "/etc/claviger/claviger.toml";
     name = "claviger",
     version,
     max_term_width = 100,
-    propagate_version = true,
     after_help = "\
 Begin with `claviger demo`: it starts everything on an embedded default and shows what it does.
 
