@@ -18,6 +18,9 @@ use crate::world::{EACH_BAD, GOOD, World};
 /// What may be in memory while it is held, in its plain form and in no other.
 const HELD: [&str; 4] = ["the client id", "the client secret", "the value", "a token"];
 
+/// How often the memory is searched before what is found counts as staying there. Each search takes a good part of a second.
+const MOST_LOOKS: u32 = 120;
+
 pub(crate) fn stay() -> Result<(), String> {
     need_root()?;
     runtime().block_on(live_and_search());
@@ -201,9 +204,11 @@ fn settle(sweep: &Sweep, pid: u32, when: &str, may: &dyn Fn(&Sighting) -> bool) 
     };
     let at_once = search();
     let mut looks = 0;
-    let gone = eventually(|| {
+    let mut gone = false;
+    eventually(|| {
         looks += 1;
-        search().is_empty()
+        gone = search().is_empty();
+        gone || looks == MOST_LOOKS
     });
     println!("  when {when}, at once: {}", list(&at_once));
     assert!(gone, "when {when}, for good: {}", list(&search()));

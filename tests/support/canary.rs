@@ -268,10 +268,9 @@ fn the_surroundings_of_a_process_are_searched() {
     );
     let program = fs::read_to_string(format!("/proc/{own}/cmdline")).expect("readable");
     let program = program.split('\0').next().unwrap_or_default();
-    assert_eq!(
-        Canary::new(program).sightings(own, &[]),
-        [format!("/proc/{own}/cmdline: plain")]
-    );
+    let found = Canary::new(program).sightings(own, &[]);
+    let arguments = format!("/proc/{own}/cmdline: plain");
+    assert!(found.contains(&arguments), "{found:?}");
     assert!(
         Canary::new("not to be found anywhere")
             .sightings(own, &[folder.path()])
