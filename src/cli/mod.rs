@@ -42,7 +42,6 @@ pub const CONFIG: &str = "/etc/claviger/claviger.toml";
     name = "claviger",
     version,
     max_term_width = 100,
-    propagate_version = true,
     after_help = "\
 Begin with `claviger demo`: it starts everything on an embedded default and shows what it does.
 
@@ -178,6 +177,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Each of them is built only when it is used, so a clash of its arguments with those of the program shows only then.
+    #[test]
+    fn every_command_can_be_parsed() {
+        fn paths(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
+            for sub in command.get_subcommands() {
+                let path = [path, &[sub.get_name().to_owned()]].concat();
+                paths(sub, &path, found);
+                found.push(path);
+            }
+        }
+        let mut found = Vec::new();
+        paths(&Cli::command(), &[], &mut found);
+        assert!(found.len() > 15, "{found:?}");
+        for path in found {
+            let arguments = [&["claviger".to_owned()][..], &path, &["--help".to_owned()]].concat();
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{path:?}");
+        }
     }
 
     #[test]

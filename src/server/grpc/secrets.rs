@@ -56,6 +56,8 @@ impl Secrets for Service {
             };
             match reading {
                 Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
+                // Like an old connection: who follows reconnects, and finds the next daemon.
+                Err(_stopping) if route.shared.drain.has_begun() => None,
                 Err(error) => Some((Err(status::of(&error)), None)),
             }
         }))))
