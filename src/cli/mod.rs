@@ -179,6 +179,26 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Each of them is built only when it is used, so a clash of its arguments with those of the program shows only then.
+    #[test]
+    fn every_command_can_be_parsed() {
+        fn paths(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
+            for sub in command.get_subcommands() {
+                let path = [path, &[sub.get_name().to_owned()]].concat();
+                paths(sub, &path, found);
+                found.push(path);
+            }
+        }
+        let mut found = Vec::new();
+        paths(&Cli::command(), &[], &mut found);
+        assert!(found.len() > 15, "{found:?}");
+        for path in found {
+            let arguments = [&["claviger".to_owned()][..], &path, &["--help".to_owned()]].concat();
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{path:?}");
+        }
+    }
+
     #[test]
     fn every_command_and_option_is_explained() {
         fn look(command: &clap::Command, unexplained: &mut Vec<String>) {

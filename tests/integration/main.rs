@@ -30,12 +30,14 @@ mod program;
 mod runner;
 mod wire;
 
+mod commands;
 mod dialect;
 mod guard;
 mod hostile;
 mod lifecycle;
 mod limits;
 mod peers;
+mod property;
 mod refusals;
 mod secrets;
 mod tokens;
@@ -53,17 +55,6 @@ macro_rules! table {
 pub(crate) use table;
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [
-        tokens::ALL,
-        secrets::ALL,
-        refusals::ALL,
-        guard::ALL,
-        dialect::ALL,
-        peers::ALL,
-        limits::ALL,
-        hostile::ALL,
-        lifecycle::ALL,
-    ]
-    .concat();
+    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL, limits::ALL, hostile::ALL, lifecycle::ALL, commands::ALL, property::ALL].concat();
     runner::run(&tests, lent::ROLES)
 }

@@ -132,7 +132,9 @@ fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers
         };
         match answer {
             Ok(answer) => Some((Ok(Encoded::new(&answer)), Some((watch, route)))),
-            Err(error) => Some((Err(status::of(&error)), None)),
+            // Like an old connection: who follows reconnects, and finds the next daemon.
+            Err(_stopping) if route.shared.drain.has_begun() => None,
+            Err(error) => Some((Err(refused(error)), None)),
         }
     })))
 }
