@@ -14,7 +14,8 @@ const LONGEST: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Audience {
     pub resources: Vec<String>,
-    pub audience: Option<String>,
+    /// The key `audience`.
+    pub other: Option<String>,
     pub style: AudienceStyle,
     pub verify: bool,
 }
@@ -39,7 +40,7 @@ pub(super) fn read(context: &Context<'_>, section: &Section<'_>) -> Audience {
     let resources = resources.filter_map(|found| resource(context, found, verify));
     Audience {
         resources: resources.collect(),
-        audience: section
+        other: section
             .text("audience")
             .and_then(|found| printable(context, &found, LONGEST)),
         style: section
@@ -61,10 +62,10 @@ fn resource(context: &Context<'_>, found: &Found<&str>, verify: bool) -> Option<
         context.report.problem(&found.place, message);
         return None;
     }
-    match verify {
-        true => address(context, found, Address::Endpoint),
-        false => Some(found.value.to_owned()),
+    if verify {
+        return address(context, found, Address::Endpoint);
     }
+    Some(found.value.to_owned())
 }
 
 /// Refuses what the style cannot say, unless one of the keys is refused already.

@@ -63,7 +63,7 @@ fn token(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Tok
         grant: grant.unwrap_or(Grant::ClientCredentials),
         scopes: scopes(context, section).unwrap_or_else(Scopes::none),
         resources: audience.resources,
-        audience: audience.audience,
+        audience: audience.other,
         audience_style: audience.style,
         verify_resource: audience.verify,
         environment: environment(context, section),

@@ -148,9 +148,8 @@ impl<D: Document> Kept<D> {
             Err(_elapsed) => Err(ErrorKind::Timeout),
         };
         outcome.or_else(|kind| {
-            let state = self.0.state();
-            let stale = state.held.as_ref().map(|(held, _)| Arc::clone(held));
-            stale.ok_or(kind)
+            let old = self.0.state().held.clone();
+            old.map(|(held, _)| held).ok_or(kind)
         })
     }
 

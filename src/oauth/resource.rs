@@ -95,10 +95,13 @@ impl Resource {
     /// # Errors
     /// [`ErrorKind::Metadata`] if it does not, or publishes nothing; else why it could not be asked.
     pub(crate) async fn vouched(&self, limit: Duration) -> Result<Arc<Vouched>, ErrorKind> {
-        self.0.current(limit).await.map_err(|kind| match kind {
-            // Nothing is there that could be read: a matter of configuration, here or there.
-            ErrorKind::Refused { .. } => ErrorKind::Metadata,
-            kind => kind,
+        let vouched = self.0.current(limit).await;
+        vouched.map_err(|kind| {
+            if matches!(kind, ErrorKind::Refused { .. }) {
+                // Nothing is there that could be read: a matter of configuration, here or there.
+                return ErrorKind::Metadata;
+            }
+            kind
         })
     }
 }

@@ -333,6 +333,46 @@ async fn bundles_that_are_none_are_setup_errors() {
     }
 }
 
+/// A resource is trusted by the issuer's bundle and its addresses are judged alike, but the pinned keys are not its own.
+#[tokio::test]
+async fn resources_are_asked_as_carefully_as_the_issuer_and_without_its_pins() {
+    let document = r#"{"resource":"https://another.example"}"#;
+    let (server, _) = Server::secure(http("200 OK", "", document)).await;
+    let (stranger, _) = Server::secure(granted()).await;
+    let moved = http("302 Found", "Location: https://127.0.0.1/\r\n", "");
+    let kind = async |settings: IssuerSettings, resource: String| {
+        let issuer = issuer(settings);
+        issuer.verify_resource(&resource).await.unwrap_err().kind
+    };
+    let mut settings = server.issuer("https");
+    settings.pins = vec![[7; 32]];
+    let here = |scheme: &str, host: &str| format!("{scheme}://{host}:{}/x", server.address.port());
+
+    let read = kind(settings.clone(), here("https", "127.0.0.1")).await;
+    assert_eq!(read, ErrorKind::Metadata, "read, and about another one");
+    let [request] = server.requests().try_into().unwrap();
+    assert!(
+        request.starts_with("GET /.well-known/oauth-protected-resource/x HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(!request.to_ascii_lowercase().contains("authorization"));
+
+    let private = kind(settings.clone(), here("https", "localhost")).await;
+    assert_eq!(private, ErrorKind::AddressRefused);
+    let clear = kind(settings.clone(), here("http", "127.0.0.1")).await;
+    assert_eq!(clear, ErrorKind::Metadata);
+    assert_eq!(server.requests().len(), 1, "nobody else was asked");
+
+    settings.ca = Some(stranger.ca.path().to_owned());
+    let untrusted = kind(settings, here("https", "127.0.0.1")).await;
+    assert_eq!(untrusted, ErrorKind::Untrusted);
+
+    let (redirecting, _) = Server::secure(moved).await;
+    let resource = format!("https://{}", redirecting.address);
+    let redirected = kind(redirecting.issuer("https"), resource).await;
+    assert_eq!(redirected, ErrorKind::Redirect);
+}
+
 #[tokio::test]
 async fn one_of_the_pins_must_be_there_after_the_ordinary_verification() {
     let (server, own) = Server::secure(granted()).await;

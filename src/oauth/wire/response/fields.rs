@@ -98,9 +98,10 @@ impl Draft {
 impl Draft {
     /// What an object says with what the one around it says: the nearer counts, but a failure is one wherever it is said.
     fn within(self, outer: &mut Self) {
-        let nearer = |near: Field, far: &mut Field| match near {
-            Field::Absent => {}
-            near => *far = near,
+        let nearer = |near: Field, far: &mut Field| {
+            if !matches!(near, Field::Absent) {
+                *far = near;
+            }
         };
         outer.access_token = self.access_token;
         nearer(self.token_type, &mut outer.token_type);
