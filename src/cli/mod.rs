@@ -195,7 +195,11 @@ mod tests {
         for path in found {
             let arguments = [&["claviger".to_owned()][..], &path, &["--help".to_owned()]].concat();
             let error = Cli::try_parse_from(arguments).unwrap_err();
-            assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{path:?}");
+            assert_eq!(
+                error.kind(),
+                clap::error::ErrorKind::DisplayHelp,
+                "{path:?}"
+            );
         }
     }
 

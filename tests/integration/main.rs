@@ -55,6 +55,19 @@ macro_rules! table {
 pub(crate) use table;
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL, limits::ALL, hostile::ALL, lifecycle::ALL, commands::ALL, property::ALL].concat();
+    let tests: Vec<Test> = [
+        tokens::ALL,
+        secrets::ALL,
+        refusals::ALL,
+        guard::ALL,
+        dialect::ALL,
+        peers::ALL,
+        limits::ALL,
+        hostile::ALL,
+        lifecycle::ALL,
+        commands::ALL,
+        property::ALL,
+    ]
+    .concat();
     runner::run(&tests, lent::ROLES)
 }

@@ -52,23 +52,26 @@ impl Secrets for Service {
             .watch_secret(session, name)
             .map_err(|error| status::of(&error))?;
         let state = Some((watch, self.route.clone()));
-        Ok(Response::new(Box::pin(stream::unfold(state, async |state| {
-            let (mut watch, route) = state?;
-            let next = tokio::select! {
-                next = watch.next() => next,
-                () = route.closing.cancelled() => return None,
-            };
-            let reading = match next.map_err(Error::from) {
-                Ok(reading) => route.session.confirm().map(|()| reading),
-                Err(error) => Err(error),
-            };
-            match reading {
-                Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
-                // Like an old connection: who follows reconnects, and finds the next daemon.
-                Err(_stopping) if route.shared.drain.has_begun() => None,
-                Err(error) => Some((Err(status::of(&error)), None)),
-            }
-        }))))
+        Ok(Response::new(Box::pin(stream::unfold(
+            state,
+            async |state| {
+                let (mut watch, route) = state?;
+                let next = tokio::select! {
+                    next = watch.next() => next,
+                    () = route.closing.cancelled() => return None,
+                };
+                let reading = match next.map_err(Error::from) {
+                    Ok(reading) => route.session.confirm().map(|()| reading),
+                    Err(error) => Err(error),
+                };
+                match reading {
+                    Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
+                    // Like an old connection: who follows reconnects, and finds the next daemon.
+                    Err(_stopping) if route.shared.drain.has_begun() => None,
+                    Err(error) => Some((Err(status::of(&error)), None)),
+                }
+            },
+        ))))
     }
 }
 

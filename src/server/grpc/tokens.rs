@@ -134,7 +134,7 @@ fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers
             Ok(answer) => Some((Ok(Encoded::new(&answer)), Some((watch, route)))),
             // Like an old connection: who follows reconnects, and finds the next daemon.
             Err(_stopping) if route.shared.drain.has_begun() => None,
-            Err(error) => Some((Err(refused(error)), None)),
+            Err(error) => Some((Err(status::of(&error)), None)),
         }
     })))
 }
