@@ -202,9 +202,8 @@ impl Acceptor {
         self.workers.serve(Box::new(move || {
             Box::pin(async move {
                 let _serving = serving;
-                let _place = place;
                 match UnixStream::from_std(stream) {
-                    Ok(stream) => connection::serve(stream, peer, shared).await,
+                    Ok(stream) => connection::serve(stream, peer, place, shared).await,
                     Err(error) => Refusal::Stream(error).log(),
                 }
             })

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::peer::{self, Peer};
+use crate::server::accept::Place;
 use crate::server::grpc::Standing;
 use crate::server::preface::Preface;
 use crate::server::route::{Face, Route};
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
+pub(crate) async fn serve(stream: UnixStream, peer: Peer, place: Place, shared: Arc<Shared>) {
     let limits = &shared.settings.limits;
     let closing = CancellationToken::new();
     let route = Route {
@@ -47,7 +48,7 @@ pub(crate) async fn serve(stream: UnixStream, peer: Peer, shared: Arc<Shared>) {
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
         closing: closing.clone(),
     };
-    let io = TokioIo::new(Preface::new(stream, limits.preface));
+    let io = TokioIo::new(Preface::new(stream, limits.preface, Some(place)));
     let builder = protocol(limits);
     let mut connection = pin!(builder.serve_connection(io, route));
     let ended = tokio::select! {

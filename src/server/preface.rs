@@ -14,12 +14,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::Sleep;
 
+use crate::server::accept::Place;
+
 /// 24 bytes of HTTP/2 preface and 9 of the first frame's header (RFC 9113 §3.4, §4.1).
 const ENOUGH: usize = 33;
 
 /// A unix stream whose peer must send [`ENOUGH`] bytes before the deadline.
 #[derive(Debug)]
 pub(crate) struct Preface {
+    /// Given back before the stream closes: whoever sees the end of a connection finds its place free.
+    _place: Option<Place>,
     stream: UnixStream,
     waiting: Option<Waiting>,
 }
@@ -31,9 +35,10 @@ struct Waiting {
 }
 
 impl Preface {
-    pub(crate) fn new(stream: UnixStream, limit: Duration) -> Self {
+    pub(crate) fn new(stream: UnixStream, limit: Duration, place: Option<Place>) -> Self {
         let deadline = Box::pin(tokio::time::sleep(limit));
         Self {
+            _place: place,
             stream,
             waiting: Some(Waiting {
                 missing: ENOUGH,
@@ -109,7 +114,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_cut_off_and_one_that_speaks_is_not() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut preface = Preface::new(ours, Duration::from_secs(5));
+        let mut preface = Preface::new(ours, Duration::from_secs(5), None);
         theirs.write_all(&[b'x'; 32]).await.unwrap();
         let mut bytes = [0; 64];
         assert_eq!(preface.read(&mut bytes).await.unwrap(), 32);
@@ -117,7 +122,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut preface = Preface::new(ours, Duration::from_secs(5));
+        let mut preface = Preface::new(ours, Duration::from_secs(5), None);
         theirs.write_all(&[b'x'; 33]).await.unwrap();
         assert_eq!(preface.read(&mut bytes).await.unwrap(), 33);
         let later = tokio::time::timeout(Duration::from_mins(1), preface.read(&mut bytes)).await;

@@ -254,12 +254,12 @@ fn refusals_say_when_to_come_back() -> Result<(), String> {
             own_uid()
         ));
         let daemon = TestDaemon::on(node).await;
-        let (absent, limited, ready) = tokio::task::block_in_place(|| {
+        let (absent, [denied, limited], ready) = tokio::task::block_in_place(|| {
             let socket = daemon.node.socket();
             let get = |path| get(&socket, path);
             (
                 get("/v1/secret/absent"),
-                get("/v1/secret/absent"),
+                [get("/v1/token/nothing"), get("/v1/token/nothing")],
                 get("/ready"),
             )
         });
@@ -275,6 +275,7 @@ fn refusals_say_when_to_come_back() -> Result<(), String> {
             (503, "NOT_FOUND")
         );
         assert!(retry(&absent) >= 1);
+        assert_eq!(denied.status, 403);
         assert_eq!(
             (limited.status, text(&limited.json(), "error")),
             (429, "RATE_LIMITED")
