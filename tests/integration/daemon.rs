@@ -39,7 +39,12 @@ impl TestDaemon {
         change(&mut config.server.limits);
         let backends = open_all(&config.backends).unwrap();
         let sockets = Sockets::bind(&config.server).unwrap();
-        let launch = Launch { config, backends, sockets, protections: memory::verify() };
+        let launch = Launch {
+            config,
+            backends,
+            sockets,
+            protections: memory::verify(),
+        };
         let running = start(launch, Arc::new(SystemClock), THREADS).await.unwrap();
         Self { node, running }
     }
