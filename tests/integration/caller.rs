@@ -29,9 +29,7 @@ impl Interceptor for With {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         for (name, value) in &self.0 {
             let name = AsciiMetadataKey::from_static(name);
-            request
-                .metadata_mut()
-                .insert(name, MetadataValue::from_static(value));
+            request.metadata_mut().insert(name, MetadataValue::from_static(value));
         }
         Ok(request)
     }
@@ -47,9 +45,7 @@ pub(crate) async fn channel_over(stream: UnixStream) -> Result<Channel, tonic::t
         let stream = stream.take().ok_or(io::ErrorKind::ConnectionAborted);
         std::future::ready(stream.map(TokioIo::new).map_err(io::Error::from))
     });
-    Endpoint::from_static("http://claviger")
-        .connect_with_connector(connector)
-        .await
+    Endpoint::from_static("http://claviger").connect_with_connector(connector).await
 }
 
 /// The metadata of a request that is meant for claviger.
@@ -97,11 +93,7 @@ impl Caller {
         scopes: &[&str],
     ) -> Result<GetTokenResponse, Status> {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        self.ask(GetTokenRequest {
-            scopes,
-            ..wish(name)
-        })
-        .await
+        self.ask(GetTokenRequest { scopes, ..wish(name) }).await
     }
 
     pub(crate) async fn ask(&mut self, wish: GetTokenRequest) -> Result<GetTokenResponse, Status> {
@@ -109,17 +101,12 @@ impl Caller {
     }
 
     pub(crate) async fn watch(&mut self, name: &str) -> Streaming<GetTokenResponse> {
-        let request = WatchTokenRequest {
-            name: name.to_owned(),
-            scopes: Vec::new(),
-        };
+        let request = WatchTokenRequest { name: name.to_owned(), scopes: Vec::new() };
         self.tokens.watch_token(request).await.unwrap().into_inner()
     }
 
     pub(crate) async fn secret(&mut self, name: &str) -> Result<GetSecretResponse, Status> {
-        let request = GetSecretRequest {
-            name: name.to_owned(),
-        };
+        let request = GetSecretRequest { name: name.to_owned() };
         Ok(self.secrets.get_secret(request).await?.into_inner())
     }
 
@@ -127,9 +114,7 @@ impl Caller {
         &mut self,
         name: &str,
     ) -> Result<Streaming<GetSecretResponse>, Status> {
-        let request = WatchSecretRequest {
-            name: name.to_owned(),
-        };
+        let request = WatchSecretRequest { name: name.to_owned() };
         Ok(self.secrets.watch_secret(request).await?.into_inner())
     }
 
@@ -146,37 +131,21 @@ impl Caller {
             http_status,
             ..ReportRejectedRequest::default()
         };
-        Ok(self
-            .tokens
-            .report_rejected(request)
-            .await?
-            .into_inner()
-            .outcome())
+        Ok(self.tokens.report_rejected(request).await?.into_inner().outcome())
     }
 
     pub(crate) async fn revoke(
         &mut self,
         name: &str,
     ) -> Result<revoke_token_response::Outcome, Status> {
-        let request = RevokeTokenRequest {
-            name: name.to_owned(),
-            scopes: Vec::new(),
-        };
-        Ok(self
-            .tokens
-            .revoke_token(request)
-            .await?
-            .into_inner()
-            .outcome())
+        let request = RevokeTokenRequest { name: name.to_owned(), scopes: Vec::new() };
+        Ok(self.tokens.revoke_token(request).await?.into_inner().outcome())
     }
 }
 
 /// A wish for a token as it comes.
 pub(crate) fn wish(name: &str) -> GetTokenRequest {
-    GetTokenRequest {
-        name: name.to_owned(),
-        ..GetTokenRequest::default()
-    }
+    GetTokenRequest { name: name.to_owned(), ..GetTokenRequest::default() }
 }
 
 /// An operator.
@@ -193,10 +162,7 @@ impl Admin {
 
     pub(crate) async fn over(stream: UnixStream) -> Self {
         let channel = channel_over(stream).await.unwrap();
-        Self {
-            client: AdminClient::with_interceptor(channel.clone(), meant()),
-            channel,
-        }
+        Self { client: AdminClient::with_interceptor(channel.clone(), meant()), channel }
     }
 
     pub(crate) async fn status(&mut self) -> Result<StatusResponse, Status> {
@@ -205,20 +171,11 @@ impl Admin {
 
     pub(crate) async fn refresh(&mut self, names: &[&str]) -> Vec<RefreshResult> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.client
-            .refresh(RefreshRequest { names })
-            .await
-            .unwrap()
-            .into_inner()
-            .results
+        self.client.refresh(RefreshRequest { names }).await.unwrap().into_inner().results
     }
 
     pub(crate) async fn reload(&mut self) -> ReloadResponse {
-        self.client
-            .reload(ReloadRequest { dry_run: false })
-            .await
-            .unwrap()
-            .into_inner()
+        self.client.reload(ReloadRequest { dry_run: false }).await.unwrap().into_inner()
     }
 
     /// The explanation for a peer that is a running process.
@@ -229,12 +186,7 @@ impl Admin {
             action: "token".to_owned(),
             ..ExplainRequest::default()
         };
-        self.client
-            .explain(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .allowed
+        self.client.explain(request).await.unwrap().into_inner().allowed
     }
 }
 
@@ -251,15 +203,10 @@ pub(crate) struct Refusal {
 pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Refusal {
     let status = outcome.expect_err("a refusal");
     let details = status.get_error_details();
-    let info = details
-        .error_info()
-        .unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "claviger", "{status:?}");
     let screaming = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    assert!(
-        !info.reason.is_empty() && info.reason.bytes().all(screaming),
-        "{status:?}"
-    );
+    assert!(!info.reason.is_empty() && info.reason.bytes().all(screaming), "{status:?}");
     let remedy = info.metadata.get("remedy").cloned().unwrap_or_default();
     assert!(remedy.len() > 10, "no remedy: {status:?}");
     Refusal {

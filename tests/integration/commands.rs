@@ -48,37 +48,21 @@ fn every_command_explains_itself() -> Result<(), String> {
     assert_eq!(help.code, Some(0));
     let file = claviger(&["file", "--help"]);
     for (parent, help) in [(&[] as &[&str], help), (&["file"], file)] {
-        let list = help
-            .out
-            .split("Commands:")
-            .nth(1)
-            .unwrap()
-            .split("\n\n")
-            .next()
-            .unwrap();
-        let words = list
-            .lines()
-            .filter_map(|line| line.split_ascii_whitespace().next());
+        let list = help.out.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
+        let words = list.lines().filter_map(|line| line.split_ascii_whitespace().next());
         let commands: Vec<&str> = words.filter(|word| *word != "help").collect();
         assert!(commands.len() > 5, "{commands:?}");
         for command in commands {
             let finished = claviger(&[parent, &[command, "--help"]].concat());
             assert_eq!(finished.code, Some(0), "{command}");
-            assert!(
-                finished.out.contains("Usage: claviger"),
-                "{command}: {}",
-                finished.out
-            );
+            assert!(finished.out.contains("Usage: claviger"), "{command}: {}", finished.out);
             assert_eq!(finished.err, "", "{command}");
         }
     }
     assert!(claviger(&["--version"]).out.starts_with("claviger "));
     assert!(claviger(&["man"]).out.contains(".TH claviger"));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(
-            claviger(&["completions", shell]).out.contains("claviger"),
-            "{shell}"
-        );
+        assert!(claviger(&["completions", shell]).out.contains("claviger"), "{shell}");
     }
     Ok(())
 }
@@ -108,21 +92,10 @@ fn a_token_is_printed_for_people_and_for_programs() -> Result<(), String> {
     let text = against(&program.node, &["token", "api"]);
     assert_eq!(text.code, Some(0), "{text:?}");
     let token = text.out.trim_end();
-    assert!(
-        program.node.issuer.knows(token),
-        "the token alone, and a line end"
-    );
+    assert!(program.node.issuer.knows(token), "the token alone, and a line end");
     let json = json(&program.node, &["token", "api", "--scope", "read:demo"]);
     assert_eq!(json["scopes"], serde_json::json!(["read:demo"]));
-    for field in [
-        "access_token",
-        "token_type",
-        "expires_in",
-        "expires_at",
-        "freshness",
-        "generation",
-        "fingerprint",
-    ] {
+    for field in ["access_token", "token_type", "expires_in", "expires_at", "freshness", "generation", "fingerprint"] {
         assert!(!json[field].is_null(), "{field}");
     }
     let forced = against(&program.node, &["token", "api", "--force-refresh"]);
@@ -139,18 +112,10 @@ fn refusals_have_exit_codes_and_remedies() -> Result<(), String> {
         (&["token", "payroll"] as &[&str], 77, "DENIED"),
         (&["token", "no-such"], 77, "DENIED"),
         (&["token", "api", "--scope", "a b"], 64, "INVALID_REQUEST"),
-        (
-            &["token", "api", "--scope", "read:payroll"],
-            64,
-            "SCOPES_NOT_CONFIGURED",
-        ),
+        (&["token", "api", "--scope", "read:payroll"], 64, "SCOPES_NOT_CONFIGURED"),
         (&["token", "api"], 69, "INVALID_CLIENT"),
         (&["refresh", "no-such"], 69, "could not be refreshed"),
-        (
-            &["explain", "api", "--pid", "4194303"],
-            64,
-            "INVALID_REQUEST",
-        ),
+        (&["explain", "api", "--pid", "4194303"], 64, "INVALID_REQUEST"),
     ] {
         let finished = against(&program.node, arguments);
         assert_eq!(finished.code, Some(code), "{arguments:?}: {finished:?}");
@@ -170,32 +135,16 @@ fn status_tells_what_is_held_and_no_secret() -> Result<(), String> {
     let token = against(&program.node, &["token", "api"]).out;
     let text = against(&program.node, &["status"]);
     assert_eq!(text.code, Some(0), "{text:?}");
-    for word in [
-        "ready",
-        "api",
-        "local:oauth/demo#client_secret",
-        "file backend",
-        "no core dumps",
-    ] {
+    for word in ["ready", "api", "local:oauth/demo#client_secret", "file backend", "no core dumps"] {
         assert!(text.out.contains(word), "{word} in {}", text.out);
     }
     let json = json(&program.node, &["status"]);
     assert_eq!(json["ready"], true);
     assert_eq!(json["pid"], program.pid());
-    let api = json["tokens"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|token| token["name"] == "api");
+    let api = json["tokens"].as_array().unwrap().iter().find(|token| token["name"] == "api");
     assert_eq!(api.unwrap()["entries"][0]["upstream_requests"], 1);
     assert!(json["protections"].as_array().unwrap().len() >= 5);
-    for hidden in program
-        .node
-        .secrets()
-        .iter()
-        .map(String::as_str)
-        .chain([token.trim_end()])
-    {
+    for hidden in program.node.secrets().iter().map(String::as_str).chain([token.trim_end()]) {
         assert!(!text.out.contains(hidden) && !json.to_string().contains(hidden));
     }
     Ok(())
@@ -203,35 +152,18 @@ fn status_tells_what_is_held_and_no_secret() -> Result<(), String> {
 
 fn explain_decides_as_a_request_would() -> Result<(), String> {
     let mut node = run(Node::new());
-    node.rules
-        .push_str("[[allow]]\nunit = \"billing.service\"\ntokens = [\"payroll\"]\n");
+    node.rules.push_str("[[allow]]\nunit = \"billing.service\"\ntokens = [\"payroll\"]\n");
     let program = Program::on(node);
     let own = std::process::id().to_string();
     let text = against(&program.node, &["explain", "api", "--pid", &own]);
-    assert!(
-        text.code == Some(0) && text.out.contains("allowed"),
-        "{text:?}"
-    );
+    assert!(text.code == Some(0) && text.out.contains("allowed"), "{text:?}");
     let denied = against(&program.node, &["explain", "payroll", "--pid", &own]);
-    assert!(
-        denied.code == Some(0) && denied.out.contains("denied"),
-        "{denied:?}"
-    );
-    let unit = json(
-        &program.node,
-        &["explain", "payroll", "--unit", "billing.service"],
-    );
-    assert_eq!(
-        (&unit["allowed"], &unit["rule"]),
-        (&Value::Bool(true), &Value::from(2))
-    );
+    assert!(denied.code == Some(0) && denied.out.contains("denied"), "{denied:?}");
+    let unit = json(&program.node, &["explain", "payroll", "--unit", "billing.service"]);
+    assert_eq!((&unit["allowed"], &unit["rule"]), (&Value::Bool(true), &Value::from(2)));
     let user = json(&program.node, &["explain", "payroll", "--user", "42001"]);
     assert_eq!(user["allowed"], false);
-    assert_eq!(
-        user["rules"].as_array().unwrap().len(),
-        2,
-        "how each rule compares"
-    );
+    assert_eq!(user["rules"].as_array().unwrap().len(), 2, "how each rule compares");
     Ok(())
 }
 
@@ -239,49 +171,25 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     against(&program.node, &["token", "api"]);
     let text = against(&program.node, &["refresh"]);
-    assert!(
-        text.code == Some(0) && text.out.contains("renewed"),
-        "{text:?}"
-    );
+    assert!(text.code == Some(0) && text.out.contains("renewed"), "{text:?}");
     let named = json(&program.node, &["refresh", "api"]);
     assert_eq!(named["results"][0]["changed"], true, "{named}");
 
     let same = against(&program.node, &["reload"]);
-    assert!(
-        same.code == Some(0) && same.out.contains("Nothing differs"),
-        "{same:?}"
-    );
-    program.node.rules.push_str(&format!(
-        "[[allow]]\nuser = {}\ntokens = [\"payroll\"]\n",
-        own_uid()
-    ));
+    assert!(same.code == Some(0) && same.out.contains("Nothing differs"), "{same:?}");
+    program.node.rules.push_str(&format!("[[allow]]\nuser = {}\ntokens = [\"payroll\"]\n", own_uid()));
     program.node.write_configuration();
     let dry = against(&program.node, &["reload", "--dry-run"]);
-    assert!(
-        dry.out.contains("would be") && dry.out.contains("allow: changed"),
-        "{dry:?}"
-    );
-    assert_eq!(
-        against(&program.node, &["token", "payroll"]).code,
-        Some(77),
-        "not yet"
-    );
+    assert!(dry.out.contains("would be") && dry.out.contains("allow: changed"), "{dry:?}");
+    assert_eq!(against(&program.node, &["token", "payroll"]).code, Some(77), "not yet");
     assert_eq!(json(&program.node, &["reload"])["applied"], true);
     assert_eq!(against(&program.node, &["token", "payroll"]).code, Some(0));
-    program
-        .node
-        .write("claviger.toml", "mode = \"wrong\"\nmore = 1");
+    program.node.write("claviger.toml", "mode = \"wrong\"\nmore = 1");
     let refused = against(&program.node, &["reload"]);
     assert_eq!(refused.code, Some(78), "{refused:?}");
-    assert!(
-        refused.err.contains("mode") && refused.err.contains("more"),
-        "{refused:?}"
-    );
+    assert!(refused.err.contains("mode") && refused.err.contains("more"), "{refused:?}");
     let refused = json(&program.node, &["reload"]);
-    assert!(
-        refused["problems"].as_array().unwrap().len() > 1,
-        "{refused}"
-    );
+    assert_eq!(refused["problems"].as_array().unwrap().len() > 1, true, "{refused}");
     Ok(())
 }
 
@@ -292,38 +200,20 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
         claviger(&[&["check", "--config", config.to_str().unwrap()], more].concat())
     };
     let good = check(&[]);
-    assert!(
-        good.code == Some(0) && good.out.contains("is valid"),
-        "{good:?}"
-    );
+    assert!(good.code == Some(0) && good.out.contains("is valid"), "{good:?}");
     let good = check(&["--output", "json"]);
     let value: Value = serde_json::from_str(&good.out).unwrap();
     assert_eq!(value["valid"], true);
-    assert!(
-        value["probes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|probe| probe["ok"] == true)
-    );
+    assert!(value["probes"].as_array().unwrap().iter().all(|probe| probe["ok"] == true));
     assert_eq!(node.issuer.requests(), 0, "no token is spent");
-    node.put(
-        "oauth/demo",
-        b"{\"client_id\": \"x\", \"client_secret\": \"changeme\"}",
-    );
+    node.put("oauth/demo", b"{\"client_id\": \"x\", \"client_secret\": \"changeme\"}");
     let placeholder = check(&[]);
-    assert!(
-        placeholder.code == Some(69) && placeholder.out.contains("placeholder"),
-        "{placeholder:?}"
-    );
+    assert!(placeholder.code == Some(69) && placeholder.out.contains("placeholder"), "{placeholder:?}");
     assert_eq!(check(&["--offline"]).code, Some(0));
     node.write("claviger.toml", "mode = 5\n[tokens.x]\ngrnat = 1\n");
     let bad = check(&["--output", "json"]);
     let value: Value = serde_json::from_str(&bad.out).unwrap();
-    assert!(
-        bad.code == Some(78) && value["problems"].as_array().unwrap().len() > 2,
-        "{bad:?}"
-    );
+    assert!(bad.code == Some(78) && value["problems"].as_array().unwrap().len() > 2, "{bad:?}");
     let missing = claviger(&["check", "--config", "/no/such/file"]);
     assert_eq!(missing.code, Some(66), "{missing:?}");
     Ok(())
@@ -340,14 +230,8 @@ fn without_a_daemon_every_command_says_how_to_start_one() -> Result<(), String> 
     ] {
         let finished = against(&node, arguments);
         assert_eq!(finished.code, Some(69), "{arguments:?}: {finished:?}");
-        assert!(
-            finished.err.contains("no daemon is listening"),
-            "{finished:?}"
-        );
-        assert!(
-            finished.err.contains("systemctl start claviger"),
-            "{finished:?}"
-        );
+        assert!(finished.err.contains("no daemon is listening"), "{finished:?}");
+        assert!(finished.err.contains("systemctl start claviger"), "{finished:?}");
     }
     Ok(())
 }
@@ -360,10 +244,7 @@ fn an_impostor_is_not_asked() -> Result<(), String> {
     let socket = socket.to_str().unwrap();
     let mut impostor = Actor::start(role("squat", &[socket, &ANNA.to_string()]));
     assert_eq!(impostor.hear(), "listening");
-    for arguments in [
-        ["token", "api", "--socket", socket].as_slice(),
-        &["status", "--admin-socket", socket],
-    ] {
+    for arguments in [["token", "api", "--socket", socket].as_slice(), &["status", "--admin-socket", socket]] {
         let finished = claviger(arguments);
         assert_eq!(finished.code, Some(77), "{finished:?}");
         assert!(finished.err.contains("served by uid 42001"), "{finished:?}");
@@ -373,14 +254,8 @@ fn an_impostor_is_not_asked() -> Result<(), String> {
     let admin = program.node.admin_socket();
     let mut command = Command::new(BINARY);
     std::os::unix::process::CommandExt::uid(&mut command, ANNA);
-    let finished = finish(
-        command.args(["status", "--admin-socket", admin.to_str().unwrap()]),
-        b"",
-    );
-    assert!(
-        finished.code == Some(77) && finished.err.contains("→"),
-        "{finished:?}"
-    );
+    let finished = finish(command.args(["status", "--admin-socket", admin.to_str().unwrap()]), b"");
+    assert!(finished.code == Some(77) && finished.err.contains("→"), "{finished:?}");
     drop(Lent::by(ANNA, &program.node.socket())?);
     program.signal(Signal::SIGTERM);
     Ok(())
@@ -392,35 +267,22 @@ fn a_store_is_filled_and_read_back() -> Result<(), String> {
     let (store, key) = (path("store"), path("key"));
     let file = |arguments: &[&str], input: &[u8]| {
         let mut command = Command::new(BINARY);
-        command
-            .arg("file")
-            .args(arguments)
-            .args(["--store", &store]);
+        command.arg("file").args(arguments).args(["--store", &store]);
         if arguments[0] != "init" {
             command.args(["--key-file", &key]);
         }
         finish(&mut command, input)
     };
     assert_eq!(file(&["init", "--generate-key", &key], b"").code, Some(0));
-    assert_eq!(
-        file(&["init", "--generate-key", &key], b"").code,
-        Some(73),
-        "never over another"
-    );
+    assert_eq!(file(&["init", "--generate-key", &key], b"").code, Some(73), "never over another");
     assert!(Path::new(&key).exists());
     assert_eq!(file(&["put", "a/b"], b"value\n").code, Some(0));
     let got = file(&["get", "a/b"], b"");
     assert_eq!((got.code, got.out.as_str()), (Some(0), "value\n"));
     let listed = file(&["list", "--output", "json"], b"");
-    assert!(
-        listed.out.contains("a/b") && !listed.out.contains("value"),
-        "{listed:?}"
-    );
+    assert!(listed.out.contains("a/b") && !listed.out.contains("value"), "{listed:?}");
     assert!(file(&["versions", "a/b"], b"").out.contains('1'));
     let missing = file(&["get", "no/such"], b"");
-    assert!(
-        missing.code == Some(66) && !missing.err.is_empty(),
-        "{missing:?}"
-    );
+    assert!(missing.code == Some(66) && !missing.err.is_empty(), "{missing:?}");
     Ok(())
 }

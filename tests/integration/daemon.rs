@@ -39,12 +39,7 @@ impl TestDaemon {
         change(&mut config.server.limits);
         let backends = open_all(&config.backends).unwrap();
         let sockets = Sockets::bind(&config.server).unwrap();
-        let launch = Launch {
-            config,
-            backends,
-            sockets,
-            protections: memory::verify(),
-        };
+        let launch = Launch { config, backends, sockets, protections: memory::verify() };
         let running = start(launch, Arc::new(SystemClock), THREADS).await.unwrap();
         Self { node, running }
     }

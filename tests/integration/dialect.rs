@@ -37,19 +37,14 @@ fn with_daemon(talk: impl FnOnce(&TestDaemon) + Send) -> Result<(), String> {
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field]
-        .as_str()
-        .unwrap_or_else(|| panic!("no {field}: {value}"))
+    value[field].as_str().unwrap_or_else(|| panic!("no {field}: {value}"))
 }
 
 fn a_token_has_the_fields_of_oauth() -> Result<(), String> {
     with_daemon(|daemon| {
         let socket = daemon.node.socket();
         let answer = get(&socket, "/v1/token/api");
-        assert_eq!(
-            (answer.status, answer.header("content-type")),
-            (200, Some("application/json"))
-        );
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
         let token = answer.json();
         assert!(daemon.node.issuer.knows(text(&token, "access_token")));
         assert_eq!(text(&token, "token_type"), "Bearer");
@@ -64,10 +59,7 @@ fn a_token_has_the_fields_of_oauth() -> Result<(), String> {
         let narrow = get(&socket, "/v1/token/api?scope=read:demo&min_remaining=60").json();
         assert_eq!(text(&narrow, "scope"), "read:demo");
         let forced = get(&socket, "/v1/token/api?force_refresh=true").json();
-        assert!(
-            forced["generation"].as_u64() > token["generation"].as_u64(),
-            "newer is larger"
-        );
+        assert!(forced["generation"].as_u64() > token["generation"].as_u64(), "newer is larger");
         assert_eq!(daemon.node.issuer.requests(), 3);
     })
 }
@@ -76,10 +68,7 @@ fn a_secret_is_the_body() -> Result<(), String> {
     with_daemon(|daemon| {
         let answer = get(&daemon.node.socket(), "/v1/secret/password");
         assert_eq!((answer.status, answer.body.as_slice()), (200, PASSWORD));
-        assert_eq!(
-            answer.header("content-type"),
-            Some("application/octet-stream")
-        );
+        assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
         assert_eq!(answer.header("claviger-freshness"), Some("fresh"));
         for header in ["claviger-version", "claviger-age", "claviger-lifetime-left"] {
             assert!(answer.header(header).is_some(), "{header}");
@@ -91,17 +80,11 @@ fn health_and_readiness_are_told_to_everybody() -> Result<(), String> {
     with_daemon(|daemon| {
         for socket in [daemon.node.socket(), daemon.node.admin_socket()] {
             let health = ask(&socket, "GET /health HTTP/1.1");
-            assert_eq!(
-                (health.status, text(&health.json(), "status")),
-                (200, "healthy")
-            );
+            assert_eq!((health.status, text(&health.json(), "status")), (200, "healthy"));
             assert_eq!(text(&health.json(), "oauth"), "connected");
             assert!(health.json()["timestamp"].as_u64().is_some());
             let ready = ask(&socket, "GET /ready HTTP/1.1");
-            assert_eq!(
-                (ready.status, &ready.json()["ready"]),
-                (200, &Value::Bool(true))
-            );
+            assert_eq!((ready.status, &ready.json()["ready"]), (200, &Value::Bool(true)));
         }
     })
 }
@@ -112,64 +95,19 @@ fn requests_and_their_statuses() -> Result<(), String> {
         let meant = "claviger-request: true";
         for (request, header, status, error) in [
             ("GET /v1/token/api", "", 403, "NOT_FOR_CLAVIGER"),
-            (
-                "GET /v1/token/api",
-                "claviger-request: yes",
-                403,
-                "NOT_FOR_CLAVIGER",
-            ),
-            (
-                "GET /v1/token/api",
-                "claviger-request: true\norigin: null",
-                403,
-                "NOT_FOR_CLAVIGER",
-            ),
-            (
-                "GET /v1/token/api",
-                "claviger-request: true\nvia: 1.1 x",
-                403,
-                "NOT_FOR_CLAVIGER",
-            ),
+            ("GET /v1/token/api", "claviger-request: yes", 403, "NOT_FOR_CLAVIGER"),
+            ("GET /v1/token/api", "claviger-request: true\norigin: null", 403, "NOT_FOR_CLAVIGER"),
+            ("GET /v1/token/api", "claviger-request: true\nvia: 1.1 x", 403, "NOT_FOR_CLAVIGER"),
             ("GET /nothing", "", 403, "NOT_FOR_CLAVIGER"),
             ("GET /v1/token/payroll", meant, 403, "DENIED"),
             ("GET /v1/token/unknown", meant, 403, "DENIED"),
             ("GET /v1/secret/unknown", meant, 403, "DENIED"),
-            (
-                "GET /v1/token/api?scope=read:payroll",
-                meant,
-                400,
-                "SCOPES_NOT_CONFIGURED",
-            ),
-            (
-                "GET /v1/token/api?scope=a%22b",
-                meant,
-                400,
-                "INVALID_REQUEST",
-            ),
-            (
-                "GET /v1/token/api?min_remaining=7200",
-                meant,
-                409,
-                "LIFETIME_TOO_SHORT",
-            ),
-            (
-                "GET /v1/token/api?min_remaining=soon",
-                meant,
-                400,
-                "INVALID_REQUEST",
-            ),
-            (
-                "GET /v1/token/api?force_refresh=1",
-                meant,
-                400,
-                "INVALID_REQUEST",
-            ),
-            (
-                "GET /v1/token/api?scopes=read:demo",
-                meant,
-                400,
-                "INVALID_REQUEST",
-            ),
+            ("GET /v1/token/api?scope=read:payroll", meant, 400, "SCOPES_NOT_CONFIGURED"),
+            ("GET /v1/token/api?scope=a%22b", meant, 400, "INVALID_REQUEST"),
+            ("GET /v1/token/api?min_remaining=7200", meant, 409, "LIFETIME_TOO_SHORT"),
+            ("GET /v1/token/api?min_remaining=soon", meant, 400, "INVALID_REQUEST"),
+            ("GET /v1/token/api?force_refresh=1", meant, 400, "INVALID_REQUEST"),
+            ("GET /v1/token/api?scopes=read:demo", meant, 400, "INVALID_REQUEST"),
             ("GET /v1/token/%61pi", meant, 400, "INVALID_REQUEST"),
             ("GET /v1/token/", meant, 400, "INVALID_REQUEST"),
             ("GET /v1/secret/..%2fapi", meant, 400, "INVALID_REQUEST"),
@@ -182,53 +120,30 @@ fn requests_and_their_statuses() -> Result<(), String> {
             ("POST /v1/token/api", meant, 405, "METHOD_NOT_ALLOWED"),
             ("PUT /v1/secret/password", meant, 405, "METHOD_NOT_ALLOWED"),
             ("DELETE /health", "", 405, "METHOD_NOT_ALLOWED"),
-            (
-                "GET /v1/token/api/rejected",
-                meant,
-                405,
-                "METHOD_NOT_ALLOWED",
-            ),
+            ("GET /v1/token/api/rejected", meant, 405, "METHOD_NOT_ALLOWED"),
         ] {
             let head = format!("{request} HTTP/1.1\n{header}");
             let answer = ask(&socket, head.trim_end());
             let problem = answer.json();
-            assert_eq!(
-                (answer.status, text(&problem, "error")),
-                (status, error),
-                "{head}"
-            );
+            assert_eq!((answer.status, text(&problem, "error")), (status, error), "{head}");
             assert!(text(&problem, "remedy").len() > 10, "{head}: {problem}");
         }
         let wrong = ask(&socket, &format!("POST /v1/token/api HTTP/1.1\n{meant}"));
         assert_eq!(wrong.header("allow"), Some("GET"));
-        let wrong = ask(
-            &socket,
-            &format!("GET /v1/token/api/rejected HTTP/1.1\n{meant}"),
-        );
+        let wrong = ask(&socket, &format!("GET /v1/token/api/rejected HTTP/1.1\n{meant}"));
         assert_eq!(wrong.header("allow"), Some("POST"));
         let misplaced = get(&daemon.node.admin_socket(), "/v1/token/api");
-        assert_eq!(
-            (misplaced.status, text(&misplaced.json(), "error")),
-            (404, "NOT_FOUND")
-        );
-        assert_eq!(
-            daemon.node.issuer.requests(),
-            1,
-            "only the one that was too short-lived"
-        );
+        assert_eq!((misplaced.status, text(&misplaced.json(), "error")), (404, "NOT_FOUND"));
+        assert_eq!(daemon.node.issuer.requests(), 1, "only the one that was too short-lived");
     })
 }
 
 fn every_answer_forbids_storing_and_framing() -> Result<(), String> {
     with_daemon(|daemon| {
         let socket = daemon.node.socket();
-        for path in [
-            "/v1/token/api",
-            "/v1/secret/password",
-            "/v1/token/unknown",
-            "/nothing",
-            "/health",
-        ] {
+        for path in
+            ["/v1/token/api", "/v1/secret/password", "/v1/token/unknown", "/nothing", "/health"]
+        {
             let answer = get(&socket, path);
             for (name, value) in [
                 ("cache-control", "no-store"),
@@ -249,36 +164,17 @@ fn refusals_say_when_to_come_back() -> Result<(), String> {
         let mut node = Node::new().await;
         node.limits = "requests_per_second = 1\nrequest_burst = 1".to_owned();
         node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
-        node.rules.push_str(&format!(
-            "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
-            own_uid()
-        ));
+        node.rules.push_str(&format!("[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n", own_uid()));
         let daemon = TestDaemon::on(node).await;
         let (absent, limited, ready) = tokio::task::block_in_place(|| {
             let socket = daemon.node.socket();
             let get = |path| get(&socket, path);
-            (
-                get("/v1/secret/absent"),
-                get("/v1/secret/absent"),
-                get("/ready"),
-            )
+            (get("/v1/secret/absent"), get("/v1/secret/absent"), get("/ready"))
         });
-        let retry = |answer: &Answer| {
-            answer
-                .header("retry-after")
-                .unwrap()
-                .parse::<u64>()
-                .unwrap()
-        };
-        assert_eq!(
-            (absent.status, text(&absent.json(), "error")),
-            (503, "NOT_FOUND")
-        );
+        let retry = |answer: &Answer| answer.header("retry-after").unwrap().parse::<u64>().unwrap();
+        assert_eq!((absent.status, text(&absent.json(), "error")), (503, "NOT_FOUND"));
         assert!(retry(&absent) >= 1);
-        assert_eq!(
-            (limited.status, text(&limited.json(), "error")),
-            (429, "RATE_LIMITED")
-        );
+        assert_eq!((limited.status, text(&limited.json(), "error")), (429, "RATE_LIMITED"));
         assert!(retry(&limited) >= 1);
         assert_eq!(ready.status, 503);
         daemon.stop().await;
@@ -292,20 +188,10 @@ fn a_refused_token_is_reported() -> Result<(), String> {
         let first = get(&socket, "/v1/token/api").json();
         let report = |fingerprint: &str| {
             let path = format!("/v1/token/api/rejected?fingerprint={fingerprint}");
-            ask(
-                &socket,
-                &format!("POST {path} HTTP/1.1\nclaviger-request: true"),
-            )
-            .json()
+            ask(&socket, &format!("POST {path} HTTP/1.1\nclaviger-request: true")).json()
         };
-        assert_eq!(
-            text(&report(text(&first, "fingerprint")), "outcome"),
-            "dropped"
-        );
-        assert_eq!(
-            text(&report(text(&first, "fingerprint")), "outcome"),
-            "superseded"
-        );
+        assert_eq!(text(&report(text(&first, "fingerprint")), "outcome"), "dropped");
+        assert_eq!(text(&report(text(&first, "fingerprint")), "outcome"), "superseded");
         let second = get(&socket, "/v1/token/api").json();
         assert_ne!(second["access_token"], first["access_token"]);
     })
@@ -330,48 +216,28 @@ fn old_and_odd_requests_are_answered_or_refused_whole() -> Result<(), String> {
         let get = "GET /v1/token/api HTTP/1.1";
         let many: String = (0..100).map(|number| format!("x-{number}: y\n")).collect();
         for (request, status) in [
-            (
-                "GET /v1/token/api HTTP/1.0\nclaviger-request: true\n\n".to_owned(),
-                200,
-            ),
-            (
-                format!("{get}\n{meant}\ntransfer-encoding: chunked\n\n3\nabc\n0\n\n"),
-                200,
-            ),
+            ("GET /v1/token/api HTTP/1.0\nclaviger-request: true\n\n".to_owned(), 200),
+            (format!("{get}\n{meant}\ntransfer-encoding: chunked\n\n3\nabc\n0\n\n"), 200),
             (format!("{get}\n{meant}\ncontent-length: 3\n\nabc"), 200),
-            (
-                format!("{get}\n{meant}\nx: {}\n\n", "y".repeat(16 * 1024)),
-                431,
-            ),
+            (format!("{get}\n{meant}\nx: {}\n\n", "y".repeat(16 * 1024)), 431),
             (format!("{get}\n{meant}\n{many}\n"), 431),
-            (
-                format!("GET /{} HTTP/1.1\n{meant}\n\n", "x".repeat(16 * 1024)),
-                431,
-            ),
+            (format!("GET /{} HTTP/1.1\n{meant}\n\n", "x".repeat(16 * 1024)), 431),
             (format!("{get}\n{meant}\ncontent-length: -1\n\n"), 400),
             (format!("{get}\n{meant}\nbad header\n\n"), 400),
-            (
-                "\u{1}\u{2}\u{3} this is no request at all, whoever reads it\n\n".to_owned(),
-                400,
-            ),
+            ("\u{1}\u{2}\u{3} this is no request at all, whoever reads it\n\n".to_owned(), 400),
         ] {
             let answers = http(&socket, &request);
             assert_eq!(answers.len(), 1, "{request:.60}: {answers:?}");
             assert_eq!(answers[0].status, status, "{request:.60}");
         }
         // A request line of another host's URL is a path like any other, and leads nowhere else.
-        let answers = http(
-            &socket,
-            &format!("GET http://evil.example/v1/token/api HTTP/1.1\n{meant}\n\n"),
-        );
+        let answers = http(&socket, &format!("GET http://evil.example/v1/token/api HTTP/1.1\n{meant}\n\n"));
         assert_eq!(answers[0].status, 200);
         // An upgrade to HTTP/2 is not taken.
         let upgrade = "connection: upgrade, http2-settings\nupgrade: h2c\nhttp2-settings: AAMAAABk";
         let request = format!("{get}\nhost: claviger\nclaviger-request: true\n{upgrade}\n\n");
         let mut stream = crate::wire::connect(&socket);
-        stream
-            .write_all(request.replace('\n', "\r\n").as_bytes())
-            .unwrap();
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         bounded(&stream);
         let answered = until_closed(&mut stream).unwrap();
@@ -388,10 +254,7 @@ fn curl_gets_a_token() -> Result<(), String> {
             let socket = daemon.node.socket();
             let mut command = Command::new("curl");
             command.args(["-sS", "--unix-socket", socket.to_str().unwrap()]);
-            finish(
-                command.args(arguments).arg("http://claviger/v1/token/api"),
-                b"",
-            )
+            finish(command.args(arguments).arg("http://claviger/v1/token/api"), b"")
         };
         let header = ["-H", "claviger-request: true"];
         let token: Value = serde_json::from_str(&curl(&header).out).unwrap();

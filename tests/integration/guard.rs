@@ -41,31 +41,14 @@ fn requests_that_are_not_meant_for_claviger_are_refused() -> Result<(), String> 
             &[("claviger-request", "1")],
             &[("claviger-request", "TRUE")],
             &[("x-claviger-request", "true")],
-            &[
-                ("claviger-request", "true"),
-                ("origin", "https://evil.example"),
-            ],
-            &[
-                ("claviger-request", "true"),
-                ("x-forwarded-for", "10.0.0.1"),
-            ],
+            &[("claviger-request", "true"), ("origin", "https://evil.example")],
+            &[("claviger-request", "true"), ("x-forwarded-for", "10.0.0.1")],
             &[("claviger-request", "true"), ("forwarded", "for=10.0.0.1")],
             &[("claviger-request", "true"), ("via", "1.1 proxy")],
-            &[
-                ("claviger-request", "true"),
-                ("sec-fetch-site", "cross-site"),
-            ],
+            &[("claviger-request", "true"), ("sec-fetch-site", "cross-site")],
         ] {
-            assert_eq!(
-                why(caller.with(with).token("api").await),
-                refused,
-                "{with:?}"
-            );
-            assert_eq!(
-                why(caller.with(with).secret("password").await),
-                refused,
-                "{with:?}"
-            );
+            assert_eq!(why(caller.with(with).token("api").await), refused, "{with:?}");
+            assert_eq!(why(caller.with(with).secret("password").await), refused, "{with:?}");
         }
         let admin = daemon.admin().await;
         let mut bare = AdminClient::new(admin.channel);
@@ -78,13 +61,9 @@ fn requests_that_are_not_meant_for_claviger_are_refused() -> Result<(), String> 
 }
 
 async fn health(channel: Channel, service: &str) -> Result<ServingStatus, Code> {
-    let request = HealthCheckRequest {
-        service: service.to_owned(),
-    };
+    let request = HealthCheckRequest { service: service.to_owned() };
     let answer = HealthClient::new(channel).check(request).await;
-    answer
-        .map(|answer| answer.into_inner().status())
-        .map_err(|status| status.code())
+    answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
 }
 
 fn health_needs_no_header_on_either_socket() -> Result<(), String> {
@@ -95,10 +74,7 @@ fn health_needs_no_header_on_either_socket() -> Result<(), String> {
                 let answer = health(channel.clone(), service).await;
                 assert_eq!(answer, Ok(ServingStatus::Serving), "{service}");
             }
-            assert_eq!(
-                health(channel, "no.such.Service").await,
-                Err(Code::NotFound)
-            );
+            assert_eq!(health(channel, "no.such.Service").await, Err(Code::NotFound));
         }
         daemon.stop().await;
     });
@@ -112,20 +88,13 @@ async fn services(channel: Channel) -> Vec<String> {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let answer = client
-        .server_reflection_info(tokio_stream::once(request))
-        .await
-        .unwrap();
+    let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let mut answers: Streaming<ServerReflectionResponse> = answer.into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("{answer:?}")
     };
-    let mut names: Vec<String> = list
-        .service
-        .into_iter()
-        .map(|service| service.name)
-        .collect();
+    let mut names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
     names.retain(|name| !name.starts_with("grpc.reflection."));
     names.sort();
     names
@@ -135,14 +104,7 @@ fn reflection_lists_what_each_socket_serves() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let broker = services(daemon.caller().await.channel).await;
-        assert_eq!(
-            broker,
-            [
-                "claviger.v1.Secrets",
-                "claviger.v1.Tokens",
-                "grpc.health.v1.Health"
-            ]
-        );
+        assert_eq!(broker, ["claviger.v1.Secrets", "claviger.v1.Tokens", "grpc.health.v1.Health"]);
         let admin = services(daemon.admin().await.channel).await;
         assert_eq!(admin, ["claviger.v1.Admin", "grpc.health.v1.Health"]);
         daemon.stop().await;
@@ -169,9 +131,7 @@ fn each_socket_serves_its_own() -> Result<(), String> {
 /// A daemon from which Anna may have a token and Bert nothing.
 async fn of_anna() -> TestDaemon {
     let mut node = Node::new().await;
-    node.rules.push_str(&format!(
-        "[[allow]]\nuser = {ANNA}\ntokens = [\"payroll\"]\n"
-    ));
+    node.rules.push_str(&format!("[[allow]]\nuser = {ANNA}\ntokens = [\"payroll\"]\n"));
     TestDaemon::on(node).await
 }
 
@@ -183,23 +143,12 @@ fn two_users_are_told_apart() -> Result<(), String> {
         let bert = Lent::by(BERT, &daemon.node.socket())?;
         let denied = (Code::PermissionDenied, "DENIED".to_owned());
         assert!(anna.caller().await.token("payroll").await.is_ok());
-        assert_eq!(
-            why(bert.caller().await.token("payroll").await),
-            denied,
-            "cached or not"
-        );
-        assert_eq!(
-            why(daemon.caller().await.token("payroll").await),
-            denied,
-            "not even root"
-        );
+        assert_eq!(why(bert.caller().await.token("payroll").await), denied, "cached or not");
+        assert_eq!(why(daemon.caller().await.token("payroll").await), denied, "not even root");
         let anna = Lent::by(ANNA, &daemon.node.socket())?;
         assert_eq!(why(anna.caller().await.token("api").await), denied);
         let mut admin = daemon.admin().await;
-        assert!(
-            admin.explain(anna.actor.pid(), "payroll").await,
-            "explained as it is decided"
-        );
+        assert!(admin.explain(anna.actor.pid(), "payroll").await, "explained as it is decided");
         assert!(!admin.explain(bert.actor.pid(), "payroll").await);
         daemon.stop().await;
         Ok(())
@@ -222,11 +171,7 @@ fn nobody_becomes_another_by_saying_so() -> Result<(), String> {
             ("user", "0"),
         ] {
             let mut caller = caller.with(&[("claviger-request", "true"), (name, value)]);
-            assert_eq!(
-                why(caller.token("payroll").await).0,
-                Code::PermissionDenied,
-                "{name}"
-            );
+            assert_eq!(why(caller.token("payroll").await).0, Code::PermissionDenied, "{name}");
         }
         daemon.stop().await;
         Ok(())
@@ -238,8 +183,9 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
     run(async {
         let daemon = of_anna().await;
         let path = daemon.node.admin_socket();
-        let mode =
-            |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mode = |path: &std::path::Path| {
+            std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+        };
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(mode(&daemon.node.socket()), 0o666);
         let refused = Lender::start(&[], ANNA).connect(&path).err();
@@ -254,11 +200,7 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
             crate::wire::bounded(&stream);
             crate::wire::until_closed(&mut stream)
         });
-        assert_eq!(
-            closed.await.unwrap(),
-            Ok(Vec::new()),
-            "closed without a word"
-        );
+        assert_eq!(closed.await.unwrap(), Ok(Vec::new()), "closed without a word");
         let mut root = Lent::by(0, &path)?;
         let mut admin = Admin::over(root.tokio()).await;
         assert!(admin.status().await.is_ok());
@@ -281,10 +223,7 @@ fn an_operator_gets_in_when_programs_have_taken_every_place() -> Result<(), Stri
             for _ in 0..4 {
                 let lent = Lent::by(uid, &daemon.node.socket())?;
                 let caller = lent.caller().await;
-                assert_eq!(
-                    health(caller.channel.clone(), "").await,
-                    Ok(ServingStatus::Serving)
-                );
+                assert_eq!(health(caller.channel.clone(), "").await, Ok(ServingStatus::Serving));
                 held.push((lent, caller));
             }
         }

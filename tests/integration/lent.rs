@@ -77,11 +77,7 @@ impl Lender {
             wrapper => wrapped(wrapper, "lend", &arguments),
         };
         let actor = Some(Actor::start(command));
-        Self {
-            actor,
-            handover,
-            _folder: folder,
-        }
+        Self { actor, handover, _folder: folder }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -145,13 +141,8 @@ fn take(from: &UnixStream) -> UnixStream {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    recvmsg(
-        from,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut message,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .unwrap();
+    recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC)
+        .unwrap();
     let passed = message.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,

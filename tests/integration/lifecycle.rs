@@ -38,14 +38,8 @@ fn a_second_daemon_does_not_push_the_first_aside() -> Result<(), String> {
     let config = first.node.config_path();
     let second = claviger(&["run", "--config", config.to_str().unwrap()]);
     assert_eq!(second.code, Some(71), "{second:?}");
-    assert!(
-        second.err.contains("another daemon is serving"),
-        "{second:?}"
-    );
-    assert!(
-        second.err.contains(first.node.socket().to_str().unwrap()),
-        "{second:?}"
-    );
+    assert!(second.err.contains("another daemon is serving"), "{second:?}");
+    assert!(second.err.contains(first.node.socket().to_str().unwrap()), "{second:?}");
     run(async { assert!(first.caller().await.token("api").await.is_ok()) });
     assert!(first.terminate().0.success());
     Ok(())
@@ -60,10 +54,7 @@ fn a_dead_socket_is_replaced() -> Result<(), String> {
     run(async { assert!(second.caller().await.token("api").await.is_ok()) });
     let (status, _log, node) = second.terminate();
     assert!(status.success());
-    assert!(
-        !node.socket().exists() && !node.admin_socket().exists(),
-        "it tidies up"
-    );
+    assert!(!node.socket().exists() && !node.admin_socket().exists(), "it tidies up");
     // What is no socket is left alone.
     fs::write(node.socket(), "precious").unwrap();
     let third = claviger(&["run", "--config", node.config_path().to_str().unwrap()]);
@@ -76,10 +67,7 @@ fn sigterm_lets_requests_in_flight_finish() -> Result<(), String> {
     // An issuer that answers when the test lets it.
     let (issuer, slow) = run(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        (
-            format!("http://{}", listener.local_addr().unwrap()),
-            listener,
-        )
+        (format!("http://{}", listener.local_addr().unwrap()), listener)
     });
     let mut node = run(Node::new());
     node.more = format!(
@@ -88,10 +76,7 @@ fn sigterm_lets_requests_in_flight_finish() -> Result<(), String> {
          auth = {{ method = \"client_secret_basic\", secret = \"local:oauth/demo#client_secret\" }}\n\
          [tokens.slow]\nclient = \"slow\"\ngrant = \"client_credentials\"\nscopes = [\"a\"]\n"
     );
-    node.rules.push_str(&format!(
-        "[[allow]]\nuser = {}\ntokens = [\"slow\"]\n",
-        own_uid()
-    ));
+    node.rules.push_str(&format!("[[allow]]\nuser = {}\ntokens = [\"slow\"]\n", own_uid()));
     let program = Program::on(node);
     run(async {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -109,16 +94,10 @@ fn sigterm_lets_requests_in_flight_finish() -> Result<(), String> {
         }
         let mut upstream = slow.accept().await.unwrap().0;
         let mut request = vec![0; 16 * 1024];
-        assert!(
-            upstream.read(&mut request).await.unwrap() > 0,
-            "the request is under way"
-        );
+        assert!(upstream.read(&mut request).await.unwrap() > 0, "the request is under way");
         program.signal(Signal::SIGTERM);
         assert!(tokio::task::block_in_place(|| program.hear("STOPPING=1")));
-        assert!(
-            watch.message().await.unwrap().is_none(),
-            "watches end, without an error"
-        );
+        assert!(watch.message().await.unwrap().is_none(), "watches end, without an error");
         let body = r#"{"access_token":"late","token_type":"Bearer","expires_in":600,"scope":"a"}"#;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
         let answer = format!("{head}: {}\r\n\r\n{body}", body.len());
@@ -146,10 +125,7 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
         let reloaded = program.admin().await.reload().await;
         assert!(reloaded.applied, "{reloaded:?}");
         assert_eq!(reloaded.changes, ["allow: changed (1 rules before, 2 now)"]);
-        assert!(
-            caller.token("payroll").await.is_ok(),
-            "on the connection that was open"
-        );
+        assert!(caller.token("payroll").await.is_ok(), "on the connection that was open");
         let kept = caller.token("api").await.unwrap();
         assert_eq!(kept.access_token, token.access_token);
         assert_eq!(program.node.issuer.requests(), 2, "one for each token");
@@ -157,11 +133,7 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
         program.node.rules = rule;
         program.node.write_configuration();
         assert!(program.admin().await.reload().await.applied);
-        assert_eq!(
-            why(caller.token("api").await).1,
-            "DENIED",
-            "taken away again"
-        );
+        assert_eq!(why(caller.token("api").await).1, "DENIED", "taken away again");
     });
     Ok(())
 }
@@ -177,24 +149,12 @@ fn a_reload_is_whole_or_nothing() -> Result<(), String> {
         ));
         program.node.write_configuration();
         let refused = program.admin().await.reload().await;
-        assert!(
-            !refused.applied && refused.changes.is_empty(),
-            "{refused:?}"
-        );
+        assert!(!refused.applied && refused.changes.is_empty(), "{refused:?}");
         let problems = refused.problems.join("\n");
-        for problem in [
-            "allow[2].tokens[2]",
-            "allow[2].typo",
-            "tokens.x.grant",
-            "tokens.x.client",
-        ] {
+        for problem in ["allow[2].tokens[2]", "allow[2].typo", "tokens.x.grant", "tokens.x.client"] {
             assert!(problems.contains(problem), "{problem} in {problems}");
         }
-        assert_eq!(
-            why(caller.token("payroll").await).1,
-            "DENIED",
-            "nothing has changed"
-        );
+        assert_eq!(why(caller.token("payroll").await).1, "DENIED", "nothing has changed");
 
         // What cannot change while it runs is refused, however valid.
         program.node.rules = format!("[[allow]]\nuser = {}\ntokens = [\"payroll\"]\n", own_uid());
@@ -204,14 +164,8 @@ fn a_reload_is_whole_or_nothing() -> Result<(), String> {
         assert!(!refused.applied, "{refused:?}");
         assert!(refused.problems[0].contains("restart"), "{refused:?}");
         fs::remove_file(program.node.config_path()).unwrap();
-        assert!(
-            !program.admin().await.reload().await.applied,
-            "a missing file"
-        );
-        assert!(
-            caller.token("api").await.is_ok(),
-            "the old configuration goes on"
-        );
+        assert!(!program.admin().await.reload().await.applied, "a missing file");
+        assert!(caller.token("api").await.is_ok(), "the old configuration goes on");
         assert_eq!(program.node.issuer.requests(), 1);
     });
     Ok(())
@@ -220,10 +174,7 @@ fn a_reload_is_whole_or_nothing() -> Result<(), String> {
 fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     program.node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
-    program.node.rules.push_str(&format!(
-        "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
-        own_uid()
-    ));
+    program.node.rules.push_str(&format!("[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n", own_uid()));
     program.node.write_configuration();
     run(async {
         let mut caller = program.caller().await;
@@ -252,10 +203,7 @@ fn sighup_reloads() -> Result<(), String> {
     run(async { assert!(program.caller().await.token("wide").await.is_ok()) });
     let (status, log, _node) = program.terminate();
     assert!(status.success());
-    assert!(
-        log.contains("configuration reloaded") && log.contains("reload refused"),
-        "{log}"
-    );
+    assert!(log.contains("configuration reloaded") && log.contains("reload refused"), "{log}");
     Ok(())
 }
 
@@ -306,10 +254,7 @@ fn sockets_are_taken_over_whatever_their_order() -> Result<(), String> {
         assert!(node.socket().exists(), "it belongs to the service manager");
     }
     let node = run(Node::new());
-    let program = Program::unready(
-        node,
-        activated(listeners(&run(Node::new())), "broker:other"),
-    );
+    let program = Program::unready(node, activated(listeners(&run(Node::new())), "broker:other"));
     let (status, log, _node) = program.wait();
     assert_eq!(status.code(), Some(71), "{log}");
     assert!(log.contains("FileDescriptorName="), "{log}");
@@ -324,11 +269,7 @@ fn systemd_passes_its_sockets() -> Result<(), String> {
     let node = run(Node::new());
     fs::create_dir_all(node.path("run/admin")).unwrap();
     let mut command = Command::new(launcher);
-    command
-        .arg("--listen")
-        .arg(node.socket())
-        .arg("--listen")
-        .arg(node.admin_socket());
+    command.arg("--listen").arg(node.socket()).arg("--listen").arg(node.admin_socket());
     command.args(["--fdname=broker:admin", "--setenv=NOTIFY_SOCKET", BINARY]);
     let program = Program::unready(node, command);
     // It starts the daemon when somebody connects, and the first to do so is served.
@@ -347,10 +288,7 @@ fn systemd_passes_its_sockets() -> Result<(), String> {
 /// Runs a daemon that must not start.
 fn refused(node: &Node, config: &Path) -> Finished {
     let finished = claviger(&["run", "--config", config.to_str().unwrap()]);
-    assert!(
-        !node.socket().exists(),
-        "no socket is left behind: {finished:?}"
-    );
+    assert!(!node.socket().exists(), "no socket is left behind: {finished:?}");
     finished
 }
 
@@ -362,24 +300,9 @@ fn set_mode(path: &Path, mode: u32) {
 type Fault = (&'static str, fn(&Node), i32, &'static [&'static str]);
 
 const FAULTS: &[Fault] = &[
-    (
-        "no file",
-        |node| fs::remove_file(node.config_path()).unwrap(),
-        66,
-        &["does not exist"],
-    ),
-    (
-        "writable by the group",
-        |node| set_mode(&node.config_path(), 0o620),
-        78,
-        &["chmod go-w"],
-    ),
-    (
-        "writable by others",
-        |node| set_mode(&node.config_path(), 0o602),
-        78,
-        &["chmod go-w"],
-    ),
+    ("no file", |node| fs::remove_file(node.config_path()).unwrap(), 66, &["does not exist"]),
+    ("writable by the group", |node| set_mode(&node.config_path(), 0o620), 78, &["chmod go-w"]),
+    ("writable by others", |node| set_mode(&node.config_path(), 0o602), 78, &["chmod go-w"]),
     (
         "a link",
         |node| {
@@ -389,39 +312,11 @@ const FAULTS: &[Fault] = &[
         78,
         &["symbolic link"],
     ),
-    (
-        "a directory",
-        |node| {
-            fs::remove_file(node.config_path()).unwrap();
-            fs::create_dir(node.config_path()).unwrap();
-        },
-        78,
-        &["not a regular file"],
-    ),
-    (
-        "unknown keys",
-        |node| append(node, "[tokens.x]\ngrnat = 1\nclient = 5\n"),
-        78,
-        &["did you mean \"grant\"", "tokens.x.client"],
-    ),
-    (
-        "no TOML",
-        |node| append(node, "= hunter2-in-the-wrong-place\n"),
-        78,
-        &["claviger.toml:"],
-    ),
-    (
-        "a key that others can read",
-        |node| set_mode(&node.path("store.key"), 0o644),
-        78,
-        &["backends.local", "store.key"],
-    ),
-    (
-        "no key",
-        |node| fs::remove_file(node.path("store.key")).unwrap(),
-        78,
-        &["backends.local", "store.key"],
-    ),
+    ("a directory", |node| { fs::remove_file(node.config_path()).unwrap(); fs::create_dir(node.config_path()).unwrap(); }, 78, &["not a regular file"]),
+    ("unknown keys", |node| append(node, "[tokens.x]\ngrnat = 1\nclient = 5\n"), 78, &["did you mean \"grant\"", "tokens.x.client"]),
+    ("no TOML", |node| append(node, "= hunter2-in-the-wrong-place\n"), 78, &["claviger.toml:"]),
+    ("a key that others can read", |node| set_mode(&node.path("store.key"), 0o644), 78, &["backends.local", "store.key"]),
+    ("no key", |node| fs::remove_file(node.path("store.key")).unwrap(), 78, &["backends.local", "store.key"]),
     (
         "another key",
         |node| {
@@ -431,12 +326,7 @@ const FAULTS: &[Fault] = &[
         78,
         &["backends.local"],
     ),
-    (
-        "no store",
-        |node| fs::remove_dir_all(node.path("store")).unwrap(),
-        78,
-        &["backends.local", "store"],
-    ),
+    ("no store", |node| fs::remove_dir_all(node.path("store")).unwrap(), 78, &["backends.local", "store"]),
     (
         "a directory that others can write",
         |node| {
@@ -460,19 +350,9 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
         let finished = refused(&node, &node.config_path());
         assert_eq!(finished.code, Some(*code), "{fault}: {finished:?}");
         for word in *words {
-            assert!(
-                finished.err.contains(word),
-                "{fault}: {word} in {}",
-                finished.err
-            );
+            assert!(finished.err.contains(word), "{fault}: {word} in {}", finished.err);
         }
-        for secret in node
-            .path("store.key")
-            .exists()
-            .then(|| node.secrets())
-            .into_iter()
-            .flatten()
-        {
+        for secret in node.path("store.key").exists().then(|| node.secrets()).into_iter().flatten() {
             assert!(!finished.err.contains(&secret), "{fault}");
         }
         assert!(!finished.err.contains("hunter2"), "{}", finished.err);
@@ -493,15 +373,9 @@ fn a_secret_in_the_environment_is_refused_by_its_name() -> Result<(), String> {
     let node = run(Node::new());
     let text = node.configuration().replace("mode = \"dev\"", "");
     // In production every issuer has TLS; nobody is asked before the environment has been looked at.
-    let config = node.write(
-        "claviger.toml",
-        &text.replace("http://127.0.0.1", "https://127.0.0.1"),
-    );
+    let config = node.write("claviger.toml", &text.replace("http://127.0.0.1", "https://127.0.0.1"));
     let mut command = Command::new(BINARY);
-    command
-        .args(["run", "--config"])
-        .arg(&config)
-        .env("DEMO_CLIENT_SECRET", "hunter2hunter2");
+    command.args(["run", "--config"]).arg(&config).env("DEMO_CLIENT_SECRET", "hunter2hunter2");
     let finished = finish(&mut command, b"");
     assert_eq!(finished.code, Some(78), "{finished:?}");
     assert!(finished.err.contains("DEMO_CLIENT_SECRET"), "{finished:?}");
@@ -517,26 +391,13 @@ fn a_daemon_starts_while_its_issuer_and_secrets_are_missing() -> Result<(), Stri
          [tokens.dead]\nclient = \"dead\"\ngrant = \"client_credentials\"\nscopes = [\"a\"]\n"
         .to_owned();
     let program = Program::on(node);
-    let (health, ready) = (
-        get(&program.node.socket(), "/health"),
-        get(&program.node.socket(), "/ready"),
-    );
-    assert_eq!(
-        (health.status, ready.status),
-        (200, 503),
-        "alive, and not ready"
-    );
+    let (health, ready) =
+        (get(&program.node.socket(), "/health"), get(&program.node.socket(), "/ready"));
+    assert_eq!((health.status, ready.status), (200, 503), "alive, and not ready");
     run(async {
-        assert!(
-            program.caller().await.token("api").await.is_ok(),
-            "what can be served is"
-        );
+        assert!(program.caller().await.token("api").await.is_ok(), "what can be served is");
         let status = program.admin().await.status().await.unwrap();
-        let missing = status
-            .secrets
-            .iter()
-            .find(|secret| secret.state == "missing")
-            .unwrap();
+        let missing = status.secrets.iter().find(|secret| secret.state == "missing").unwrap();
         assert_eq!(missing.last_error, "not_found", "{missing:?}");
     });
     Ok(())
@@ -546,9 +407,6 @@ fn the_watchdog_is_fed() -> Result<(), String> {
     let mut command = Command::new(BINARY);
     command.env("WATCHDOG_USEC", "300000");
     let program = Program::by(run(Node::new()), command);
-    assert!(
-        program.hear("WATCHDOG=1") && program.hear("WATCHDOG=1"),
-        "again and again"
-    );
+    assert!(program.hear("WATCHDOG=1") && program.hear("WATCHDOG=1"), "again and again");
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::lent::{ANNA, BERT, Lent};
 use crate::node::{Node, run};
 use crate::table;
 use crate::wire::{
-    END_HEADERS, GOAWAY, HEADERS, PREFACE, RST_STREAM, call, connect, fields, frame, get_token,
+    GOAWAY, HEADERS, PREFACE, RST_STREAM, END_HEADERS, call, connect, fields, frame, get_token,
     greeting, read_frame, until_closed,
 };
 
@@ -93,15 +93,10 @@ fn one_user_cannot_take_the_places_of_others() -> Result<(), String> {
         let daemon = TestDaemon::on(node).await;
         let socket = daemon.node.socket();
         let mut held = Vec::new();
-        for (uid, served) in [
-            (ANNA, true),
-            (ANNA, true),
-            (ANNA, true),
-            (ANNA, true),
-            (ANNA, false),
-        ]
-        .into_iter()
-        .chain([(BERT, true), (BERT, true), (BERT, false), (ANNA, false)])
+        for (uid, served) in
+            [(ANNA, true), (ANNA, true), (ANNA, true), (ANNA, true), (ANNA, false)]
+                .into_iter()
+                .chain([(BERT, true), (BERT, true), (BERT, false), (ANNA, false)])
         {
             let lent = Lent::by(uid, &socket)?;
             let answered = is_served(lent.stream.try_clone().unwrap()).await;
@@ -128,11 +123,7 @@ fn a_place_is_given_back() -> Result<(), String> {
                 stream.write_all(request).unwrap();
                 until_closed(&mut stream).unwrap()
             });
-            assert!(
-                stream.starts_with(b"HTTP/1.1 200"),
-                "{}",
-                String::from_utf8_lossy(&stream)
-            );
+            assert!(stream.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&stream));
         }
         daemon.stop().await;
     });
@@ -140,7 +131,10 @@ fn a_place_is_given_back() -> Result<(), String> {
 }
 
 /// Speaks HTTP/2 frames with a daemon, on a connection of its own.
-fn speak<T>(change: impl FnOnce(&mut Limits), talk: impl FnOnce(&mut UnixStream) -> T + Send) -> T {
+fn speak<T>(
+    change: impl FnOnce(&mut Limits),
+    talk: impl FnOnce(&mut UnixStream) -> T + Send,
+) -> T {
     run(async {
         let daemon = TestDaemon::with(Node::new().await, change).await;
         let socket = daemon.node.socket();
@@ -148,10 +142,7 @@ fn speak<T>(change: impl FnOnce(&mut Limits), talk: impl FnOnce(&mut UnixStream)
             let mut stream = connect(&socket);
             talk(&mut stream)
         });
-        assert!(
-            daemon.caller().await.token("api").await.is_ok(),
-            "others are served"
-        );
+        assert!(daemon.caller().await.token("api").await.is_ok(), "others are served");
         daemon.stop().await;
         said
     })
@@ -165,15 +156,11 @@ fn more_streams_than_allowed_are_refused() -> Result<(), String> {
             // Requests whose message never comes: each keeps its stream.
             for number in 0..20 {
                 let head = call("/claviger.v1.Tokens/GetToken");
-                stream
-                    .write_all(&frame(HEADERS, END_HEADERS, 2 * number + 1, &head))
-                    .unwrap();
+                stream.write_all(&frame(HEADERS, END_HEADERS, 2 * number + 1, &head)).unwrap();
             }
             let mut refused = Vec::new();
             while refused.len() < 12 {
-                let Some(frame) = read_frame(stream) else {
-                    break;
-                };
+                let Some(frame) = read_frame(stream) else { break };
                 if frame.kind == RST_STREAM {
                     refused.push((frame.stream, frame.payload));
                 }
@@ -183,10 +170,7 @@ fn more_streams_than_allowed_are_refused() -> Result<(), String> {
     );
     assert_eq!(frames.len(), 12);
     // REFUSED_STREAM (RFC 9113 §7): the client may ask again.
-    assert!(
-        frames.iter().all(|(_, code)| *code == [0, 0, 0, 7]),
-        "{frames:?}"
-    );
+    assert!(frames.iter().all(|(_, code)| *code == [0, 0, 0, 7]), "{frames:?}");
     Ok(())
 }
 
@@ -201,11 +185,7 @@ fn a_message_that_is_too_large_is_refused() -> Result<(), String> {
         let refused = caller.ask(large(64 * 1024)).await.unwrap_err();
         assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
         let read = caller.ask(large(32 * 1024)).await.unwrap_err();
-        assert_eq!(
-            read.code(),
-            Code::InvalidArgument,
-            "small enough to be read: {read:?}"
-        );
+        assert_eq!(read.code(), Code::InvalidArgument, "small enough to be read: {read:?}");
         assert!(caller.token("api").await.is_ok(), "the connection goes on");
         daemon.stop().await;
     });
@@ -217,15 +197,9 @@ fn headers_that_are_too_large_are_refused() -> Result<(), String> {
         |_limits| {},
         |stream| {
             let huge = "x".repeat(12 * 1024);
-            let head = [
-                call("/claviger.v1.Tokens/GetToken"),
-                fields(&[("x-huge", &huge)]),
-            ]
-            .concat();
+            let head = [call("/claviger.v1.Tokens/GetToken"), fields(&[("x-huge", &huge)])].concat();
             stream.write_all(&greeting(&[(1, 0)])).unwrap();
-            stream
-                .write_all(&frame(HEADERS, END_HEADERS, 1, &head))
-                .unwrap();
+            stream.write_all(&frame(HEADERS, END_HEADERS, 1, &head)).unwrap();
             stream.write_all(&get_token(3, "api")).unwrap();
             // `:status 431` is no entry of the static table: the name is (8), and the value is spelled out.
             let mut answered = Vec::new();

@@ -11,14 +11,9 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::wildcard_enum_match_arm,
-    clippy::format_collect,
+    clippy::string_slice,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    clippy::too_many_lines,
-    clippy::unnecessary_wraps,
-    clippy::format_push_string,
-    clippy::assigning_clones,
     reason = "a test"
 )]
 
@@ -60,19 +55,6 @@ macro_rules! table {
 pub(crate) use table;
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [
-        tokens::ALL,
-        secrets::ALL,
-        refusals::ALL,
-        guard::ALL,
-        dialect::ALL,
-        peers::ALL,
-        limits::ALL,
-        hostile::ALL,
-        lifecycle::ALL,
-        commands::ALL,
-        property::ALL,
-    ]
-    .concat();
+    let tests: Vec<Test> = [tokens::ALL, secrets::ALL, refusals::ALL, guard::ALL, dialect::ALL, peers::ALL, limits::ALL, hostile::ALL, lifecycle::ALL, commands::ALL, property::ALL].concat();
     runner::run(&tests, lent::ROLES)
 }

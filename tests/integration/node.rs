@@ -16,26 +16,18 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// What a test may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The value of the secret `password`: not text, so that nothing may treat it as such.
 pub(crate) const PASSWORD: &[u8] = b"p\xffw\x00\r\n\xc3\x28";
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 });
 
 /// Runs a test's asynchronous part; fails it if it hangs.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
-    RUNTIME.block_on(async {
-        tokio::time::timeout(PATIENCE, work)
-            .await
-            .expect("the test hangs")
-    })
+    RUNTIME.block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("the test hangs") })
 }
 
 /// The user that the tests run as.
@@ -74,14 +66,8 @@ impl Node {
             "[[allow]]\nuser = {}\ntokens = [\"api\", \"wide\"]\nsecrets = [\"password\"]\n",
             own_uid()
         );
-        let node = Self {
-            folder,
-            store,
-            issuer,
-            limits: String::new(),
-            rules,
-            more: String::new(),
-        };
+        let node =
+            Self { folder, store, issuer, limits: String::new(), rules, more: String::new() };
         let secret = String::from_utf8(node.issuer.client_secret().expose().to_vec()).unwrap();
         node.put_client_secret(&secret);
         node.put("password", PASSWORD);
@@ -107,9 +93,7 @@ impl Node {
     /// Puts a value into the store.
     pub(crate) fn put(&self, name: &str, value: &[u8]) {
         let value = Secret::new(value.to_vec());
-        self.store
-            .put(&name.parse().unwrap(), &value, &Expected::Anything)
-            .unwrap();
+        self.store.put(&name.parse().unwrap(), &value, &Expected::Anything).unwrap();
     }
 
     /// Puts the client's identifier and this secret into the store.
@@ -178,10 +162,7 @@ reference = "local:password"
     /// Every text that must never be seen outside: the client's secret, the store's key, and the password as text.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let client = String::from_utf8(self.issuer.client_secret().expose().to_vec()).unwrap();
-        let key = fs::read_to_string(self.path("store.key"))
-            .unwrap()
-            .trim()
-            .to_owned();
+        let key = fs::read_to_string(self.path("store.key")).unwrap().trim().to_owned();
         vec![client, key]
     }
 

@@ -35,16 +35,9 @@ fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
         let daemon = TestDaemon::new().await;
         let mut lent = Lent::by(own_uid(), &daemon.node.socket())?;
         let mut caller = lent.caller().await;
-        assert!(
-            caller.token("api").await.is_ok(),
-            "served while the connector lives"
-        );
+        assert!(caller.token("api").await.is_ok(), "served while the connector lives");
         lent.actor.end();
-        assert_eq!(
-            why(caller.token("api").await),
-            changed(),
-            "also while it is a zombie"
-        );
+        assert_eq!(why(caller.token("api").await), changed(), "also while it is a zombie");
         lent.actor.reap();
         assert_eq!(why(caller.token("api").await), changed());
         assert_eq!(why(caller.secret("password").await), changed());
@@ -103,18 +96,10 @@ fn a_peer_in_the_unit_is_served_until_it_is_moved() -> Result<(), String> {
         let mut caller = lent.caller().await;
         assert!(caller.token("api").await.is_ok());
         elsewhere.take(lent.actor.pid());
-        assert_eq!(
-            why(caller.token("api").await),
-            changed(),
-            "moved in mid-connection"
-        );
+        assert_eq!(why(caller.token("api").await), changed(), "moved in mid-connection");
         let outside = Lent::by(ANNA, &daemon.node.socket())?;
         let denied = why(outside.caller().await.token("api").await);
-        assert_eq!(
-            denied,
-            (Code::PermissionDenied, "DENIED".to_owned()),
-            "same user, no unit"
-        );
+        assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()), "same user, no unit");
         drop((lent, outside));
         daemon.stop().await;
         Ok(())
@@ -142,12 +127,7 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let wrapper = [
-            "setpriv",
-            "--reuid=42001",
-            "--regid=42001",
-            "--clear-groups",
-            "unshare",
-            "--user",
+            "setpriv", "--reuid=42001", "--regid=42001", "--clear-groups", "unshare", "--user",
             "--map-root-user",
         ];
         // Inside it is root already, so it becomes nobody else.

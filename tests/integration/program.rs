@@ -49,11 +49,7 @@ impl Program {
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_read_timeout(Some(WORD)).unwrap();
         let log = node.path("log");
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
+        let file = File::options().create(true).append(true).open(&log).unwrap();
         let child = command
             .args(["run", "--config"])
             .arg(config)
@@ -64,22 +60,14 @@ impl Program {
             .stderr(file)
             .spawn()
             .unwrap();
-        Self {
-            node,
-            child: Killed(child),
-            notify,
-            log,
-        }
+        Self { node, child: Killed(child), notify, log }
     }
 
     /// Waits until the daemon tells the service manager something with this line; `false` if it ends or falls silent.
     pub(crate) fn hear(&self, line: &str) -> bool {
         let mut word = [0; 512];
         while let Ok(length) = self.notify.recv(&mut word) {
-            if String::from_utf8_lossy(&word[..length])
-                .lines()
-                .any(|heard| heard == line)
-            {
+            if String::from_utf8_lossy(&word[..length]).lines().any(|heard| heard == line) {
                 return true;
             }
         }
@@ -123,22 +111,13 @@ impl Program {
     /// Memory in use, in KiB (`VmRSS`).
     pub(crate) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_ascii_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap()
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid()))
-            .unwrap()
-            .count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// Processor time used so far, in clock ticks of 10 ms.

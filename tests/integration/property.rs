@@ -18,22 +18,13 @@ const STRANGE: [&str; 5] = ["API", "api ", "ap", "api2", "password"];
 type Rule = (bool, Vec<bool>, bool);
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let rule = (
-        any::<bool>(),
-        proptest::collection::vec(any::<bool>(), TOKENS.len()),
-        any::<bool>(),
-    );
+    let rule = (any::<bool>(), proptest::collection::vec(any::<bool>(), TOKENS.len()), any::<bool>());
     proptest::collection::vec(rule, 0..5)
 }
 
 /// The tokens of a rule.
 fn given(rule: &Rule) -> Vec<&'static str> {
-    TOKENS
-        .into_iter()
-        .zip(&rule.1)
-        .filter(|(_, given)| **given)
-        .map(|(name, _)| name)
-        .collect()
+    TOKENS.into_iter().zip(&rule.1).filter(|(_, given)| **given).map(|(name, _)| name).collect()
 }
 
 fn written(rules: &[Rule]) -> String {
@@ -62,20 +53,17 @@ fn nothing_is_given_that_no_rule_gives() -> Result<(), String> {
         let mut daemon = TestDaemon::on(node).await;
         // One connection for all: what it was given before must not stay.
         let caller = daemon.caller().await;
-        let admin = daemon.admin().await;
-        let mut runner = TestRunner::new(Config {
-            cases: 60,
-            failure_persistence: None,
-            ..Config::default()
-        });
+        let mut admin = daemon.admin().await;
+        let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
         let handle = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
             let node = std::cell::RefCell::new(&mut daemon.node);
+            let admin = std::cell::RefCell::new(&mut admin);
             runner.run(&rules(), |rules| {
                 node.borrow_mut().rules = written(&rules);
                 node.borrow().write_configuration();
                 handle.block_on(async {
-                    let reloaded = admin.clone().reload().await;
+                    let reloaded = admin.borrow_mut().reload().await;
                     prop_assert!(reloaded.applied, "{reloaded:?}");
                     let mut caller = caller.clone();
                     let ours: Vec<&Rule> = rules.iter().filter(|rule| rule.0).collect();
@@ -94,10 +82,7 @@ fn nothing_is_given_that_no_rule_gives() -> Result<(), String> {
             })
         })
         .unwrap();
-        assert!(
-            daemon.node.issuer.requests() <= 3,
-            "each token once, however often it was reloaded"
-        );
+        assert!(daemon.node.issuer.requests() <= 3, "each token once, however often it was reloaded");
         daemon.stop().await;
     });
     Ok(())

@@ -40,20 +40,14 @@ fn a_wrong_client_secret_is_asked_with_once() -> Result<(), String> {
 /// Rules and definitions for a second issuer, at an address where nobody listens.
 fn with_dead_issuer(node: &mut Node) {
     // Bound and dropped: the port is free, and nobody gets it in so short a time.
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     node.more = format!(
         "[issuers.dead]\nissuer = \"http://{address}\"\n\
          [clients.dead]\nissuer = \"dead\"\nid = \"local:oauth/demo#client_id\"\n\
          auth = {{ method = \"client_secret_basic\", secret = \"local:oauth/demo#client_secret\" }}\n\
          [tokens.dead]\nclient = \"dead\"\ngrant = \"client_credentials\"\nscopes = [\"a\"]\n"
     );
-    node.rules.push_str(&format!(
-        "[[allow]]\nuser = {}\ntokens = [\"dead\"]\n",
-        own_uid()
-    ));
+    node.rules.push_str(&format!("[[allow]]\nuser = {}\ntokens = [\"dead\"]\n", own_uid()));
 }
 
 fn an_issuer_that_is_down_is_worth_waiting_for() -> Result<(), String> {
@@ -63,15 +57,9 @@ fn an_issuer_that_is_down_is_worth_waiting_for() -> Result<(), String> {
         let daemon = TestDaemon::on(node).await;
         let mut caller = daemon.caller().await;
         let refused = refusal(caller.token("dead").await);
-        assert_eq!(
-            (refused.code, refused.reason.as_str()),
-            (Code::Unavailable, "UNREACHABLE")
-        );
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "UNREACHABLE"));
         assert!(refused.retry.is_some());
-        assert!(
-            caller.token("api").await.is_ok(),
-            "another issuer is not affected"
-        );
+        assert!(caller.token("api").await.is_ok(), "another issuer is not affected");
         daemon.stop().await;
     });
     Ok(())
@@ -81,17 +69,11 @@ fn a_missing_secret_is_worth_waiting_for() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
-        node.rules.push_str(&format!(
-            "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
-            own_uid()
-        ));
+        node.rules.push_str(&format!("[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n", own_uid()));
         let daemon = TestDaemon::on(node).await;
         let mut caller = daemon.caller().await;
         let refused = refusal(caller.secret("absent").await);
-        assert_eq!(
-            (refused.code, refused.reason.as_str()),
-            (Code::Unavailable, "NOT_FOUND")
-        );
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "NOT_FOUND"));
         assert!(refused.retry.is_some());
         assert!(!daemon.admin().await.status().await.unwrap().ready);
         assert!(caller.token("api").await.is_ok(), "what can be served is");
@@ -110,12 +92,8 @@ fn no_refusal_says_what_it_must_not() -> Result<(), String> {
         let mut node = Node::new().await;
         node.limits = "requests_per_second = 10000\nrequest_burst = 10000".to_owned();
         with_dead_issuer(&mut node);
-        node.more
-            .push_str("[secrets.absent]\nreference = \"local:not/there\"\n");
-        node.rules.push_str(&format!(
-            "[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n",
-            own_uid()
-        ));
+        node.more.push_str("[secrets.absent]\nreference = \"local:not/there\"\n");
+        node.rules.push_str(&format!("[[allow]]\nuser = {}\nsecrets = [\"absent\"]\n", own_uid()));
         let daemon = TestDaemon::on(node).await;
         let mut caller = daemon.caller().await;
         let held = caller.token("api").await.unwrap();
@@ -157,8 +135,7 @@ fn who_keeps_failing_must_wait_and_nobody_else() -> Result<(), String> {
     actor::need_root()?;
     run(async {
         let mut node = Node::new().await;
-        node.rules
-            .push_str(&format!("[[allow]]\nuser = {ANNA}\ntokens = [\"api\"]\n"));
+        node.rules.push_str(&format!("[[allow]]\nuser = {ANNA}\ntokens = [\"api\"]\n"));
         let daemon = TestDaemon::on(node).await;
         let mut caller = daemon.caller().await;
         assert!(caller.token("api").await.is_ok());
@@ -169,26 +146,15 @@ fn who_keeps_failing_must_wait_and_nobody_else() -> Result<(), String> {
             }
             refusals
         };
-        let limited = refusals
-            .iter()
-            .filter(|refused| refused.reason == "RATE_LIMITED");
+        let limited = refusals.iter().filter(|refused| refused.reason == "RATE_LIMITED");
         assert!(limited.clone().count() > 50, "{refusals:?}");
-        assert!(
-            limited.clone().all(|refused| {
-                refused.code == Code::ResourceExhausted && refused.retry.is_some()
-            })
-        );
-        assert!(
-            caller.token("api").await.is_ok(),
-            "answers from the cache are free"
-        );
+        assert!(limited.clone().all(|refused| {
+            refused.code == Code::ResourceExhausted && refused.retry.is_some()
+        }));
+        assert!(caller.token("api").await.is_ok(), "answers from the cache are free");
         let anna = Lent::by(ANNA, &daemon.node.socket()).unwrap();
         let mut anna = anna.caller().await;
-        assert_eq!(
-            why(anna.token("payroll").await).1,
-            "DENIED",
-            "her budget is her own"
-        );
+        assert_eq!(why(anna.token("payroll").await).1, "DENIED", "her budget is her own");
         daemon.stop().await;
     });
     Ok(())
@@ -200,15 +166,9 @@ fn a_request_whose_message_never_comes_is_ended() -> Result<(), String> {
         node.limits = "request = \"100ms\"".to_owned();
         let daemon = TestDaemon::on(node).await;
         let caller = daemon.caller().await;
-        for path in [
-            "/claviger.v1.Tokens/GetToken",
-            "/claviger.v1.Secrets/GetSecret",
-        ] {
+        for path in ["/claviger.v1.Tokens/GetToken", "/claviger.v1.Secrets/GetSecret"] {
             let status = never_sent(&caller, path).await;
-            assert_eq!(
-                why(Err::<(), _>(status)),
-                (Code::DeadlineExceeded, "TIMEOUT".to_owned())
-            );
+            assert_eq!(why(Err::<(), _>(status)), (Code::DeadlineExceeded, "TIMEOUT".to_owned()));
         }
         daemon.stop().await;
     });
@@ -221,12 +181,8 @@ async fn never_sent(caller: &Caller, path: &'static str) -> Status {
     let mut grpc = tonic::client::Grpc::new(caller.channel.clone());
     grpc.ready().await.unwrap();
     let mut request = tonic::Request::new(tokio_stream::pending());
-    request
-        .metadata_mut()
-        .insert("claviger-request", "true".parse().unwrap());
+    request.metadata_mut().insert("claviger-request", "true".parse().unwrap());
     let codec = tonic_prost::ProstCodec::<GetTokenRequest, GetTokenResponse>::default();
-    let path = http::uri::PathAndQuery::from_static(path);
-    grpc.client_streaming(request, path, codec)
-        .await
-        .expect_err("an end")
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    grpc.client_streaming(request, path, codec).await.expect_err("an end")
 }

@@ -20,10 +20,7 @@ fn a_secret_arrives_byte_for_byte() -> Result<(), String> {
         let daemon = TestDaemon::new().await;
         let secret = daemon.caller().await.secret("password").await.unwrap();
         assert_eq!(secret.value, PASSWORD);
-        assert_eq!(
-            (secret.generation, secret.freshness()),
-            (1, Freshness::Fresh)
-        );
+        assert_eq!((secret.generation, secret.freshness()), (1, Freshness::Fresh));
         assert!(!secret.version.is_empty());
         assert!(secret.lifetime_left.unwrap().seconds > 0);
         assert!(secret.confirmed_at.is_some() && secret.age.is_some());
@@ -41,16 +38,9 @@ fn without_a_rule_there_is_no_secret() -> Result<(), String> {
         let denied = refusal(caller.secret("password").await);
         assert_eq!(denied.code, Code::PermissionDenied);
         assert_eq!(refusal(caller.secret("no-such-secret").await), denied);
-        assert_eq!(
-            refusal(caller.secret("local:password").await),
-            denied,
-            "no references"
-        );
+        assert_eq!(refusal(caller.secret("local:password").await), denied, "no references");
         assert_eq!(refusal(caller.watch_secret("password").await), denied);
-        assert!(
-            caller.token("api").await.is_ok(),
-            "control: the rule holds for the token"
-        );
+        assert!(caller.token("api").await.is_ok(), "control: the rule holds for the token");
         daemon.stop().await;
     });
     Ok(())
@@ -67,17 +57,11 @@ fn a_watch_brings_each_newer_version() -> Result<(), String> {
         let results = daemon.admin().await.refresh(&["password"]).await;
         assert!(results.iter().any(|result| result.changed), "{results:?}");
         let second = watch.message().await.unwrap().unwrap();
-        assert_eq!(
-            (second.value.as_slice(), second.generation),
-            (b"second".as_slice(), 2)
-        );
+        assert_eq!((second.value.as_slice(), second.generation), (b"second".as_slice(), 2));
         assert_ne!(second.version, first.version);
         assert_eq!(caller.secret("password").await.unwrap().value, b"second");
         let unknown = daemon.admin().await.refresh(&["no-such"]).await;
-        assert!(
-            !unknown[0].ok && unknown[0].error == "unknown",
-            "{unknown:?}"
-        );
+        assert!(!unknown[0].ok && unknown[0].error == "unknown", "{unknown:?}");
         daemon.stop().await;
     });
     Ok(())
@@ -93,18 +77,10 @@ fn a_mended_credential_is_used_at_once() -> Result<(), String> {
         assert_eq!(why(caller.token("api").await).1, "INVALID_CLIENT");
         let good = daemon.node.secrets().swap_remove(0);
         daemon.node.put_client_secret(&good);
-        daemon
-            .admin()
-            .await
-            .refresh(&["local:oauth/demo#client_secret"])
-            .await;
+        daemon.admin().await.refresh(&["local:oauth/demo#client_secret"]).await;
         // The credential is another one now, so what was remembered of the failure is lifted.
         assert!(caller.token("api").await.is_ok());
-        assert_eq!(
-            daemon.node.issuer.requests(),
-            2,
-            "tokens that nobody asked for are left alone"
-        );
+        assert_eq!(daemon.node.issuer.requests(), 2, "tokens that nobody asked for are left alone");
         daemon.stop().await;
     });
     Ok(())

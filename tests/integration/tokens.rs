@@ -68,36 +68,18 @@ fn scopes_are_narrowed_by_rules_and_by_requests() -> Result<(), String> {
         );
         let daemon = TestDaemon::on(node).await;
         let mut caller = daemon.caller().await;
-        assert_eq!(
-            caller.token("api").await.unwrap().scopes,
-            ["read:demo"],
-            "by the rule"
-        );
+        assert_eq!(caller.token("api").await.unwrap().scopes, ["read:demo"], "by the rule");
         let narrower = caller.scoped("api", &["read:demo"]).await.unwrap();
         assert_eq!(narrower.scopes, ["read:demo"]);
         let denied = why(caller.scoped("api", &["write:demo"]).await);
-        assert_eq!(
-            denied,
-            (Code::PermissionDenied, "DENIED".to_owned()),
-            "beyond the rule"
-        );
+        assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()), "beyond the rule");
         let denied = why(caller.scoped("api", &["read:demo", "write:demo"]).await);
         assert_eq!(denied.0, Code::PermissionDenied, "in part beyond the rule");
         let beyond = why(caller.scoped("wide", &["read:payroll"]).await);
-        assert_eq!(
-            beyond,
-            (Code::InvalidArgument, "SCOPES_NOT_CONFIGURED".to_owned())
-        );
+        assert_eq!(beyond, (Code::InvalidArgument, "SCOPES_NOT_CONFIGURED".to_owned()));
         let nonsense = why(caller.scoped("api", &["two words"]).await);
-        assert_eq!(
-            nonsense,
-            (Code::InvalidArgument, "INVALID_REQUEST".to_owned())
-        );
-        assert_eq!(
-            daemon.node.issuer.requests(),
-            1,
-            "refusals and repetitions cost nothing"
-        );
+        assert_eq!(nonsense, (Code::InvalidArgument, "INVALID_REQUEST".to_owned()));
+        assert_eq!(daemon.node.issuer.requests(), 1, "refusals and repetitions cost nothing");
         daemon.stop().await;
     });
     Ok(())
@@ -109,26 +91,12 @@ fn an_unknown_name_is_answered_like_a_forbidden_one() -> Result<(), String> {
         let mut caller = daemon.caller().await;
         let forbidden = refusal(caller.token("payroll").await);
         assert_eq!(forbidden.code, Code::PermissionDenied);
-        for unknown in [
-            "pay",
-            "payroll2",
-            "PAYROLL",
-            "../payroll",
-            "https://evil.example",
-            "a b",
-        ] {
+        for unknown in ["pay", "payroll2", "PAYROLL", "../payroll", "https://evil.example", "a b"] {
             assert_eq!(refusal(caller.token(unknown).await), forbidden, "{unknown}");
-            assert_eq!(
-                refusal(caller.revoke(unknown).await),
-                forbidden,
-                "{unknown}"
-            );
+            assert_eq!(refusal(caller.revoke(unknown).await), forbidden, "{unknown}");
         }
         assert_eq!(why(caller.token("").await).0, Code::InvalidArgument);
-        assert_eq!(
-            why(caller.token(&"x".repeat(300)).await).0,
-            Code::InvalidArgument
-        );
+        assert_eq!(why(caller.token(&"x".repeat(300)).await).0, Code::InvalidArgument);
         daemon.stop().await;
     });
     Ok(())
@@ -138,26 +106,16 @@ fn a_token_must_live_as_long_as_asked() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
-        let request = |left| GetTokenRequest {
-            min_remaining: seconds(left),
-            ..wish("api")
-        };
+        let request = |left| GetTokenRequest { min_remaining: seconds(left), ..wish("api") };
         assert!(caller.ask(request(600)).await.is_ok());
         let cached = caller.ask(request(600)).await.unwrap();
-        assert_eq!(
-            cached.freshness(),
-            Freshness::Fresh,
-            "the cached one lives long enough"
-        );
+        assert_eq!(cached.freshness(), Freshness::Fresh, "the cached one lives long enough");
         let too_long = refusal(caller.ask(request(7200)).await);
         assert_eq!(too_long.code, Code::FailedPrecondition);
         assert_eq!(too_long.reason, "LIFETIME_TOO_SHORT");
         assert_eq!(too_long.retry, None, "waiting does not help");
         let negative = why(caller.ask(request(-1)).await);
-        assert_eq!(
-            negative,
-            (Code::InvalidArgument, "INVALID_REQUEST".to_owned())
-        );
+        assert_eq!(negative, (Code::InvalidArgument, "INVALID_REQUEST".to_owned()));
         daemon.stop().await;
     });
     Ok(())
@@ -168,16 +126,10 @@ fn a_renewal_can_be_forced_but_not_without_end() -> Result<(), String> {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
         let first = caller.token("api").await.unwrap();
-        let forced = GetTokenRequest {
-            force_refresh: true,
-            ..wish("api")
-        };
+        let forced = GetTokenRequest { force_refresh: true, ..wish("api") };
         let second = caller.ask(forced.clone()).await.unwrap();
         assert_ne!(second.access_token, first.access_token);
-        assert_eq!(
-            (second.freshness(), second.generation),
-            (Freshness::Refreshed, 2)
-        );
+        assert_eq!((second.freshness(), second.generation), (Freshness::Refreshed, 2));
         let mut refused = None;
         for _ in 0..20 {
             if let Err(status) = caller.ask(forced.clone()).await {
@@ -187,15 +139,8 @@ fn a_renewal_can_be_forced_but_not_without_end() -> Result<(), String> {
         let refused = refused.expect("a limit");
         assert_eq!(refused.code, Code::ResourceExhausted);
         assert!(refused.retry.is_some());
-        assert!(
-            daemon.node.issuer.requests() < 15,
-            "{}",
-            daemon.node.issuer.requests()
-        );
-        assert!(
-            caller.token("api").await.is_ok(),
-            "the cached one is still served"
-        );
+        assert!(daemon.node.issuer.requests() < 15, "{}", daemon.node.issuer.requests());
+        assert!(caller.token("api").await.is_ok(), "the cached one is still served");
         daemon.stop().await;
     });
     Ok(())
@@ -207,11 +152,7 @@ fn a_refused_token_is_replaced_once() -> Result<(), String> {
         let mut caller = daemon.caller().await;
         let first = caller.token("api").await.unwrap();
         let report = caller.report("api", &first.fingerprint, 403).await;
-        assert_eq!(
-            report.unwrap(),
-            Reported::NotTheToken,
-            "only 401 is about the token"
-        );
+        assert_eq!(report.unwrap(), Reported::NotTheToken, "only 401 is about the token");
         let report = caller.report("api", &first.fingerprint, 401).await;
         assert_eq!(report.unwrap(), Reported::Dropped);
         let second = caller.token("api").await.unwrap();
@@ -240,10 +181,7 @@ fn a_revoked_token_is_unknown_to_its_issuer() -> Result<(), String> {
         assert!(!daemon.node.issuer.knows(&first.access_token));
         let second = caller.token("api").await.unwrap();
         assert_ne!(second.access_token, first.access_token);
-        assert_eq!(
-            why(caller.revoke("payroll").await).0,
-            Code::PermissionDenied
-        );
+        assert_eq!(why(caller.revoke("payroll").await).0, Code::PermissionDenied);
         daemon.stop().await;
     });
     Ok(())
@@ -256,10 +194,7 @@ fn a_watch_brings_each_newer_token() -> Result<(), String> {
         let first = watch.message().await.unwrap().unwrap();
         assert_eq!(first.generation, 1);
         let results = daemon.admin().await.refresh(&["api"]).await;
-        assert!(
-            results.iter().all(|result| result.ok && result.changed),
-            "{results:?}"
-        );
+        assert!(results.iter().all(|result| result.ok && result.changed), "{results:?}");
         let second = watch.message().await.unwrap().unwrap();
         assert_eq!(second.generation, 2);
         assert_ne!(second.access_token, first.access_token);
@@ -276,18 +211,9 @@ fn a_watch_ends_with_its_old_connection() -> Result<(), String> {
         let mut caller = daemon.caller().await;
         let mut watch = caller.watch("api").await;
         assert!(watch.message().await.unwrap().is_some());
-        assert!(
-            watch.message().await.unwrap().is_none(),
-            "it ends without an error"
-        );
-        assert!(
-            caller.token("api").await.is_err(),
-            "the connection is closed"
-        );
-        assert!(
-            daemon.caller().await.token("api").await.is_ok(),
-            "a new one is served"
-        );
+        assert!(watch.message().await.unwrap().is_none(), "it ends without an error");
+        assert!(caller.token("api").await.is_err(), "the connection is closed");
+        assert!(daemon.caller().await.token("api").await.is_ok(), "a new one is served");
         daemon.stop().await;
     });
     Ok(())
@@ -307,8 +233,7 @@ fn a_thousand_callers_cost_one_request() -> Result<(), String> {
             let mut caller = callers[number % callers.len()].clone();
             asking.spawn(async move { caller.token("api").await.unwrap().access_token });
         }
-        let tokens: std::collections::HashSet<String> =
-            asking.join_all().await.into_iter().collect();
+        let tokens: std::collections::HashSet<String> = asking.join_all().await.into_iter().collect();
         assert_eq!(tokens.len(), 1);
         assert_eq!(daemon.node.issuer.requests(), 1);
         daemon.stop().await;

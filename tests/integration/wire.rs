@@ -45,10 +45,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -68,18 +65,13 @@ pub(crate) fn http(socket: &Path, text: &str) -> Vec<Answer> {
 pub(crate) fn ask(socket: &Path, head: &str) -> Answer {
     let request = format!("{head}\nhost: claviger\nconnection: close\n\n");
     let answers = http(socket, &request);
-    let [answer] = answers.as_slice() else {
-        panic!("{head}: {answers:?}")
-    };
+    let [answer] = answers.as_slice() else { panic!("{head}: {answers:?}") };
     answer.clone()
 }
 
 /// A GET with the header that shows that it is meant for claviger.
 pub(crate) fn get(socket: &Path, path: &str) -> Answer {
-    ask(
-        socket,
-        &format!("GET {path} HTTP/1.1\nclaviger-request: true"),
-    )
+    ask(socket, &format!("GET {path} HTTP/1.1\nclaviger-request: true"))
 }
 
 fn answers(mut bytes: &[u8]) -> Vec<Answer> {
@@ -87,36 +79,18 @@ fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = head.split("\r\n");
-        let status = lines
-            .next()
-            .unwrap()
-            .split(' ')
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers: Vec<(String, String)> = lines
-            .map(|line| {
-                line.split_once(": ")
-                    .unwrap_or((line.trim_end_matches(':'), ""))
-            })
+            .map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), "")))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
         let length = headers.iter().find(|(name, _)| name == "content-length");
         let length: usize = length.map_or(0, |(_, value)| value.parse().unwrap());
         let body = &bytes[end + 4..];
-        answers.push(Answer {
-            status,
-            headers,
-            body: body[..length].to_vec(),
-        });
+        answers.push(Answer { status, headers, body: body[..length].to_vec() });
         bytes = &body[length..];
     }
-    assert!(
-        bytes.is_empty(),
-        "{} bytes after the last answer",
-        bytes.len()
-    );
+    assert!(bytes.is_empty(), "{} bytes after the last answer", bytes.len());
     answers
 }
 
@@ -202,12 +176,7 @@ pub(crate) fn get_token(stream: u32, name: &str) -> Vec<u8> {
     let mut message = vec![0, 0, 0, 0, u8::try_from(name.len() + 2).unwrap(), 0x0a];
     message.push(u8::try_from(name.len()).unwrap());
     message.extend(name.as_bytes());
-    let head = frame(
-        HEADERS,
-        END_HEADERS,
-        stream,
-        &call("/claviger.v1.Tokens/GetToken"),
-    );
+    let head = frame(HEADERS, END_HEADERS, stream, &call("/claviger.v1.Tokens/GetToken"));
     [head, frame(DATA, END_STREAM, stream, &message)].concat()
 }
 
@@ -228,10 +197,5 @@ pub(crate) fn read_frame(stream: &mut UnixStream) -> Option<Frame> {
     let mut payload = vec![0; usize::try_from(length).unwrap()];
     stream.read_exact(&mut payload).ok()?;
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
-    Some(Frame {
-        kind: head[3],
-        flags: head[4],
-        stream,
-        payload,
-    })
+    Some(Frame { kind: head[3], flags: head[4], stream, payload })
 }
