@@ -107,11 +107,10 @@ fn keys_of(site: &Site) -> Vec<(&'static str, Vec<u8>)> {
     };
     let names = derived(b"claviger file: names");
     let hashed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &names), b"motto");
-    let digits: String = hashed
+    let digits = hashed
         .as_ref()
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert!(
         generation.join(format!("{digits}.index")).exists(),
         "this is not how keys are derived, so a search for them proves nothing"
