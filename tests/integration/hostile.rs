@@ -168,16 +168,10 @@ const ATTACKS: [Attack; 14] = [
         push(stream, &frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
     }),
     ("garbage", |stream| {
-        let noise: Vec<u8> = (0..100_000_u32)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect();
-        push(stream, &noise);
+        push(stream, &noise(1));
     }),
     ("garbage after the preface", |stream| {
-        let noise: Vec<u8> = (0..100_000_u32)
-            .map(|n| (n.wrapping_mul(40_503) >> 8) as u8)
-            .collect();
-        push(stream, &[PREFACE, &noise].concat());
+        push(stream, &[PREFACE, &noise(2)].concat());
     }),
     ("a request line without end", |stream| {
         for _ in 0..200 {
@@ -187,6 +181,14 @@ const ATTACKS: [Attack; 14] = [
         }
     }),
 ];
+
+/// Bytes without meaning, the same for the same seed.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.u8(..))
+        .take(100_000)
+        .collect()
+}
 
 /// Whether a peer that does nothing wrong is served.
 fn answers(program: &Program) -> bool {

@@ -11,9 +11,14 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
+    clippy::wildcard_enum_match_arm,
+    clippy::format_collect,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unnecessary_wraps,
+    clippy::format_push_string,
+    clippy::assigning_clones,
     reason = "a test"
 )]
 

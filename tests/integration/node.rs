@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// What a test may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The value of the secret `password`: not text, so that nothing may treat it as such.
 pub(crate) const PASSWORD: &[u8] = b"p\xffw\x00\r\n\xc3\x28";

@@ -62,7 +62,7 @@ fn nothing_is_given_that_no_rule_gives() -> Result<(), String> {
         let mut daemon = TestDaemon::on(node).await;
         // One connection for all: what it was given before must not stay.
         let caller = daemon.caller().await;
-        let mut admin = daemon.admin().await;
+        let admin = daemon.admin().await;
         let mut runner = TestRunner::new(Config {
             cases: 60,
             failure_persistence: None,
@@ -71,12 +71,11 @@ fn nothing_is_given_that_no_rule_gives() -> Result<(), String> {
         let handle = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
             let node = std::cell::RefCell::new(&mut daemon.node);
-            let admin = std::cell::RefCell::new(&mut admin);
             runner.run(&rules(), |rules| {
                 node.borrow_mut().rules = written(&rules);
                 node.borrow().write_configuration();
                 handle.block_on(async {
-                    let reloaded = admin.borrow_mut().reload().await;
+                    let reloaded = admin.clone().reload().await;
                     prop_assert!(reloaded.applied, "{reloaded:?}");
                     let mut caller = caller.clone();
                     let ours: Vec<&Rule> = rules.iter().filter(|rule| rule.0).collect();

@@ -225,7 +225,7 @@ async fn never_sent(caller: &Caller, path: &'static str) -> Status {
         .metadata_mut()
         .insert("claviger-request", "true".parse().unwrap());
     let codec = tonic_prost::ProstCodec::<GetTokenRequest, GetTokenResponse>::default();
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    let path = http::uri::PathAndQuery::from_static(path);
     grpc.client_streaming(request, path, codec)
         .await
         .expect_err("an end")
