@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use claviger::memory::{Backing, SecretPages};
 
-use crate::support::canary::{Canary, count_readable};
+use crate::support::canary::{Canary, count_readable, hexadecimal};
 use crate::support::client::named;
 use crate::support::daemon::{BINARY, eventually};
 use crate::support::oidc::AWKWARD_SECRET;
@@ -107,10 +107,7 @@ fn keys_of(site: &Site) -> Vec<(&'static str, Vec<u8>)> {
     };
     let names = derived(b"claviger file: names");
     let hashed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &names), b"motto");
-    let digits = hashed
-        .as_ref()
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let digits = hexadecimal(hashed.as_ref());
     assert!(
         generation.join(format!("{digits}.index")).exists(),
         "this is not how keys are derived, so a search for them proves nothing"

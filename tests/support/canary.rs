@@ -164,7 +164,8 @@ fn count_in(pid: u32, wanted: &[u8], permissions: &str) -> Result<usize, Skip> {
     Ok(count)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
