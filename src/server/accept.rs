@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -211,6 +211,9 @@ impl Acceptor {
     }
 }
 
+/// Whether it was said that peers cannot be identified.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Why a connection was closed without an answer.
 #[derive(Debug)]
 enum Refusal {
@@ -224,7 +227,14 @@ impl Refusal {
     fn log(&self) {
         let (why, uid) = match self {
             Self::Unidentified(error) => {
-                tracing::info!(target: "claviger::server", %error, "connection refused");
+                // Told once, because it mostly is a matter of set-up (a daemon in a pid namespace of its own); after that it
+                // is counted only, or whoever cannot be identified could fill the log.
+                if !TOLD.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        target: "claviger::server", %error,
+                        "a peer cannot be identified and is refused; further ones are counted in `claviger status`"
+                    );
+                }
                 return;
             }
             Self::Stream(error) => {

@@ -76,7 +76,7 @@ pub struct GetTokenResponse {
     /// The scopes that the issuer granted, sorted.
     #[prost(string, repeated, tag = "6")]
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Counts the tokens of this name and scope set since the daemon started. A larger one is newer.
+    /// Counts the tokens of this name since the daemon started, whatever their scopes. A larger one is newer.
     #[prost(uint64, tag = "7")]
     pub generation: u64,
     /// A keyed hash that names this token in logs and in ReportRejected without disclosing it.
