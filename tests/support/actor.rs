@@ -4,6 +4,8 @@
 //! the test. See `runner` for how a role comes to life.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 /// `Err` unless the tests run as root.
@@ -27,12 +29,29 @@ pub(crate) fn wrapped(wrapper: &[&str], name: &str, arguments: &[&str]) -> Comma
         [] => Command::new(own),
         [program, options @ ..] => {
             let mut command = Command::new(program);
-            command.args(options).arg(own);
+            command.args(options).arg(within_reach(own));
             command
         }
     };
     command.arg(format!("--role={name}")).args(arguments);
     command
+}
+
+/// This binary where every user can start it: a wrapper may make it another user, who cannot look into private folders.
+fn within_reach(own: PathBuf) -> PathBuf {
+    let open = |folder: &Path| {
+        folder
+            .metadata()
+            .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+    };
+    if own.ancestors().skip(1).all(open) {
+        return own;
+    }
+    let copy = crate::runner::copy_for_others();
+    if !copy.exists() {
+        std::fs::copy(own, &copy).unwrap();
+    }
+    copy
 }
 
 /// A role that runs, and that dies with this value.
