@@ -35,6 +35,9 @@ pub enum Error {
     /// It is not what it was a moment ago.
     #[error("the process changed while it was identified: {0}")]
     Changed(Changed),
+    /// There is no descriptor left to read `/proc` with.
+    #[error("there is no descriptor left to identify the peer with; raise LimitNOFILE")]
+    NoDescriptors(#[source] io::Error),
     /// Its directory in `/proc` cannot be read.
     #[error("/proc hides the peer from the daemon; set ProtectProc=default in its unit")]
     Hidden(#[source] io::Error),

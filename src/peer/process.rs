@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cgroup::{self, InvalidPath};
@@ -216,6 +217,9 @@ fn read(path: &str) -> Result<String, Error> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MOST).read_to_string(&mut text))
-        .map_err(Error::Hidden)?;
+        .map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE | Errno::ENFILE) => Error::NoDescriptors(error),
+            _ => Error::Hidden(error),
+        })?;
     Ok(text)
 }

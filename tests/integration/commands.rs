@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::actor::{Actor, need_root, role};
+use crate::actor::{Actor, need_root, role, within_reach};
 use crate::lent::{ANNA, Lent};
 use crate::node::{Node, own_uid, run};
 use crate::program::{BINARY, Finished, Program, claviger, finish};
@@ -371,7 +371,7 @@ fn an_impostor_is_not_asked() -> Result<(), String> {
     // One of another user that may not even connect to the admin socket is told where it belongs.
     let program = Program::on(run(Node::new()));
     let admin = program.node.admin_socket();
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(within_reach(Path::new(BINARY)));
     std::os::unix::process::CommandExt::uid(&mut command, ANNA);
     let finished = finish(
         command.args(["status", "--admin-socket", admin.to_str().unwrap()]),

@@ -328,14 +328,14 @@ fn a_daemon_without_descriptors_recovers() -> Result<(), String> {
     let streams: Vec<UnixStream> = (0..200)
         .map(|_| UnixStream::connect(program.node.socket()).unwrap())
         .collect();
-    // Its log says what became of those for whom there was no descriptor: they wait, or are turned away.
+    // Its log says what becomes of those for whom there is no descriptor: they wait, or are turned away.
     let noted = || {
         let log = program.log();
-        let turned_away = log.matches("connection refused").count();
-        turned_away + 15 * log.matches("cannot accept connections; pausing").count()
+        log.contains("a peer cannot be identified")
+            || log.contains("cannot accept connections; pausing")
     };
     let hanging = Instant::now() + Duration::from_secs(20);
-    while noted() < 150 {
+    while !noted() {
         assert!(Instant::now() < hanging, "{}", program.log());
         std::thread::yield_now();
     }

@@ -3,6 +3,7 @@
 //! A test and a role talk by lines on the role's standard input and output; a role ends when its input does, and dies with
 //! the test. See `runner` for how a role comes to life.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(crate) fn wrapped(wrapper: &[&str], name: &str, arguments: &[&str]) -> Comma
         [] => Command::new(own),
         [program, options @ ..] => {
             let mut command = Command::new(program);
-            command.args(options).arg(within_reach(own));
+            command.args(options).arg(within_reach(&own));
             command
         }
     };
@@ -37,17 +38,20 @@ pub(crate) fn wrapped(wrapper: &[&str], name: &str, arguments: &[&str]) -> Comma
     command
 }
 
-/// This binary where every user can start it: a wrapper may make it another user, who cannot look into private folders.
-fn within_reach(own: PathBuf) -> PathBuf {
+/// A binary where every user can start it: another user cannot look into private folders.
+pub(crate) fn within_reach(own: &Path) -> PathBuf {
     let open = |folder: &Path| {
         folder
             .metadata()
             .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
     };
     if own.ancestors().skip(1).all(open) {
-        return own;
+        return own.to_owned();
     }
-    let copy = crate::runner::copy_for_others();
+    let folder = crate::runner::folder_for_others();
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.join(own.file_name().unwrap());
     if !copy.exists() {
         std::fs::copy(own, &copy).unwrap();
     }

@@ -57,7 +57,7 @@ pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
         }
     }
     // There only is one if a test needed it.
-    std::fs::remove_file(copy_for_others()).unwrap_or(());
+    std::fs::remove_dir_all(folder_for_others()).unwrap_or(());
     println!("\n{passed} passed; {failed} failed; {skipped} skipped");
     if failed > 0 || (strict && skipped > 0) {
         return ExitCode::FAILURE;
@@ -65,7 +65,7 @@ pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Where a copy of this binary is put if other users cannot reach it where it lies.
-pub(crate) fn copy_for_others() -> std::path::PathBuf {
+/// Where copies of binaries are put that other users cannot reach where they lie.
+pub(crate) fn folder_for_others() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("claviger-role-{}", std::process::id()))
 }
