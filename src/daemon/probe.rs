@@ -7,7 +7,7 @@ use claviger_backend::SecretRef;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::oauth::{self, Issuer, TokenSettings};
+use crate::oauth::{ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
 
 /// Values that people leave in place of a secret.
@@ -52,7 +52,10 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
     for settings in &config.issuers {
         let issuer = Issuer::new(settings.clone(), Arc::clone(&clock));
         let outcome = match &issuer {
-            Ok(issuer) => said(issuer.discover().await, "endpoints known"),
+            Ok(issuer) => match issuer.discover().await {
+                Ok(()) => Ok("endpoints known".to_owned()),
+                Err(error) => Err(format!("{error}: {}", error.kind.remedy())),
+            },
             Err(error) => Err(error.to_string()),
         };
         probes.push(Probe {
@@ -63,17 +66,26 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         for resource in verified(config, &settings.name) {
             probes.push(Probe {
                 subject: format!("resource {resource}"),
-                outcome: said(issuer.verify_resource(resource).await, "names the issuer"),
+                outcome: vouched(&issuer, resource).await,
             });
         }
     }
     probes
 }
 
-fn said(outcome: Result<(), oauth::Error>, good: &str) -> Result<String, String> {
-    outcome
-        .map(|()| good.to_owned())
-        .map_err(|error| format!("{error}: {}", error.kind.remedy()))
+/// Whether a resource names the issuer. What is wrong is wrong with the resource, so the issuer's error is put in its words.
+async fn vouched(issuer: &Issuer, resource: &str) -> Result<String, String> {
+    let name = issuer.name();
+    let Err(error) = issuer.verify_resource(resource).await else {
+        return Ok(format!("takes tokens of issuer {name}"));
+    };
+    if error.kind == ErrorKind::Metadata {
+        return Err(format!(
+            "it has no metadata (RFC 9728) that names exactly this resource and issuer {name}; put it right there, or the configuration"
+        ));
+    }
+    let reason = error.kind.as_str();
+    Err(format!("its metadata cannot be read: {reason}"))
 }
 
 /// The resources that must name this issuer, once each.
@@ -118,4 +130,41 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         fetched.version,
         value.len()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_resources_of_an_issuer_are_asked_once_each_where_that_is_wanted() {
+        let mut text =
+            "[backends.b]\ntype = 'file'\ndirectory = '/d'\nkey_file = '/k'\n".to_owned();
+        for name in ["one", "two"] {
+            text.extend([format!(
+                "[issuers.{name}]\nissuer = 'https://{name}.example'\n\
+                 [clients.{name}]\nissuer = '{name}'\nid = {{ literal = '{name}' }}\n\
+                 auth = {{ method = 'client_secret_basic', secret = 'b:{name}' }}\n"
+            )]);
+        }
+        let tokens = [
+            ("a", "one", "true", "https://x.example"),
+            ("b", "one", "true", "https://x.example', 'https://y.example"),
+            ("c", "one", "false", "https://z.example"),
+            ("d", "two", "true", "https://v.example"),
+        ];
+        for (name, client, verify, resources) in tokens {
+            text.extend([format!(
+                "[tokens.{name}]\nclient = '{client}'\ngrant = 'client_credentials'\n\
+                 verify_resource = {verify}\nresource = ['{resources}']\n"
+            )]);
+        }
+        let config = Config::parse(&text, Path::new("claviger.toml"));
+        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        let asked = |issuer| Vec::from_iter(verified(&config, issuer));
+        assert_eq!(asked("one"), ["https://x.example", "https://y.example"]);
+        assert_eq!(asked("two"), ["https://v.example"]);
+    }
 }
