@@ -10,6 +10,7 @@
 use std::fmt;
 
 /// The package `claviger.v1`.
+#[rustfmt::skip] // The test compares the file with what is generated, byte for byte.
 #[path = "gen/claviger.v1.rs"]
 #[allow(
     clippy::pedantic,

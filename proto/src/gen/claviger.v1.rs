@@ -122,7 +122,17 @@ pub struct ReportRejectedResponse {
 /// Nested message and enum types in `ReportRejectedResponse`.
 pub mod report_rejected_response {
     /// What became of the report.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Outcome {
         /// Never sent.
@@ -182,7 +192,17 @@ pub struct RevokeTokenResponse {
 /// Nested message and enum types in `RevokeTokenResponse`.
 pub mod revoke_token_response {
     /// What the issuer said.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Outcome {
         /// Never sent.
@@ -230,10 +250,10 @@ pub mod tokens_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// Hands out access tokens that the daemon obtained at an issuer. A caller names a token of the daemon's configuration;
     /// it never names an issuer, a URL or a client.
     ///
@@ -277,13 +297,14 @@ pub mod tokens_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             TokensClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -322,12 +343,22 @@ pub mod tokens_client {
         pub async fn get_token(
             &mut self,
             request: impl tonic::IntoRequest<super::GetTokenRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetTokenResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Tokens/GetToken");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Tokens/GetToken",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("claviger.v1.Tokens", "GetToken"));
@@ -342,11 +373,18 @@ pub mod tokens_client {
             tonic::Response<tonic::codec::Streaming<super::GetTokenResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Tokens/WatchToken");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Tokens/WatchToken",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("claviger.v1.Tokens", "WatchToken"));
@@ -357,13 +395,22 @@ pub mod tokens_client {
         pub async fn report_rejected(
             &mut self,
             request: impl tonic::IntoRequest<super::ReportRejectedRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReportRejectedResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReportRejectedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Tokens/ReportRejected");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Tokens/ReportRejected",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("claviger.v1.Tokens", "ReportRejected"));
@@ -373,13 +420,22 @@ pub mod tokens_client {
         pub async fn revoke_token(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeTokenRequest>,
-        ) -> std::result::Result<tonic::Response<super::RevokeTokenResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Tokens/RevokeToken");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Tokens/RevokeToken",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("claviger.v1.Tokens", "RevokeToken"));
@@ -394,7 +450,7 @@ pub mod tokens_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with TokensServer.
@@ -404,11 +460,15 @@ pub mod tokens_server {
         async fn get_token(
             &self,
             request: tonic::Request<super::GetTokenRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetTokenResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetTokenResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchToken method.
         type WatchTokenStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::GetTokenResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Sends the current token, then each newer one as it becomes available. The stream ends when the connection reaches
         /// its maximum age; callers reconnect.
@@ -421,12 +481,18 @@ pub mod tokens_server {
         async fn report_rejected(
             &self,
             request: tonic::Request<super::ReportRejectedRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReportRejectedResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReportRejectedResponse>,
+            tonic::Status,
+        >;
         /// Drops the cached token of this name and scope set here at once, then asks the issuer to revoke it (RFC 7009).
         async fn revoke_token(
             &self,
             request: tonic::Request<super::RevokeTokenRequest>,
-        ) -> std::result::Result<tonic::Response<super::RevokeTokenResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        >;
     }
     /// Hands out access tokens that the daemon obtained at an issuer. A caller names a token of the daemon's configuration;
     /// it never names an issuer, a URL or a client.
@@ -454,7 +520,10 @@ pub mod tokens_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -509,16 +578,21 @@ pub mod tokens_server {
                 "/claviger.v1.Tokens/GetToken" => {
                     #[allow(non_camel_case_types)]
                     struct GetTokenSvc<T: Tokens>(pub Arc<T>);
-                    impl<T: Tokens> tonic::server::UnaryService<super::GetTokenRequest> for GetTokenSvc<T> {
+                    impl<T: Tokens> tonic::server::UnaryService<super::GetTokenRequest>
+                    for GetTokenSvc<T> {
                         type Response = super::GetTokenResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetTokenRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as Tokens>::get_token(&inner, request).await };
+                            let fut = async move {
+                                <T as Tokens>::get_token(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -547,20 +621,24 @@ pub mod tokens_server {
                 "/claviger.v1.Tokens/WatchToken" => {
                     #[allow(non_camel_case_types)]
                     struct WatchTokenSvc<T: Tokens>(pub Arc<T>);
-                    impl<T: Tokens> tonic::server::ServerStreamingService<super::WatchTokenRequest>
-                        for WatchTokenSvc<T>
-                    {
+                    impl<
+                        T: Tokens,
+                    > tonic::server::ServerStreamingService<super::WatchTokenRequest>
+                    for WatchTokenSvc<T> {
                         type Response = super::GetTokenResponse;
                         type ResponseStream = T::WatchTokenStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WatchTokenRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as Tokens>::watch_token(&inner, request).await };
+                            let fut = async move {
+                                <T as Tokens>::watch_token(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -589,9 +667,15 @@ pub mod tokens_server {
                 "/claviger.v1.Tokens/ReportRejected" => {
                     #[allow(non_camel_case_types)]
                     struct ReportRejectedSvc<T: Tokens>(pub Arc<T>);
-                    impl<T: Tokens> tonic::server::UnaryService<super::ReportRejectedRequest> for ReportRejectedSvc<T> {
+                    impl<
+                        T: Tokens,
+                    > tonic::server::UnaryService<super::ReportRejectedRequest>
+                    for ReportRejectedSvc<T> {
                         type Response = super::ReportRejectedResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReportRejectedRequest>,
@@ -628,16 +712,23 @@ pub mod tokens_server {
                 "/claviger.v1.Tokens/RevokeToken" => {
                     #[allow(non_camel_case_types)]
                     struct RevokeTokenSvc<T: Tokens>(pub Arc<T>);
-                    impl<T: Tokens> tonic::server::UnaryService<super::RevokeTokenRequest> for RevokeTokenSvc<T> {
+                    impl<
+                        T: Tokens,
+                    > tonic::server::UnaryService<super::RevokeTokenRequest>
+                    for RevokeTokenSvc<T> {
                         type Response = super::RevokeTokenResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RevokeTokenRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as Tokens>::revoke_token(&inner, request).await };
+                            let fut = async move {
+                                <T as Tokens>::revoke_token(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -663,19 +754,25 @@ pub mod tokens_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(
-                        http::header::CONTENT_TYPE,
-                        tonic::metadata::GRPC_CONTENT_TYPE,
-                    );
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -745,10 +842,10 @@ pub mod secrets_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// Hands out secret values by the names of the daemon's configuration, to peers that a rule names for exactly that.
     #[derive(Debug, Clone)]
     pub struct SecretsClient<T> {
@@ -788,13 +885,14 @@ pub mod secrets_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             SecretsClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -833,12 +931,22 @@ pub mod secrets_client {
         pub async fn get_secret(
             &mut self,
             request: impl tonic::IntoRequest<super::GetSecretRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetSecretResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetSecretResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Secrets/GetSecret");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Secrets/GetSecret",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("claviger.v1.Secrets", "GetSecret"));
@@ -853,11 +961,18 @@ pub mod secrets_client {
             tonic::Response<tonic::codec::Streaming<super::GetSecretResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Secrets/WatchSecret");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Secrets/WatchSecret",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("claviger.v1.Secrets", "WatchSecret"));
@@ -872,7 +987,7 @@ pub mod secrets_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with SecretsServer.
@@ -882,18 +997,25 @@ pub mod secrets_server {
         async fn get_secret(
             &self,
             request: tonic::Request<super::GetSecretRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetSecretResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetSecretResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchSecret method.
         type WatchSecretStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::GetSecretResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Sends the live value, then each newer one as the daemon learns of it. The stream ends when the connection reaches
         /// its maximum age; callers reconnect.
         async fn watch_secret(
             &self,
             request: tonic::Request<super::WatchSecretRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchSecretStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchSecretStream>,
+            tonic::Status,
+        >;
     }
     /// Hands out secret values by the names of the daemon's configuration, to peers that a rule names for exactly that.
     #[derive(Debug)]
@@ -917,7 +1039,10 @@ pub mod secrets_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -972,16 +1097,21 @@ pub mod secrets_server {
                 "/claviger.v1.Secrets/GetSecret" => {
                     #[allow(non_camel_case_types)]
                     struct GetSecretSvc<T: Secrets>(pub Arc<T>);
-                    impl<T: Secrets> tonic::server::UnaryService<super::GetSecretRequest> for GetSecretSvc<T> {
+                    impl<T: Secrets> tonic::server::UnaryService<super::GetSecretRequest>
+                    for GetSecretSvc<T> {
                         type Response = super::GetSecretResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetSecretRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as Secrets>::get_secret(&inner, request).await };
+                            let fut = async move {
+                                <T as Secrets>::get_secret(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1010,21 +1140,24 @@ pub mod secrets_server {
                 "/claviger.v1.Secrets/WatchSecret" => {
                     #[allow(non_camel_case_types)]
                     struct WatchSecretSvc<T: Secrets>(pub Arc<T>);
-                    impl<T: Secrets>
-                        tonic::server::ServerStreamingService<super::WatchSecretRequest>
-                        for WatchSecretSvc<T>
-                    {
+                    impl<
+                        T: Secrets,
+                    > tonic::server::ServerStreamingService<super::WatchSecretRequest>
+                    for WatchSecretSvc<T> {
                         type Response = super::GetSecretResponse;
                         type ResponseStream = T::WatchSecretStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WatchSecretRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as Secrets>::watch_secret(&inner, request).await };
+                            let fut = async move {
+                                <T as Secrets>::watch_secret(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1050,19 +1183,25 @@ pub mod secrets_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(
-                        http::header::CONTENT_TYPE,
-                        tonic::metadata::GRPC_CONTENT_TYPE,
-                    );
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -1429,10 +1568,10 @@ pub mod admin_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// Shows and steers the daemon. No answer of this service holds a secret or a token.
     #[derive(Debug, Clone)]
     pub struct AdminClient<T> {
@@ -1472,13 +1611,14 @@ pub mod admin_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             AdminClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -1518,44 +1658,66 @@ pub mod admin_client {
             &mut self,
             request: impl tonic::IntoRequest<super::StatusRequest>,
         ) -> std::result::Result<tonic::Response<super::StatusResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static("/claviger.v1.Admin/Status");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("claviger.v1.Admin", "Status"));
+            req.extensions_mut().insert(GrpcMethod::new("claviger.v1.Admin", "Status"));
             self.inner.unary(req, path, codec).await
         }
         /// Which rule lets a peer do something, or what is missing for one to do so. Decides exactly as a request would.
         pub async fn explain(
             &mut self,
             request: impl tonic::IntoRequest<super::ExplainRequest>,
-        ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Admin/Explain");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Admin/Explain",
+            );
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("claviger.v1.Admin", "Explain"));
+            req.extensions_mut().insert(GrpcMethod::new("claviger.v1.Admin", "Explain"));
             self.inner.unary(req, path, codec).await
         }
         /// Fetches secrets and renews tokens now, without waiting for their schedule.
         pub async fn refresh(
             &mut self,
             request: impl tonic::IntoRequest<super::RefreshRequest>,
-        ) -> std::result::Result<tonic::Response<super::RefreshResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RefreshResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/claviger.v1.Admin/Refresh");
+            let path = http::uri::PathAndQuery::from_static(
+                "/claviger.v1.Admin/Refresh",
+            );
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("claviger.v1.Admin", "Refresh"));
+            req.extensions_mut().insert(GrpcMethod::new("claviger.v1.Admin", "Refresh"));
             self.inner.unary(req, path, codec).await
         }
         /// Reads the configuration file again and puts it into force as a whole, or not at all.
@@ -1563,14 +1725,18 @@ pub mod admin_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ReloadRequest>,
         ) -> std::result::Result<tonic::Response<super::ReloadResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static("/claviger.v1.Admin/Reload");
             let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("claviger.v1.Admin", "Reload"));
+            req.extensions_mut().insert(GrpcMethod::new("claviger.v1.Admin", "Reload"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -1582,7 +1748,7 @@ pub mod admin_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with AdminServer.
@@ -1631,7 +1797,10 @@ pub mod admin_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -1686,15 +1855,21 @@ pub mod admin_server {
                 "/claviger.v1.Admin/Status" => {
                     #[allow(non_camel_case_types)]
                     struct StatusSvc<T: Admin>(pub Arc<T>);
-                    impl<T: Admin> tonic::server::UnaryService<super::StatusRequest> for StatusSvc<T> {
+                    impl<T: Admin> tonic::server::UnaryService<super::StatusRequest>
+                    for StatusSvc<T> {
                         type Response = super::StatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::StatusRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Admin>::status(&inner, request).await };
+                            let fut = async move {
+                                <T as Admin>::status(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1723,15 +1898,21 @@ pub mod admin_server {
                 "/claviger.v1.Admin/Explain" => {
                     #[allow(non_camel_case_types)]
                     struct ExplainSvc<T: Admin>(pub Arc<T>);
-                    impl<T: Admin> tonic::server::UnaryService<super::ExplainRequest> for ExplainSvc<T> {
+                    impl<T: Admin> tonic::server::UnaryService<super::ExplainRequest>
+                    for ExplainSvc<T> {
                         type Response = super::ExplainResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ExplainRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Admin>::explain(&inner, request).await };
+                            let fut = async move {
+                                <T as Admin>::explain(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1760,15 +1941,21 @@ pub mod admin_server {
                 "/claviger.v1.Admin/Refresh" => {
                     #[allow(non_camel_case_types)]
                     struct RefreshSvc<T: Admin>(pub Arc<T>);
-                    impl<T: Admin> tonic::server::UnaryService<super::RefreshRequest> for RefreshSvc<T> {
+                    impl<T: Admin> tonic::server::UnaryService<super::RefreshRequest>
+                    for RefreshSvc<T> {
                         type Response = super::RefreshResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RefreshRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Admin>::refresh(&inner, request).await };
+                            let fut = async move {
+                                <T as Admin>::refresh(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1797,15 +1984,21 @@ pub mod admin_server {
                 "/claviger.v1.Admin/Reload" => {
                     #[allow(non_camel_case_types)]
                     struct ReloadSvc<T: Admin>(pub Arc<T>);
-                    impl<T: Admin> tonic::server::UnaryService<super::ReloadRequest> for ReloadSvc<T> {
+                    impl<T: Admin> tonic::server::UnaryService<super::ReloadRequest>
+                    for ReloadSvc<T> {
                         type Response = super::ReloadResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReloadRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Admin>::reload(&inner, request).await };
+                            let fut = async move {
+                                <T as Admin>::reload(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1831,19 +2024,25 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(
-                        http::header::CONTENT_TYPE,
-                        tonic::metadata::GRPC_CONTENT_TYPE,
-                    );
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
