@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::config::reader::Found;
 use crate::config::{Context, Mode};
+use crate::oauth::wire::path;
 
 /// The longest address that is taken.
 const LONGEST_URL: usize = 2048;
@@ -69,6 +70,9 @@ pub(super) fn address(context: &Context<'_>, found: &Found<&str>, kind: Address)
     };
     if !found.value.starts_with(&format!("{}://", url.scheme())) {
         return refuse("expected an address beginning with https://, in small letters");
+    }
+    if path::has_dot_segments(found.value) {
+        return refuse("an address here has no . or .. in its path; write where it leads");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse(

@@ -14,6 +14,7 @@ mod json;
 pub mod jwt;
 pub mod metadata;
 mod number;
+pub mod path;
 mod pointer;
 pub mod request;
 pub mod resource_metadata;

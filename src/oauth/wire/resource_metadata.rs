@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::oauth::wire::{json, metadata};
+use crate::oauth::wire::{json, metadata, path};
 
 /// The largest document that is read. Real ones have a few hundred bytes, signed ones a few thousand.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -102,13 +102,13 @@ impl ResourceMetadata {
 }
 
 /// Where the metadata of `resource` lies: the well-known path stands between the host and what follows it (RFC 9728 §3.1).
-/// `None` if the resource is no address with a host, as a URN.
+/// `None` if the resource is no address with a host, as a URN, or if its path leads elsewhere than it says.
 #[must_use]
 pub fn well_known(resource: &str) -> Option<String> {
     let (scheme, rest) = resource.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, rest) = rest.split_at_checked(end)?;
-    if scheme.is_empty() || host.is_empty() {
+    if scheme.is_empty() || host.is_empty() || path::has_dot_segments(rest) {
         return None;
     }
     // A slash that follows the host and ends the path is no path.
@@ -162,6 +162,8 @@ mod tests {
                 "https://[2001:db8::1]/a",
                 Some("https://[2001:db8::1]/.well-known/oauth-protected-resource/a"),
             ),
+            ("https://r.example/../one", None),
+            ("https://r.example/one/%2e%2E/two?k=v", None),
             ("urn:example:one", None),
             ("https://", None),
             ("https:///path", None),
@@ -280,10 +282,15 @@ mod tests {
             host in "[a-z]{1,9}(\\.[a-z]{2,5}){0,2}(:[1-9][0-9]{0,3})?",
             path in "(/[a-z0-9._~-]{1,8}){0,3}/?(\\?[a-z=&/?]{0,9})?",
         ) {
-            let url = url::Url::parse(&well_known(&format!("https://{host}{path}")).unwrap()).unwrap();
-            let resource = url::Url::parse(&format!("https://{host}")).unwrap();
-            prop_assert_eq!(url.origin(), resource.origin());
-            prop_assert!(url.path().starts_with("/.well-known/oauth-protected-resource"));
+            let resource = format!("https://{host}{path}");
+            let place = well_known(&resource);
+            prop_assert_eq!(place.is_none(), path::has_dot_segments(&resource));
+            if let Some(place) = place {
+                let place = url::Url::parse(&place).unwrap();
+                let resource = url::Url::parse(&resource).unwrap();
+                prop_assert_eq!(place.origin(), resource.origin());
+                prop_assert!(place.path().starts_with("/.well-known/oauth-protected-resource"));
+            }
         }
     }
 }
