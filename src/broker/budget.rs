@@ -1,16 +1,15 @@
 //! What one peer may cost.
 //!
 //! Owns one [`Purse`] per identity (uid and cgroup): a budget for refusals and for requests that reach upstream, while
-//! answers from the cache are free, and a smaller one for the log. A budget is a single number, the earliest moment at which
-//! it is whole again (the generic cell rate algorithm), so spending is one atomic update. The number of identities that are
+//! answers from the cache are free, and a smaller one for the log. Each is a [`Pace`]. The number of identities that are
 //! tracked is bounded: whole budgets are forgotten first, because forgetting them changes nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Pace};
 use crate::peer::Facts;
 
 /// The most identities that are tracked at once.
@@ -35,9 +34,9 @@ const RECORDS: BudgetSettings = BudgetSettings {
 #[derive(Debug)]
 pub(crate) struct Purse {
     /// Refusals, and requests that reach upstream.
-    pub(crate) requests: Budget,
+    pub(crate) requests: Pace,
     /// Records in the log.
-    pub(crate) records: Budget,
+    pub(crate) records: Pace,
     /// Records that were not written since the last one that was.
     pub(crate) suppressed: AtomicU64,
 }
@@ -45,8 +44,8 @@ pub(crate) struct Purse {
 impl Purse {
     fn new(settings: BudgetSettings) -> Self {
         Self {
-            requests: Budget::new(settings),
-            records: Budget::new(RECORDS),
+            requests: pace(settings),
+            records: pace(RECORDS),
             suppressed: AtomicU64::new(0),
         }
     }
@@ -56,58 +55,10 @@ impl Purse {
     }
 }
 
-/// A rate, and what of it is left.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    /// Boot time, in nanoseconds, at which the budget is whole again.
-    whole_at: AtomicU64,
-    /// Nanoseconds that one request costs.
-    cost: u64,
-    /// Nanoseconds of cost that may be outstanding.
-    depth: u64,
-}
-
-impl Budget {
-    fn new(settings: BudgetSettings) -> Self {
-        let cost = 1_000_000_000 / u64::from(settings.per_second.max(1));
-        let depth = cost.saturating_mul(u64::from(settings.burst.max(1)));
-        Self {
-            whole_at: AtomicU64::new(0),
-            cost,
-            depth,
-        }
-    }
-
-    /// Takes the cost of one, or says how long to wait.
-    pub(crate) fn spend(&self, now: Moment) -> Result<(), Duration> {
-        let now = nanoseconds(now);
-        let mut whole_at = self.whole_at.load(Ordering::Relaxed);
-        loop {
-            let next = whole_at.max(now).saturating_add(self.cost);
-            let ahead = next.saturating_sub(now);
-            if ahead > self.depth {
-                let retry_in = Duration::from_nanos(ahead.saturating_sub(self.depth));
-                return Err(retry_in);
-            }
-            match self.whole_at.compare_exchange_weak(
-                whole_at,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(seen) => whole_at = seen,
-            }
-        }
-    }
-
-    fn is_whole(&self, now: Moment) -> bool {
-        self.whole_at.load(Ordering::Relaxed) <= nanoseconds(now)
-    }
-}
-
-fn nanoseconds(now: Moment) -> u64 {
-    u64::try_from(now.boot.as_nanos()).unwrap_or(u64::MAX)
+fn pace(settings: BudgetSettings) -> Pace {
+    let interval = Duration::from_secs(1) / settings.per_second.max(1);
+    let ahead = settings.burst.max(1).saturating_sub(1);
+    Pace::new(interval, interval.saturating_mul(ahead))
 }
 
 /// Who a budget belongs to.
@@ -173,12 +124,12 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
-        let budget = Budget::new(SETTINGS);
-        assert!((0..20).all(|_| budget.spend(at(0)).is_ok()));
-        assert_eq!(budget.spend(at(0)), Err(Duration::from_millis(100)));
-        assert!(budget.spend(at(100)).is_ok());
-        assert!(budget.spend(at(150)).is_err());
-        assert!((0..20).all(|_| budget.spend(at(60_000)).is_ok()));
+        let budget = pace(SETTINGS);
+        assert!((0..20).all(|_| budget.take(at(0)).is_ok()));
+        assert_eq!(budget.take(at(0)), Err(Duration::from_millis(100)));
+        assert!(budget.take(at(100)).is_ok());
+        assert!(budget.take(at(150)).is_err());
+        assert!((0..20).all(|_| budget.take(at(60_000)).is_ok()));
     }
 
     #[test]

@@ -64,13 +64,13 @@ impl Session {
 
     /// Spends the peer's budget by one request, or says how long to wait.
     pub(crate) fn spend(&self, now: Moment) -> Result<(), Duration> {
-        self.purse.requests.spend(now)
+        self.purse.requests.take(now)
     }
 
     /// Whether a record about this peer may be written now; if so, how many were left out before it.
     pub(crate) fn may_record(&self, now: Moment) -> Option<u64> {
         let suppressed = &self.purse.suppressed;
-        match self.purse.records.spend(now) {
+        match self.purse.records.take(now) {
             Ok(()) => Some(suppressed.swap(0, Ordering::Relaxed)),
             Err(_wait) => {
                 suppressed.fetch_add(1, Ordering::Relaxed);

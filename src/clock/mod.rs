@@ -7,11 +7,15 @@
 //! [`SystemClock`] is the real one. [`SteppedClock`] follows tokio's timer, which tests pause, and can be stepped the way
 //! NTP or a suspended laptop would. Next: `shutdown`, then the first user, `secrets`.
 
+mod pace;
+
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+
+pub use pace::Pace;
 
 /// The wall clock of [`SteppedClock`] begins at 2026-01-01T00:00:00Z.
 const NEW_YEAR: Duration = Duration::from_hours(490_896);

@@ -12,13 +12,12 @@ use claviger_backend::Secret;
 use futures_util::future::try_join_all;
 use url::Url;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Pace};
 use crate::oauth::attempts::Attempts;
 use crate::oauth::audience;
 use crate::oauth::credential::Credential;
 use crate::oauth::http::{Answer, Post};
 use crate::oauth::issuer::Issuer;
-use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::{self, EVENTS};
 use crate::oauth::resource::Resource;
 use crate::oauth::wire::Scopes;
@@ -44,7 +43,7 @@ pub struct TokenClient {
     pub(super) issuer: Arc<Issuer>,
     pub(super) credential: Credential,
     token: TokenSettings,
-    limiter: Arc<Limiter>,
+    limiter: Arc<Pace>,
     /// Those that must name the issuer before a token for them is asked for.
     verified: Vec<Arc<Resource>>,
     /// The credential's number when it was held the last time.
