@@ -70,6 +70,13 @@ impl Caller {
         Self::over(UnixStream::connect(socket).await.unwrap()).await
     }
 
+    /// A caller, unless the daemon turns its connection away.
+    pub(crate) async fn admitted(socket: &Path) -> Option<Self> {
+        let stream = UnixStream::connect(socket).await.unwrap();
+        let channel = channel_over(stream).await.ok()?;
+        Some(Self::on(channel, meant()))
+    }
+
     pub(crate) async fn over(stream: UnixStream) -> Self {
         Self::on(channel_over(stream).await.unwrap(), meant())
     }
