@@ -322,13 +322,15 @@ impl TokenClient {
             return Ok(granted.clone());
         }
         if !asked.covers(granted) {
+            // Counts only: a scope that nobody asked for is a word of the issuer.
             tracing::warn!(
                 target: EVENTS,
                 event_type = "scope_escalation_attempt",
                 token = %self.token.name,
                 issuer = %self.issuer.name(),
                 asked = %asked,
-                granted = %granted,
+                granted = granted.iter().len(),
+                unasked = granted.iter().filter(|scope| !asked.contains(scope)).count(),
                 "the issuer granted more than was asked for"
             );
             return Err(ErrorKind::ScopeEscalation);

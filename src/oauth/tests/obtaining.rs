@@ -507,6 +507,7 @@ async fn no_secret_gets_into_logs_or_errors() {
         format!("<html>{SECRET}</html>"),
         format!("error={SECRET}&access_token={TOKEN}"),
         token_body(r#","scope":"admin""#),
+        token_body(&format!(r#","scope":"read {TOKEN}""#)),
         token_body(""),
     ];
     for body in &bodies {
