@@ -12,12 +12,13 @@ use claviger_backend::Secret;
 use futures_util::future::try_join_all;
 use url::Url;
 
-use crate::clock::{Moment, Pace};
+use crate::clock::Moment;
 use crate::oauth::attempts::Attempts;
 use crate::oauth::audience;
 use crate::oauth::credential::Credential;
 use crate::oauth::http::{Answer, Post};
 use crate::oauth::issuer::Issuer;
+use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::{self, EVENTS};
 use crate::oauth::resource::Resource;
 use crate::oauth::wire::Scopes;
@@ -43,7 +44,7 @@ pub struct TokenClient {
     pub(super) issuer: Arc<Issuer>,
     pub(super) credential: Credential,
     token: TokenSettings,
-    limiter: Arc<Pace>,
+    limiter: Arc<Limiter>,
     /// Those that must name the issuer before a token for them is asked for.
     verified: Vec<Arc<Resource>>,
     /// The credential's number when it was held the last time.
@@ -219,6 +220,9 @@ impl TokenClient {
                 Err(_elapsed) => ErrorKind::Timeout.into(),
             };
             let mut asked = failed.kind.retry_after();
+            if let Some(wait) = outcome::asked_for_quiet(failed.kind) {
+                self.limiter.keep_quiet(clock.now(), wait);
+            }
             if matches!(failed.kind, ErrorKind::RateLimited { .. }) {
                 asked = asked.or(Some(LIMITED));
             }

@@ -12,13 +12,13 @@ use reqwest::dns::Resolve;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::clock::{Clock, Moment, Pace};
+use crate::clock::{Clock, Moment};
 use crate::oauth::discovery::Discovery;
 use crate::oauth::dns::{Resolver, ResolverError};
 use crate::oauth::document::Reader;
 use crate::oauth::endpoint::{EndpointFlaw, EndpointRules};
 use crate::oauth::http::{Answer, Client, Roots, RootsError, Transport, client_config};
-use crate::oauth::limiter;
+use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::EVENTS;
 use crate::oauth::resource::{Resource, Resources};
 use crate::oauth::wire::header;
@@ -40,7 +40,7 @@ pub struct Issuer {
     resources: Resources,
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
-    limiters: Mutex<HashMap<Arc<str>, Arc<Pace>>>,
+    limiters: Mutex<HashMap<Arc<str>, Arc<Limiter>>>,
     health: Mutex<Health>,
 }
 
@@ -285,12 +285,12 @@ impl Issuer {
     }
 
     /// The limit of a client, which all its tokens share.
-    pub(super) fn limiter(&self, client: &Arc<str>) -> Arc<Pace> {
+    pub(super) fn limiter(&self, client: &Arc<str>) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let pace = limiters
+        let limiter = limiters
             .entry(Arc::clone(client))
-            .or_insert_with(|| Arc::new(limiter::per_minute(self.settings.requests_per_minute)));
-        Arc::clone(pace)
+            .or_insert_with(|| Arc::new(Limiter::per_minute(self.settings.requests_per_minute)));
+        Arc::clone(limiter)
     }
 
     /// Notes how a request for a token ended.

@@ -573,3 +573,39 @@ async fn who_is_told_to_wait_does_not_hold_callers_up() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_one_request_is_told_holds_for_the_whole_client() {
+    for status in [429, 503] {
+        let rig = Rig::new();
+        let another_token = client_of(&rig.issuer, token_settings());
+        let mut settings = client_settings();
+        settings.name = "shipping".into();
+        let credential = Credential::new(&settings, |reference| Some(fixed(reference))).unwrap();
+        let another_client = TokenClient::new(
+            Arc::clone(&rig.issuer),
+            &settings,
+            token_settings(),
+            credential,
+        );
+        rig.script.then(Ok(waiting(status, "40")));
+        rig.kind().await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let error = another_token.obtain(&scopes("read")).await.unwrap_err();
+        let ErrorKind::RateLimited {
+            retry_after: Some(left),
+        } = error.kind
+        else {
+            panic!("{error:?}");
+        };
+        assert!((29..=30).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(rig.script.requests(), 1, "it is not asked meanwhile");
+        rig.script.then_token("").then_token("");
+        another_client.obtain(&scopes("read")).await.unwrap();
+        rig.clock.step_wall(3600);
+        assert!(another_token.obtain(&scopes("read")).await.is_err());
+        tokio::time::advance(Duration::from_secs(30)).await;
+        another_token.obtain(&scopes("read")).await.unwrap();
+        assert_eq!(rig.script.requests(), 3);
+    }
+}
+
