@@ -21,9 +21,9 @@ use crate::oauth::issuer::Issuer;
 use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::{self, EVENTS};
 use crate::oauth::resource::Resource;
-use crate::oauth::wire::Scopes;
 use crate::oauth::wire::response::{self, Leniency, Lifetime, TokenResponse};
 use crate::oauth::wire::token::Shape;
+use crate::oauth::wire::{Scopes, header};
 use crate::oauth::{
     ClientSettings, Error, ErrorKind, Grant, Issued, ReducedScope, TokenFormat, TokenSettings,
     Verdict,
@@ -281,7 +281,8 @@ impl TokenClient {
         })?;
         self.check_shape(response.shape)?;
         let granted = self.granted(scopes, response.scopes.as_ref())?;
-        let lifetime = self.lifetime(&response, sent);
+        let theirs = answer.date.as_deref().and_then(header::date);
+        let lifetime = self.lifetime(&response, sent.wall.max(theirs.unwrap_or_default()));
         Ok(Issued {
             access_token: Secret::new(response.access_token.into_bytes()),
             token_type: "Bearer",
@@ -357,12 +358,13 @@ impl TokenClient {
     }
 
     /// How long the token lives from when it was asked for: as the issuer says, as the token says, as the issuer said the
-    /// last time, as configured; and never longer than configured.
-    fn lifetime(&self, response: &TokenResponse, sent: Moment) -> Duration {
-        let from = |wall: Duration| wall.saturating_sub(sent.wall);
+    /// last time, as configured; and never longer than configured. A time of expiry is counted from `wall`, the later of what
+    /// this node's clock says and the issuer's: a node whose clock is behind must not keep a token that is dead.
+    fn lifetime(&self, response: &TokenResponse, wall: Duration) -> Duration {
+        let from = |expiry: Duration| expiry.saturating_sub(wall);
         let reported = match (response.lifetime, response.shape.expiry) {
             (Some(Lifetime::For(lifetime)), _) => Some(lifetime),
-            (Some(Lifetime::Until(wall)), _) => Some(from(wall)),
+            (Some(Lifetime::Until(expiry)), _) => Some(from(expiry)),
             (None, Some(expiry)) => Some(from(Duration::from_secs(expiry))),
             (None, None) => None,
         };

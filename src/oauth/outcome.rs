@@ -118,8 +118,10 @@ fn by_status(status: u16, retry_after: Option<Duration>, html: bool) -> ErrorKin
     }
 }
 
+/// A date is read by the clock that it was written by, if the answer tells that too.
 fn retry_after(answer: &Answer, now: Duration) -> Option<Duration> {
-    header::retry_after(answer.retry_after.as_deref()?, now)
+    let theirs = answer.date.as_deref().and_then(header::date);
+    header::retry_after(answer.retry_after.as_deref()?, theirs.unwrap_or(now))
 }
 
 #[cfg(test)]

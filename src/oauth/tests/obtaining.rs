@@ -609,3 +609,36 @@ async fn what_one_request_is_told_holds_for_the_whole_client() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn times_of_an_issuer_are_read_by_its_own_clock() {
+    // The issuer's clock is ten minutes ahead of this node's, so this node's is probably behind.
+    let date = "Thu, 01 Jan 2026 00:10:00 GMT";
+    let rig = Rig::new();
+    let wall = rig.clock.now().wall.as_secs();
+    for (fields, seconds) in [
+        (format!(r#","expires_on":{}"#, wall + 900), 300),
+        (format!(r#","expires_on":{}"#, wall + 500), 0),
+        (r#","expires_in":900"#.to_owned(), 900),
+    ] {
+        let mut dated = answer(200, &token_body(&fields));
+        dated.date = Some(date.to_owned());
+        rig.script.then(Ok(dated));
+        let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+        assert_eq!(issued.lifetime.as_secs(), seconds, "{fields}");
+    }
+    // One that is behind makes no token live longer than this node's clock says.
+    let mut dated = answer(
+        200,
+        &token_body(&format!(r#","expires_on":{}"#, wall + 900)),
+    );
+    dated.date = Some("Wed, 31 Dec 2025 12:00:00 GMT".to_owned());
+    rig.script.then(Ok(dated));
+    let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+    assert!((899..=900).contains(&issued.lifetime.as_secs()));
+
+    let mut later = waiting(429, "Thu, 01 Jan 2026 00:10:20 GMT");
+    later.date = Some(date.to_owned());
+    rig.script.then(Ok(later));
+    let retry_after = Some(Duration::from_secs(20));
+    assert_eq!(rig.kind().await, ErrorKind::RateLimited { retry_after });
+}
