@@ -898,7 +898,7 @@ async fn revocation_is_local_first_and_says_what_the_issuer_did() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_sees_each_new_token_once() {
     let world = World::new(600);
-    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
     assert_eq!(text(&watch.next().await.unwrap()), "canary-1");
     let start = world.clock.now();
     for number in 2..10 {
@@ -949,7 +949,7 @@ async fn a_watch_sees_each_new_token_once() {
 #[tokio::test(start_paused = true)]
 async fn following_counts_as_using() {
     let world = World::new(7200);
-    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
     let mut before = watch.next().await.unwrap();
     for _ in 0..5 {
         let next = watch.next().await.unwrap();
@@ -1009,7 +1009,7 @@ async fn an_operator_renews_all_entries_at_once() {
 async fn a_reload_keeps_the_tokens_of_definitions_that_did_not_change() {
     let world = World::new(3600);
     world.call().await.unwrap();
-    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
     watch.next().await.unwrap();
     let same = world.reload(settings("write read"), "v1");
     assert_eq!(text(&same.cached(&permit()).unwrap()), "canary-1");
@@ -1094,4 +1094,53 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
         world.tokens.get(&permit, &want, &broke).await.is_ok(),
         "the cache is free"
     );
+    assert!(world.tokens.watch(&permit, &broke).is_ok());
+
+    // Following starts a request as well, if nothing is held.
+    let cold = World::new(3600);
+    let error = cold.tokens.watch(&permit, &broke).unwrap_err();
+    assert_eq!(error.as_str(), "renewal_limited");
+    let narrow = permit_for(Action::Token, "read", None);
+    assert!(cold.tokens.watch(&narrow, &broke).is_err());
+    let mut watch = cold.tokens.watch(&permit, &free).unwrap();
+    let (first, second) = tokio::join!(watch.next(), async {
+        cold.tokens.watch(&permit, &broke).map(drop)
+    });
+    assert!(first.is_ok() && second.is_ok(), "joining is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
+    let limits = Settings {
+        entries: 8,
+        ..Settings::default()
+    };
+    let world = World::with(3600, "", limits);
+    world.issuer.be(|manners| manners.latency = Duration::ZERO);
+    let scoped = |name: String| permit_for(Action::Token, "", Some(&name));
+    let want = Want::default();
+    let honest: Vec<_> = (0..8).map(|n| scoped(format!("honest{n}"))).collect();
+    for permit in &honest {
+        world.tokens.get(permit, &want, &free).await.unwrap();
+    }
+    tokio::time::sleep(MINUTE).await;
+    let broke = |_now| Err(SECOND);
+    for number in 0..100 {
+        let permit = scoped(format!("greedy{number}"));
+        let error = world.tokens.get(&permit, &want, &broke).await;
+        assert_eq!(error.unwrap_err().as_str(), "renewal_limited");
+    }
+    let held = |permit: &Arc<Permit>| world.tokens.cached(permit).is_some();
+    assert!(honest.iter().all(held));
+    // Who pays and gets nothing for it pushes out one at most: what holds nothing goes first.
+    world
+        .issuer
+        .fail(ErrorKind::RateLimited { retry_after: None });
+    for number in 0..100 {
+        let permit = scoped(format!("greedy{number}"));
+        assert!(world.tokens.get(&permit, &want, &free).await.is_err());
+    }
+    assert_eq!(honest.iter().filter(|permit| held(permit)).count(), 7);
+}
+
 }
