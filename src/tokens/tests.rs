@@ -1143,4 +1143,27 @@ async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
     assert_eq!(honest.iter().filter(|permit| held(permit)).count(), 7);
 }
 
+#[tokio::test(start_paused = true)]
+async fn following_a_token_that_lives_for_no_time_is_no_loop() {
+    let world = World::new(0);
+    world.issuer.be(|manners| manners.latency = Duration::ZERO);
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
+    let start = world.clock.now();
+    for number in 1..=10 {
+        let answer = watch.next().await.unwrap();
+        assert_eq!(text(&answer), format!("canary-{number}"));
+    }
+    let spent = world.clock.now().since(start);
+    assert!(spent >= MINUTE * 9, "ten tokens in {spent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_credential_whose_tokens_live_for_no_time_is_no_loop() {
+    let world = World::new(3600);
+    world.call().await.unwrap();
+    world.issuer.be(|manners| manners.lifetime = Duration::ZERO);
+    world.issuer.credential.store(2, Ordering::SeqCst);
+    tokio::time::sleep(MINUTE * 5).await;
+    assert_eq!(text(&world.call().await.unwrap()), "canary-1");
+    assert_eq!(world.issuer.requests(), 2);
 }

@@ -70,8 +70,9 @@ fn tend(
     };
     let due = match core.state.plan(now, credential) {
         Plan::Renew => true,
-        // The credential was replaced: a token proves that the new one works, while the old token is still good.
-        Plan::Serve => held.credential != credential,
+        // The credential was replaced: a token proves that the new one works, while the old token is still good. Once: what
+        // came of it may not have been worth keeping.
+        Plan::Serve => held.credential != credential && core.tried != Some(credential),
         Plan::ServeStale { .. } | Plan::Ask | Plan::Deny { .. } => false,
     };
     let ends = held.life.expires.earlier(held.life.floor);

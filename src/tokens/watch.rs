@@ -25,6 +25,8 @@ pub(super) const FREE: fn(Moment) -> Result<(), Duration> = |_now| Ok(());
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two attempts when there is nothing to serve, at least.
 const PAUSE_LEAST: Duration = Duration::from_secs(1);
+/// After a token that lives for no time. There is always a newer one, and nobody asked for each of them.
+const PAUSE_SPENT: Duration = Duration::from_mins(1);
 
 /// Follows the token that a peer may have.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl Watch {
                     let token = Arc::clone(&answer.token);
                     let ends = token.life.expires.earlier(token.life.floor);
                     self.look_at = Some(if ends.passed(now) {
-                        now.after(PAUSE_LEAST)
+                        now.after(PAUSE_SPENT)
                     } else {
                         ends
                     });
