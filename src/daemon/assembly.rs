@@ -184,6 +184,10 @@ impl TokenSource for TokenClient {
         Self::obtain(self, scopes).await
     }
 
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
+        Self::obtain_early(self, scopes).await
+    }
+
     async fn revoke(&self, token: &Secret) -> Revocation {
         Self::revoke(self, token).await
     }

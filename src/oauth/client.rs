@@ -18,7 +18,7 @@ use crate::oauth::audience;
 use crate::oauth::credential::Credential;
 use crate::oauth::http::{Answer, Post};
 use crate::oauth::issuer::Issuer;
-use crate::oauth::limiter::Limiter;
+use crate::oauth::limiter::{Limiter, Need};
 use crate::oauth::outcome::{self, EVENTS};
 use crate::oauth::resource::Resource;
 use crate::oauth::wire::response::{self, Leniency, Lifetime, TokenResponse};
@@ -124,13 +124,26 @@ impl TokenClient {
     /// # Errors
     /// An [`Error`] whose kind says whether and when trying again may help.
     pub async fn obtain(&self, scopes: &Scopes) -> Result<Issued, Error> {
+        self.ask(scopes, Need::Now).await
+    }
+
+    /// The same for somebody who has a good token and wishes for a newer one. Leaves half of the client's limit to tokens
+    /// that are needed, so that nobody keeps others from theirs by wishing.
+    ///
+    /// # Errors
+    /// As [`Self::obtain`].
+    pub async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, Error> {
+        self.ask(scopes, Need::Early).await
+    }
+
+    async fn ask(&self, scopes: &Scopes, need: Need) -> Result<Issued, Error> {
         let limit = self.issuer.settings().timeout;
         let attempts = Attempts::new(&*self.issuer.clock, RETRIES, limit);
         // Nothing that a resource does says anything about the issuer's health.
         if let Err(kind) = self.verify(scopes, limit).await {
             return Err(self.error(&kind.into()));
         }
-        let outcome = self.attempts(scopes, attempts).await;
+        let outcome = self.attempts(scopes, need, attempts).await;
         self.issuer
             .note_outcome(outcome.as_ref().map(|_| ()).map_err(|failed| failed.kind));
         match outcome {
@@ -191,6 +204,7 @@ impl TokenClient {
     async fn attempts(
         &self,
         scopes: &Scopes,
+        need: Need,
         mut attempts: Attempts<'_>,
     ) -> Result<Issued, Failed> {
         let clock = &*self.issuer.clock;
@@ -199,7 +213,7 @@ impl TokenClient {
         self.compare_method(methods.as_deref());
         let mut earlier = None;
         loop {
-            if let Err(wait) = self.limiter.take(clock.now()) {
+            if let Err(wait) = self.limiter.take(need, clock.now()) {
                 tracing::warn!(
                     token = %self.token.name,
                     issuer = %self.issuer.name(),

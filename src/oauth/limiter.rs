@@ -11,6 +11,15 @@ use crate::clock::{Moment, Pace};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
+/// Why a token is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// None is held, or its renewal is due.
+    Now,
+    /// A good one is held, and somebody wishes for a newer one.
+    Early,
+}
+
 /// The limit of one client at one issuer.
 #[derive(Debug)]
 pub(crate) struct Limiter {
@@ -33,13 +42,13 @@ impl Limiter {
     ///
     /// # Errors
     /// How long to wait, if none is left or the issuer wants to hear nothing.
-    pub(crate) fn take(&self, now: Moment) -> Result<(), Duration> {
+    pub(crate) fn take(&self, need: Need, now: Moment) -> Result<(), Duration> {
         let quiet = Duration::from_millis(self.quiet_until.load(Ordering::Relaxed));
         let left = quiet.saturating_sub(now.boot);
-        if left.is_zero() {
-            self.pace.take(now)
-        } else {
-            Err(left)
+        match need {
+            _ if !left.is_zero() => Err(left),
+            Need::Now => self.pace.take(now),
+            Need::Early => self.pace.take_sparingly(now),
         }
     }
 
@@ -58,7 +67,7 @@ mod tests {
     use crate::clock::{Clock as _, SteppedClock};
 
     fn taken(limiter: &Limiter, now: Moment) -> usize {
-        std::iter::repeat_with(|| limiter.take(now))
+        std::iter::repeat_with(|| limiter.take(Need::Now, now))
             .take_while(Result::is_ok)
             .count()
     }
@@ -68,7 +77,8 @@ mod tests {
         let clock = SteppedClock::new();
         let limiter = Limiter::per_minute(10);
         assert_eq!(taken(&limiter, clock.now()), 10);
-        assert_eq!(limiter.take(clock.now()), Err(Duration::from_secs(6)));
+        let six = Err(Duration::from_secs(6));
+        assert_eq!(limiter.take(Need::Now, clock.now()), six);
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(taken(&limiter, clock.now()), 1);
         tokio::time::advance(Duration::from_mins(10)).await;

@@ -102,6 +102,12 @@ pub trait TokenSource: Debug + Send + Sync {
     /// Why there is none. The verdict of its kind decides when it is asked again.
     async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error>;
 
+    /// The same while a good token is held whose renewal is not due. Must not keep others from tokens that they need.
+    ///
+    /// # Errors
+    /// As [`TokenSource::obtain`].
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error>;
+
     /// Asks the issuer to revoke a token (RFC 7009).
     async fn revoke(&self, token: &Secret) -> Revocation;
 

@@ -40,6 +40,7 @@ struct Issuer {
     manners: Mutex<Manners>,
     asked: Mutex<Vec<(Moment, Scopes)>>,
     revoked: Mutex<Vec<String>>,
+    early: AtomicUsize,
     given: AtomicUsize,
     credential: AtomicU64,
 }
@@ -89,6 +90,11 @@ impl TokenSource for Issuer {
             expires: sent.after(lifetime),
             refresh_in: None,
         })
+    }
+
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
+        self.early.fetch_add(1, Ordering::SeqCst);
+        self.obtain(scopes).await
     }
 
     async fn revoke(&self, token: &Secret) -> Revocation {
@@ -155,6 +161,7 @@ impl World {
             }),
             asked: Mutex::default(),
             revoked: Mutex::default(),
+            early: AtomicUsize::new(0),
             given: AtomicUsize::new(0),
             credential: AtomicU64::new(1),
         });
@@ -1166,4 +1173,41 @@ async fn a_new_credential_whose_tokens_live_for_no_time_is_no_loop() {
     tokio::time::sleep(MINUTE * 5).await;
     assert_eq!(text(&world.call().await.unwrap()), "canary-1");
     assert_eq!(world.issuer.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_not_needed_yet_is_asked_for_early() {
+    let world = World::new(3600);
+    let early = || world.issuer.early.load(Ordering::SeqCst);
+    world.get(force()).await.unwrap();
+    assert_eq!(early(), 0, "none was held");
+    world.get(force()).await.unwrap();
+    let want = Want {
+        min_remaining: seconds(3600),
+        ..Want::default()
+    };
+    assert!(world.get(want).await.is_err(), "some of it is over already");
+    assert_eq!(early(), 2);
+    // That one failed changes nothing about that.
+    world
+        .issuer
+        .fail(ErrorKind::RateLimited { retry_after: None });
+    assert!(world.get(force()).await.is_err());
+    tokio::time::sleep(MINUTE).await;
+    world.issuer.fail(None);
+    world.get(force()).await.unwrap();
+    assert_eq!(
+        (early(), world.status().state),
+        (world.issuer.requests() - 1, "fresh")
+    );
+    // A renewal that is due is needed, whoever asks for it.
+    let before = early();
+    world.clock.suspend(seconds(3400));
+    world.get(force()).await.unwrap();
+    world.clock.suspend(seconds(3600));
+    world.get(force()).await.unwrap();
+    let held = world.call().await.unwrap();
+    world.tokens.report(&permit(), held.token.fingerprint());
+    world.call().await.unwrap();
+    assert_eq!(early(), before);
 }

@@ -642,3 +642,30 @@ async fn times_of_an_issuer_are_read_by_its_own_clock() {
     let retry_after = Some(Duration::from_secs(20));
     assert_eq!(rig.kind().await, ErrorKind::RateLimited { retry_after });
 }
+
+#[tokio::test(start_paused = true)]
+async fn wishes_leave_half_of_the_limit_to_needs() {
+    let rig = Rig::new();
+    let wish = scopes("read");
+    for _ in 0..30 {
+        rig.script.then_token("");
+    }
+    let start = rig.clock.now();
+    while rig.clock.now().since(start) < Duration::from_mins(5) {
+        while rig.client.obtain_early(&wish).await.is_ok() {}
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if rig.script.requests() == 10 {
+            break;
+        }
+    }
+    let now = rig.clock.now().since(start).as_secs();
+    assert!(
+        (24..=30).contains(&now),
+        "five at once and one in six seconds: {now} s"
+    );
+    for _ in 0..5 {
+        rig.client.obtain(&wish).await.unwrap();
+    }
+    let kind = rig.kind().await;
+    assert!(matches!(kind, ErrorKind::RateLimited { .. }), "{kind:?}");
+}
