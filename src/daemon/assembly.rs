@@ -114,16 +114,14 @@ pub(super) fn issuers(config: &Config, ground: Ground<'_>) -> Result<Issuers, Ve
     let mut issuers = Issuers::new();
     let mut problems = Vec::new();
     for settings in &config.issuers {
-        let kept = ground.previous.and_then(|previous| {
-            previous
-                .issuers
-                .iter()
-                .find(|issuer| issuer.settings() == settings)
+        let made = Issuer::new(settings.clone(), Arc::clone(ground.clock)).map(Arc::new);
+        // Of two that are alike the old one knows more: metadata, and how far the limits are used up. But certificates are
+        // read in any case, so that a reload takes back the trust in those that are gone.
+        let issuer = made.map(|made| {
+            let mut known = ground.previous.iter().flat_map(|world| &world.issuers);
+            let kept = known.find(|known| known.is_like(&made)).map(Arc::clone);
+            kept.unwrap_or(made)
         });
-        let issuer = match kept {
-            Some(issuer) => Ok(Arc::clone(issuer)),
-            None => Issuer::new(settings.clone(), Arc::clone(ground.clock)).map(Arc::new),
-        };
         match issuer {
             Ok(issuer) => drop(issuers.insert(Arc::clone(&settings.name), issuer)),
             Err(error) => problems.push(format!("issuers.{}: {error}", settings.name)),
@@ -194,5 +192,71 @@ impl TokenSource for TokenClient {
 
     fn credential(&self) -> u64 {
         Self::credential(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn config(text: &str) -> Config {
+        let config = Config::parse(text, Path::new("claviger.toml"));
+        config.unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn bundle(names: &[&str]) -> String {
+        let certificate = |name: &&str| {
+            let made = rcgen::generate_simple_self_signed(vec![(*name).to_owned()]);
+            made.unwrap().cert.pem()
+        };
+        names.iter().map(certificate).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reload_reads_certificates_again_and_keeps_the_issuer_if_they_are_the_same() {
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        let old = bundle(&["a.example", "b.example"]);
+        std::fs::write(ca.path(), &old).unwrap();
+        let config = config(&format!(
+            "[issuers.acme]\nissuer = 'https://auth.example'\nca = '{}'\n",
+            ca.path().display()
+        ));
+        let (clock, drain) = (
+            Arc::new(SystemClock) as Arc<dyn Clock>,
+            Drain::new(Handle::current()),
+        );
+        let mut ground = Ground {
+            clock: &clock,
+            drain: &drain,
+            previous: None,
+        };
+        let first = issuers(&config, ground).unwrap();
+        let secrets = secrets(&config, &Backends::default(), ground);
+        let world = assemble(&config, &first, secrets, ground).unwrap();
+        ground.previous = Some(&world);
+        let acme = |issuers: &Issuers| Arc::clone(&issuers["acme"]);
+
+        let again = issuers(&config, ground).unwrap();
+        assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
+        // The same two the other way around.
+        let at = old.rfind("-----BEGIN").unwrap();
+        std::fs::write(ca.path(), [&old[at..], &old[..at]].concat()).unwrap();
+        let again = issuers(&config, ground).unwrap();
+        assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
+
+        std::fs::write(ca.path(), &old[at..]).unwrap();
+        let without = issuers(&config, ground).unwrap();
+        assert!(!Arc::ptr_eq(&acme(&without), &acme(&first)), "one is gone");
+        std::fs::write(ca.path(), "").unwrap();
+        let problems = issuers(&config, ground).unwrap_err();
+        assert!(
+            problems[0].starts_with("issuers.acme: ca: "),
+            "{problems:?}"
+        );
     }
 }

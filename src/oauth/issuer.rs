@@ -38,10 +38,18 @@ pub struct Issuer {
     pub(super) transport: Arc<dyn Transport>,
     endpoints: Known,
     resources: Resources,
+    trust: Option<Trust>,
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
     limiters: Mutex<HashMap<Arc<str>, Arc<Limiter>>>,
     health: Mutex<Health>,
+}
+
+/// Whom it believes. The settings name files and the system's store, which change without them.
+#[derive(Debug)]
+struct Trust {
+    roots: Roots,
+    dns_roots: Roots,
 }
 
 /// Where the endpoints come from: all of them from the configuration, or the rest by discovery.
@@ -136,7 +144,7 @@ impl Issuer {
         let unpinned = (!pins.is_empty()).then(|| trust(&[])).transpose()?;
         let dns_roots = match settings.dns.ca.as_deref() {
             Some(path) => roots_of_bundle("dns.ca", path)?,
-            None if settings.ca.is_none() => roots,
+            None if settings.ca.is_none() => roots.clone(),
             None => Roots::system(),
         };
         let dns_tls = client_config(&dns_roots, &[]).map_err(|_rustls| SetupError::Tls)?;
@@ -153,7 +161,23 @@ impl Issuer {
             Some(unpinned) => client(unpinned)?,
             None => Arc::clone(&to_issuer),
         };
-        Self::over(settings, rules, (to_issuer, to_resources), clock)
+        let mut issuer = Self::over(settings, rules, (to_issuer, to_resources), clock)?;
+        issuer.trust = Some(Trust { roots, dns_roots });
+        Ok(issuer)
+    }
+
+    /// Whether it has the same settings as `other` and believes the same certificates. What it knows beyond that may differ.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Trust, &Trust)| {
+            one.roots.are_those_of(&other.roots) && one.dns_roots.are_those_of(&other.dns_roots)
+        };
+        self.settings == other.settings
+            && self
+                .trust
+                .as_ref()
+                .zip(other.trust.as_ref())
+                .is_some_and(same)
     }
 
     /// Sets up an issuer over transports that are there already: to the issuer itself, and to the resources of its tokens.
@@ -193,6 +217,7 @@ impl Issuer {
                 discovery,
             },
             resources,
+            trust: None,
             slots: Semaphore::new(CONCURRENT),
             limiters: Mutex::default(),
             health: Mutex::default(),
