@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use claviger_backend::Secret;
+use claviger_backend::{Secret, SecretRef};
 
 use crate::broker::World;
 use crate::clock::Clock;
 use crate::config::{Config, PeerConfig};
 use crate::oauth::wire::Scopes;
-use crate::oauth::{self, Credential, Issued, Issuer, Revocation, TokenClient};
+use crate::oauth::{
+    self, AuthMethod, ClientId, ClientSettings, Credential, Issued, Issuer, Revocation, TokenClient,
+};
 use crate::peer::{self, ProcExecutable};
 use crate::policy::Policy;
 use crate::registry::Backends;
@@ -164,8 +166,7 @@ fn definitions(
         definitions.push(Definition {
             settings: token.clone(),
             issuer: Arc::clone(&client.issuer),
-            // Settings hold no secret, and their `Debug` names everything that they say.
-            origin: format!("{:?} {client:?}", issuer.settings()).into(),
+            origin: origin(config, issuer, client),
             source: Arc::new(source),
         });
     }
@@ -174,6 +175,23 @@ fn definitions(
     } else {
         Err(problems)
     }
+}
+
+/// All that a token's issuer and client are: tokens survive a reload only if it is the same. That includes the backends that
+/// the client is kept in, because a reference means another client once its backend is another store. Settings hold no
+/// secret, and their `Debug` names everything that they say.
+fn origin(config: &Config, issuer: &Issuer, client: &ClientSettings) -> Arc<str> {
+    let id = match &client.id {
+        ClientId::Literal(_) => None,
+        ClientId::Reference(reference) => Some(reference),
+    };
+    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
+    let kept_in = |reference: &SecretRef| {
+        let mut backends = config.backends.iter();
+        backends.find(|(name, _)| *name == reference.backend)
+    };
+    let (id, secret) = (id.and_then(kept_in), kept_in(secret));
+    format!("{:?} {client:?} {id:?} {secret:?}", issuer.settings()).into()
 }
 
 #[async_trait]
@@ -258,5 +276,32 @@ mod tests {
             problems[0].starts_with("issuers.acme: ca: "),
             "{problems:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_reference_into_another_store_is_another_client() {
+        let text = "[backends.one]\ntype = 'file'\ndirectory = '/one'\nkey_file = '/key'\n\
+            [backends.two]\ntype = 'file'\ndirectory = '/two'\nkey_file = '/key'\n\
+            [backends.other]\ntype = 'file'\ndirectory = '/other'\nkey_file = '/key'\n\
+            [issuers.acme]\nissuer = 'https://127.0.0.1'\n\
+            [clients.billing]\nissuer = 'acme'\nid = 'one:id'\n\
+            auth = { method = 'client_secret_basic', secret = 'two:secret' }\n";
+        let origin = |from: &str, to: &str| {
+            let config = config(&text.replace(from, to));
+            let settings = config.issuers[0].clone();
+            let issuer = Issuer::new(settings, Arc::new(SystemClock)).ok()?;
+            Some(origin(&config, &issuer, &config.clients[0]))
+        };
+        // Systems without CA certificates have no issuers to compare.
+        let Some(before) = origin("", "") else { return };
+        for (from, to, same) in [
+            ("'/one'", "'/one'", true),
+            ("'/other'", "'/another'", true),
+            ("'/one'", "'/moved'", false),
+            ("'/two'", "'/moved'", false),
+        ] {
+            let after = origin(from, to).unwrap();
+            assert_eq!(after == before, same, "{from} becomes {to}");
+        }
     }
 }
