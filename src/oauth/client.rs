@@ -21,6 +21,7 @@ use crate::oauth::issuer::Issuer;
 use crate::oauth::limiter::{Limiter, Need};
 use crate::oauth::outcome::{self, EVENTS};
 use crate::oauth::resource::Resource;
+use crate::oauth::wire::request::Form;
 use crate::oauth::wire::response::{self, Leniency, Lifetime, TokenResponse};
 use crate::oauth::wire::token::Shape;
 use crate::oauth::wire::{Scopes, header};
@@ -213,6 +214,11 @@ impl TokenClient {
         self.compare_method(methods.as_deref());
         let mut earlier = None;
         loop {
+            // What cannot be sent is no request, and must not count as one.
+            let form = match self.token.grant {
+                Grant::ClientCredentials => audience::client_credentials(&self.token, scopes)?,
+            };
+            self.credential.check(clock.now())?;
             if let Err(wait) = self.limiter.take(need, clock.now()) {
                 tracing::warn!(
                     token = %self.token.name,
@@ -227,8 +233,8 @@ impl TokenClient {
                 return Err(earlier.unwrap_or_else(|| limited.into()));
             }
             let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
-            let failed = match tokio::time::timeout(limit, self.attempt(&url, scopes, limit)).await
-            {
+            let attempt = self.attempt(&url, form, scopes, limit);
+            let failed = match tokio::time::timeout(limit, attempt).await {
                 Ok(Ok(issued)) => return Ok(issued),
                 Ok(Err(failed)) => failed,
                 Err(_elapsed) => ErrorKind::Timeout.into(),
@@ -248,13 +254,16 @@ impl TokenClient {
     }
 
     /// One request. `limit` is enforced by the caller as well; here it reaches the transport.
-    async fn attempt(&self, url: &Url, scopes: &Scopes, limit: Duration) -> Result<Issued, Failed> {
+    async fn attempt(
+        &self,
+        url: &Url,
+        form: Form,
+        scopes: &Scopes,
+        limit: Duration,
+    ) -> Result<Issued, Failed> {
         // The semaphore is never closed; if it were, there would be nobody to ask.
         let slot = self.issuer.slots.acquire().await;
         let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
-        let form = match self.token.grant {
-            Grant::ClientCredentials => audience::client_credentials(&self.token, scopes)?,
-        };
         let sent = self.issuer.clock.now();
         let proved = self.credential.prove(form, sent)?;
         let post = Post {

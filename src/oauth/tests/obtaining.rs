@@ -669,3 +669,28 @@ async fn wishes_leave_half_of_the_limit_to_needs() {
     let kind = rig.kind().await;
     assert!(matches!(kind, ErrorKind::RateLimited { .. }), "{kind:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_spends_nothing() {
+    let rig = Rig::new();
+    let client = client_settings();
+    let retry_at = rig.clock.now().after(Duration::from_secs(9));
+    let missing =
+        |reference: &claviger_backend::SecretRef| Some(Live::missing(reference.clone(), retry_at));
+    let without = TokenClient::new(
+        Arc::clone(&rig.issuer),
+        &client,
+        token_settings(),
+        Credential::new(&client, missing).unwrap(),
+    );
+    let wish = scopes("read");
+    for _ in 0..20 {
+        let kind = without.obtain(&wish).await.unwrap_err().kind;
+        assert!(matches!(kind, ErrorKind::NoCredential { .. }), "{kind:?}");
+    }
+    for _ in 0..10 {
+        rig.script.then_token("");
+        rig.client.obtain(&wish).await.unwrap();
+    }
+}
+
