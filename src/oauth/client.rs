@@ -4,8 +4,8 @@
 //! like. One form of request per configuration, and nothing is probed: a refusal is one request. Keeps no token; `tokens`
 //! does, and decides when to ask. Dropping a future gives up the request and nothing else.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use claviger_backend::Secret;
@@ -50,8 +50,6 @@ pub struct TokenClient {
     verified: Vec<Arc<Resource>>,
     /// The credential's number when it was held the last time.
     last_version: AtomicU64,
-    /// The last lifetime that the issuer reported, for answers that report none.
-    last_lifetime: Mutex<Option<Duration>>,
     /// Whether it was said already that the issuer does not advertise the method.
     told_method: AtomicBool,
     /// Whether it was said already that a resource does not know a scope.
@@ -93,7 +91,6 @@ impl TokenClient {
             credential,
             token,
             last_version: AtomicU64::new(0),
-            last_lifetime: Mutex::new(None),
             told_method: AtomicBool::new(false),
             told_scopes: AtomicBool::new(false),
         }
@@ -391,10 +388,6 @@ impl TokenClient {
             (None, Some(expiry)) => Some(from(Duration::from_secs(expiry))),
             (None, None) => None,
         };
-        let mut last = self
-            .last_lifetime
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let lifetime = match reported {
             Some(lifetime) if lifetime.is_zero() => {
                 tracing::warn!(
@@ -406,8 +399,10 @@ impl TokenClient {
                 );
                 lifetime
             }
-            Some(lifetime) => *last.insert(lifetime),
-            None => last.unwrap_or(self.token.default_lifetime),
+            reported => self
+                .issuer
+                .lifetime(&self.token.name, reported)
+                .unwrap_or(self.token.default_lifetime),
         };
         lifetime.min(self.token.max_lifetime)
     }

@@ -42,6 +42,8 @@ pub struct Issuer {
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
     limiters: Mutex<HashMap<Arc<str>, Arc<Limiter>>>,
+    /// The last lifetime that it reported, by the name of the token; bounded by the configuration.
+    lifetimes: Mutex<HashMap<Arc<str>, Duration>>,
     health: Mutex<Health>,
 }
 
@@ -220,6 +222,7 @@ impl Issuer {
             trust: None,
             slots: Semaphore::new(CONCURRENT),
             limiters: Mutex::default(),
+            lifetimes: Mutex::default(),
             health: Mutex::default(),
         })
     }
@@ -316,6 +319,24 @@ impl Issuer {
             .entry(Arc::clone(client))
             .or_insert_with(|| Arc::new(Limiter::per_minute(self.settings.requests_per_minute)));
         Arc::clone(limiter)
+    }
+
+    /// The lifetime to believe of a token whose answer reports `reported`; `None` if none was ever reported. What was is
+    /// remembered for answers that report none: some issuers say it with the first token only.
+    pub(super) fn lifetime(
+        &self,
+        token: &Arc<str>,
+        reported: Option<Duration>,
+    ) -> Option<Duration> {
+        let lifetimes = self.lifetimes.lock();
+        let mut lifetimes = lifetimes.unwrap_or_else(PoisonError::into_inner);
+        match reported {
+            None => lifetimes.get(token).copied(),
+            Some(lifetime) => {
+                lifetimes.insert(Arc::clone(token), lifetime);
+                Some(lifetime)
+            }
+        }
     }
 
     /// Notes how a request for a token ended.

@@ -694,3 +694,21 @@ async fn what_cannot_be_sent_spends_nothing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_that_is_said_once_holds_after_a_reload() {
+    let rig = Rig::new();
+    let wish = scopes("read");
+    rig.script
+        .then_token(r#","expires_in":300"#)
+        .then_token("")
+        .then_token("");
+    rig.client.obtain(&wish).await.unwrap();
+    let next = client_of(&rig.issuer, token_settings());
+    let lifetime = next.obtain(&wish).await.unwrap().lifetime;
+    assert_eq!(lifetime, Duration::from_mins(5));
+    let mut settings = token_settings();
+    settings.name = "another".into();
+    let another = client_of(&rig.issuer, settings);
+    let lifetime = another.obtain(&wish).await.unwrap().lifetime;
+    assert_eq!(lifetime, Duration::from_hours(1));
+}
