@@ -149,7 +149,7 @@ impl Broker {
     /// Follows a token: the watch yields the current one, then each newer one. Confirm the session before each release.
     ///
     /// # Errors
-    /// If policy denies it.
+    /// If policy denies it, or nothing is held and the peer is over its budget.
     pub fn watch_token(
         &self,
         session: &Session,
@@ -161,7 +161,10 @@ impl Broker {
             .rights
             .permit(Action::Token, name, scopes)
             .map_err(Error::from)
-            .and_then(|permit| Ok(view.world.tokens.watch(&permit)?));
+            .and_then(|permit| {
+                let pay = |now| session.spend(now);
+                Ok(view.world.tokens.watch(&permit, &pay)?)
+            });
         self.record(session, Action::Token, name, outcome)
     }
 

@@ -35,13 +35,27 @@ impl Pace {
     /// # Errors
     /// How long to wait, if none is left.
     pub fn take(&self, now: Moment) -> Result<(), Duration> {
+        self.take_within(self.tolerance, now)
+    }
+
+    /// Takes one and leaves half of what may come at once to others: whoever takes this way, however often, never keeps
+    /// [`Pace::take`] waiting, unless only one may come at once.
+    ///
+    /// # Errors
+    /// How long to wait, if none may be taken.
+    pub fn take_sparingly(&self, now: Moment) -> Result<(), Duration> {
+        let spared = self.tolerance.saturating_sub(self.interval) / 2;
+        self.take_within(spared, now)
+    }
+
+    fn take_within(&self, tolerance: u64, now: Moment) -> Result<(), Duration> {
         let now = nanoseconds(now.boot);
         let mut due = self.due.load(Ordering::Relaxed);
         loop {
             let start = due.max(now);
             let ahead = start.saturating_sub(now);
-            if ahead > self.tolerance {
-                return Err(Duration::from_nanos(ahead.saturating_sub(self.tolerance)));
+            if ahead > tolerance {
+                return Err(Duration::from_nanos(ahead.saturating_sub(tolerance)));
             }
             let next = start.saturating_add(self.interval);
             let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -118,10 +132,26 @@ mod tests {
         }
 
         #[test]
+        fn who_takes_sparingly_leaves_half(
+            interval in 1_u64..50,
+            burst in 2_u64..20,
+            waits in proptest::collection::vec(0_u64..60, 1..200),
+        ) {
+            let pace = Pace::new(Duration::from_millis(interval), Duration::from_millis(interval * (burst - 1)));
+            let now = waits.iter().fold(0, |now, wait| {
+                let _greedy = (0..burst).map(|_| pace.take_sparingly(at(now))).collect::<Vec<_>>();
+                now + wait
+            });
+            let left = (0..burst).filter(|_| pace.take(at(now)).is_ok()).count() as u64;
+            prop_assert!(left >= burst / 2, "{left} of {burst}");
+            prop_assert!(pace.take_sparingly(at(now)).is_err());
+        }
+
+        #[test]
         fn any_settings_and_times_can_be_computed(interval: u64, tolerance: u64, times in proptest::array::uniform4(any::<u64>())) {
             let pace = Pace::new(Duration::from_secs(interval), Duration::from_secs(tolerance));
             for time in times {
-                let _outcome = (pace.take(at(time)), pace.is_whole(at(time)));
+                let _outcome = (pace.take(at(time)), pace.take_sparingly(at(time)), pace.is_whole(at(time)));
             }
         }
     }

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use claviger_backend::Secret;
+use claviger_backend::{Secret, SecretRef};
 
 use crate::broker::World;
 use crate::clock::Clock;
 use crate::config::{Config, PeerConfig};
 use crate::oauth::wire::Scopes;
-use crate::oauth::{self, Credential, Issued, Issuer, Revocation, TokenClient};
+use crate::oauth::{
+    self, AuthMethod, ClientId, ClientSettings, Credential, Issued, Issuer, Revocation, TokenClient,
+};
 use crate::peer::{self, ProcExecutable};
 use crate::policy::Policy;
 use crate::registry::Backends;
@@ -114,16 +116,14 @@ pub(super) fn issuers(config: &Config, ground: Ground<'_>) -> Result<Issuers, Ve
     let mut issuers = Issuers::new();
     let mut problems = Vec::new();
     for settings in &config.issuers {
-        let kept = ground.previous.and_then(|previous| {
-            previous
-                .issuers
-                .iter()
-                .find(|issuer| issuer.settings() == settings)
+        let made = Issuer::new(settings.clone(), Arc::clone(ground.clock)).map(Arc::new);
+        // Of two that are alike the old one knows more: metadata, and how far the limits are used up. But certificates are
+        // read in any case, so that a reload takes back the trust in those that are gone.
+        let issuer = made.map(|made| {
+            let mut known = ground.previous.iter().flat_map(|world| &world.issuers);
+            let kept = known.find(|known| known.is_like(&made)).map(Arc::clone);
+            kept.unwrap_or(made)
         });
-        let issuer = match kept {
-            Some(issuer) => Ok(Arc::clone(issuer)),
-            None => Issuer::new(settings.clone(), Arc::clone(ground.clock)).map(Arc::new),
-        };
         match issuer {
             Ok(issuer) => drop(issuers.insert(Arc::clone(&settings.name), issuer)),
             Err(error) => problems.push(format!("issuers.{}: {error}", settings.name)),
@@ -166,8 +166,7 @@ fn definitions(
         definitions.push(Definition {
             settings: token.clone(),
             issuer: Arc::clone(&client.issuer),
-            // Settings hold no secret, and their `Debug` names everything that they say.
-            origin: format!("{:?} {client:?}", issuer.settings()).into(),
+            origin: origin(config, issuer, client),
             source: Arc::new(source),
         });
     }
@@ -178,10 +177,31 @@ fn definitions(
     }
 }
 
+/// All that a token's issuer and client are: tokens survive a reload only if it is the same. That includes the backends that
+/// the client is kept in, because a reference means another client once its backend is another store. Settings hold no
+/// secret, and their `Debug` names everything that they say.
+fn origin(config: &Config, issuer: &Issuer, client: &ClientSettings) -> Arc<str> {
+    let id = match &client.id {
+        ClientId::Literal(_) => None,
+        ClientId::Reference(reference) => Some(reference),
+    };
+    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
+    let kept_in = |reference: &SecretRef| {
+        let mut backends = config.backends.iter();
+        backends.find(|(name, _)| *name == reference.backend)
+    };
+    let (id, secret) = (id.and_then(kept_in), kept_in(secret));
+    format!("{:?} {client:?} {id:?} {secret:?}", issuer.settings()).into()
+}
+
 #[async_trait]
 impl TokenSource for TokenClient {
     async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
         Self::obtain(self, scopes).await
+    }
+
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
+        Self::obtain_early(self, scopes).await
     }
 
     async fn revoke(&self, token: &Secret) -> Revocation {
@@ -190,5 +210,98 @@ impl TokenSource for TokenClient {
 
     fn credential(&self) -> u64 {
         Self::credential(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn config(text: &str) -> Config {
+        let config = Config::parse(text, Path::new("claviger.toml"));
+        config.unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn bundle(names: &[&str]) -> String {
+        let certificate = |name: &&str| {
+            let made = rcgen::generate_simple_self_signed(vec![(*name).to_owned()]);
+            made.unwrap().cert.pem()
+        };
+        names.iter().map(certificate).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reload_reads_certificates_again_and_keeps_the_issuer_if_they_are_the_same() {
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        let old = bundle(&["a.example", "b.example"]);
+        std::fs::write(ca.path(), &old).unwrap();
+        let config = config(&format!(
+            "[issuers.acme]\nissuer = 'https://auth.example'\nca = '{}'\n",
+            ca.path().display()
+        ));
+        let (clock, drain) = (
+            Arc::new(SystemClock) as Arc<dyn Clock>,
+            Drain::new(Handle::current()),
+        );
+        let mut ground = Ground {
+            clock: &clock,
+            drain: &drain,
+            previous: None,
+        };
+        let first = issuers(&config, ground).unwrap();
+        let secrets = secrets(&config, &Backends::default(), ground);
+        let world = assemble(&config, &first, secrets, ground).unwrap();
+        ground.previous = Some(&world);
+        let acme = |issuers: &Issuers| Arc::clone(&issuers["acme"]);
+
+        let again = issuers(&config, ground).unwrap();
+        assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
+        // The same two the other way around.
+        let at = old.rfind("-----BEGIN").unwrap();
+        std::fs::write(ca.path(), [&old[at..], &old[..at]].concat()).unwrap();
+        let again = issuers(&config, ground).unwrap();
+        assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
+
+        std::fs::write(ca.path(), &old[at..]).unwrap();
+        let without = issuers(&config, ground).unwrap();
+        assert!(!Arc::ptr_eq(&acme(&without), &acme(&first)), "one is gone");
+        std::fs::write(ca.path(), "").unwrap();
+        let problems = issuers(&config, ground).unwrap_err();
+        assert!(
+            problems[0].starts_with("issuers.acme: ca: "),
+            "{problems:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reference_into_another_store_is_another_client() {
+        let text = "[backends.one]\ntype = 'file'\ndirectory = '/one'\nkey_file = '/key'\n\
+            [backends.two]\ntype = 'file'\ndirectory = '/two'\nkey_file = '/key'\n\
+            [backends.other]\ntype = 'file'\ndirectory = '/other'\nkey_file = '/key'\n\
+            [issuers.acme]\nissuer = 'https://127.0.0.1'\n\
+            [clients.billing]\nissuer = 'acme'\nid = 'one:id'\n\
+            auth = { method = 'client_secret_basic', secret = 'two:secret' }\n";
+        let origin = |from: &str, to: &str| {
+            let config = config(&text.replace(from, to));
+            let settings = config.issuers[0].clone();
+            let issuer = Issuer::new(settings, Arc::new(SystemClock)).ok()?;
+            Some(origin(&config, &issuer, &config.clients[0]))
+        };
+        // Systems without CA certificates have no issuers to compare.
+        let Some(before) = origin("", "") else { return };
+        for (from, to, same) in [
+            ("'/one'", "'/one'", true),
+            ("'/other'", "'/another'", true),
+            ("'/one'", "'/moved'", false),
+            ("'/two'", "'/moved'", false),
+        ] {
+            let after = origin(from, to).unwrap();
+            assert_eq!(after == before, same, "{from} becomes {to}");
+        }
     }
 }

@@ -35,6 +35,10 @@ use operator::{Daemon, InForce};
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
 
+/// Threads for work that blocks: reading files, and one resolution by the system for each issuer, which may hang. They are
+/// made when they are needed.
+const BLOCKING_THREADS: usize = 24;
+
 /// How often readiness is looked at.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -83,7 +87,7 @@ impl Error {
 pub fn run(launch: Launch) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(8)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("claviger-files")
         .build()
         .map_err(|error| Error::System("make a runtime", error))?;

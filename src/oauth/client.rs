@@ -4,25 +4,27 @@
 //! like. One form of request per configuration, and nothing is probed: a refusal is one request. Keeps no token; `tokens`
 //! does, and decides when to ask. Dropping a future gives up the request and nothing else.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use claviger_backend::Secret;
 use futures_util::future::try_join_all;
 use url::Url;
 
-use crate::clock::{Moment, Pace};
+use crate::clock::Moment;
 use crate::oauth::attempts::Attempts;
 use crate::oauth::audience;
 use crate::oauth::credential::Credential;
 use crate::oauth::http::{Answer, Post};
 use crate::oauth::issuer::Issuer;
+use crate::oauth::limiter::{Limiter, Need};
 use crate::oauth::outcome::{self, EVENTS};
 use crate::oauth::resource::Resource;
-use crate::oauth::wire::Scopes;
+use crate::oauth::wire::request::Form;
 use crate::oauth::wire::response::{self, Leniency, Lifetime, TokenResponse};
 use crate::oauth::wire::token::Shape;
+use crate::oauth::wire::{Scopes, header};
 use crate::oauth::{
     ClientSettings, Error, ErrorKind, Grant, Issued, ReducedScope, TokenFormat, TokenSettings,
     Verdict,
@@ -43,13 +45,11 @@ pub struct TokenClient {
     pub(super) issuer: Arc<Issuer>,
     pub(super) credential: Credential,
     token: TokenSettings,
-    limiter: Arc<Pace>,
+    limiter: Arc<Limiter>,
     /// Those that must name the issuer before a token for them is asked for.
     verified: Vec<Arc<Resource>>,
     /// The credential's number when it was held the last time.
     last_version: AtomicU64,
-    /// The last lifetime that the issuer reported, for answers that report none.
-    last_lifetime: Mutex<Option<Duration>>,
     /// Whether it was said already that the issuer does not advertise the method.
     told_method: AtomicBool,
     /// Whether it was said already that a resource does not know a scope.
@@ -91,7 +91,6 @@ impl TokenClient {
             credential,
             token,
             last_version: AtomicU64::new(0),
-            last_lifetime: Mutex::new(None),
             told_method: AtomicBool::new(false),
             told_scopes: AtomicBool::new(false),
         }
@@ -123,13 +122,26 @@ impl TokenClient {
     /// # Errors
     /// An [`Error`] whose kind says whether and when trying again may help.
     pub async fn obtain(&self, scopes: &Scopes) -> Result<Issued, Error> {
+        self.ask(scopes, Need::Now).await
+    }
+
+    /// The same for somebody who has a good token and wishes for a newer one. Leaves half of the client's limit to tokens
+    /// that are needed, so that nobody keeps others from theirs by wishing.
+    ///
+    /// # Errors
+    /// As [`Self::obtain`].
+    pub async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, Error> {
+        self.ask(scopes, Need::Early).await
+    }
+
+    async fn ask(&self, scopes: &Scopes, need: Need) -> Result<Issued, Error> {
         let limit = self.issuer.settings().timeout;
         let attempts = Attempts::new(&*self.issuer.clock, RETRIES, limit);
         // Nothing that a resource does says anything about the issuer's health.
         if let Err(kind) = self.verify(scopes, limit).await {
             return Err(self.error(&kind.into()));
         }
-        let outcome = self.attempts(scopes, attempts).await;
+        let outcome = self.attempts(scopes, need, attempts).await;
         self.issuer
             .note_outcome(outcome.as_ref().map(|_| ()).map_err(|failed| failed.kind));
         match outcome {
@@ -190,6 +202,7 @@ impl TokenClient {
     async fn attempts(
         &self,
         scopes: &Scopes,
+        need: Need,
         mut attempts: Attempts<'_>,
     ) -> Result<Issued, Failed> {
         let clock = &*self.issuer.clock;
@@ -198,7 +211,12 @@ impl TokenClient {
         self.compare_method(methods.as_deref());
         let mut earlier = None;
         loop {
-            if let Err(wait) = self.limiter.take(clock.now()) {
+            // What cannot be sent is no request, and must not count as one.
+            let form = match self.token.grant {
+                Grant::ClientCredentials => audience::client_credentials(&self.token, scopes)?,
+            };
+            self.credential.check(clock.now())?;
+            if let Err(wait) = self.limiter.take(need, clock.now()) {
                 tracing::warn!(
                     token = %self.token.name,
                     issuer = %self.issuer.name(),
@@ -212,13 +230,16 @@ impl TokenClient {
                 return Err(earlier.unwrap_or_else(|| limited.into()));
             }
             let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
-            let failed = match tokio::time::timeout(limit, self.attempt(&url, scopes, limit)).await
-            {
+            let attempt = self.attempt(&url, form, scopes, limit);
+            let failed = match tokio::time::timeout(limit, attempt).await {
                 Ok(Ok(issued)) => return Ok(issued),
                 Ok(Err(failed)) => failed,
                 Err(_elapsed) => ErrorKind::Timeout.into(),
             };
             let mut asked = failed.kind.retry_after();
+            if let Some(wait) = outcome::asked_for_quiet(failed.kind) {
+                self.limiter.keep_quiet(clock.now(), wait);
+            }
             if matches!(failed.kind, ErrorKind::RateLimited { .. }) {
                 asked = asked.or(Some(LIMITED));
             }
@@ -230,13 +251,16 @@ impl TokenClient {
     }
 
     /// One request. `limit` is enforced by the caller as well; here it reaches the transport.
-    async fn attempt(&self, url: &Url, scopes: &Scopes, limit: Duration) -> Result<Issued, Failed> {
+    async fn attempt(
+        &self,
+        url: &Url,
+        form: Form,
+        scopes: &Scopes,
+        limit: Duration,
+    ) -> Result<Issued, Failed> {
         // The semaphore is never closed; if it were, there would be nobody to ask.
         let slot = self.issuer.slots.acquire().await;
         let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
-        let form = match self.token.grant {
-            Grant::ClientCredentials => audience::client_credentials(&self.token, scopes)?,
-        };
         let sent = self.issuer.clock.now();
         let proved = self.credential.prove(form, sent)?;
         let post = Post {
@@ -277,7 +301,8 @@ impl TokenClient {
         })?;
         self.check_shape(response.shape)?;
         let granted = self.granted(scopes, response.scopes.as_ref())?;
-        let lifetime = self.lifetime(&response, sent);
+        let theirs = answer.date.as_deref().and_then(header::date);
+        let lifetime = self.lifetime(&response, sent.wall.max(theirs.unwrap_or_default()));
         Ok(Issued {
             access_token: Secret::new(response.access_token.into_bytes()),
             token_type: "Bearer",
@@ -322,13 +347,15 @@ impl TokenClient {
             return Ok(granted.clone());
         }
         if !asked.covers(granted) {
+            // Counts only: a scope that nobody asked for is a word of the issuer.
             tracing::warn!(
                 target: EVENTS,
                 event_type = "scope_escalation_attempt",
                 token = %self.token.name,
                 issuer = %self.issuer.name(),
                 asked = %asked,
-                granted = %granted,
+                granted = granted.iter().len(),
+                unasked = granted.iter().filter(|scope| !asked.contains(scope)).count(),
                 "the issuer granted more than was asked for"
             );
             return Err(ErrorKind::ScopeEscalation);
@@ -351,19 +378,16 @@ impl TokenClient {
     }
 
     /// How long the token lives from when it was asked for: as the issuer says, as the token says, as the issuer said the
-    /// last time, as configured; and never longer than configured.
-    fn lifetime(&self, response: &TokenResponse, sent: Moment) -> Duration {
-        let from = |wall: Duration| wall.saturating_sub(sent.wall);
+    /// last time, as configured; and never longer than configured. A time of expiry is counted from `wall`, the later of what
+    /// this node's clock says and the issuer's: a node whose clock is behind must not keep a token that is dead.
+    fn lifetime(&self, response: &TokenResponse, wall: Duration) -> Duration {
+        let from = |expiry: Duration| expiry.saturating_sub(wall);
         let reported = match (response.lifetime, response.shape.expiry) {
             (Some(Lifetime::For(lifetime)), _) => Some(lifetime),
-            (Some(Lifetime::Until(wall)), _) => Some(from(wall)),
+            (Some(Lifetime::Until(expiry)), _) => Some(from(expiry)),
             (None, Some(expiry)) => Some(from(Duration::from_secs(expiry))),
             (None, None) => None,
         };
-        let mut last = self
-            .last_lifetime
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let lifetime = match reported {
             Some(lifetime) if lifetime.is_zero() => {
                 tracing::warn!(
@@ -375,8 +399,10 @@ impl TokenClient {
                 );
                 lifetime
             }
-            Some(lifetime) => *last.insert(lifetime),
-            None => last.unwrap_or(self.token.default_lifetime),
+            reported => self
+                .issuer
+                .lifetime(&self.token.name, reported)
+                .unwrap_or(self.token.default_lifetime),
         };
         lifetime.min(self.token.max_lifetime)
     }

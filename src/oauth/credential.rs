@@ -84,14 +84,22 @@ impl Credential {
         Some(hasher.finish())
     }
 
+    /// Whether a request could prove itself now.
+    ///
+    /// # Errors
+    /// `NoCredential` if one of the values is not held.
+    pub(super) fn check(&self, now: Moment) -> Result<(), ErrorKind> {
+        if let Identifier::Live(live) = &self.id {
+            live.current(now).map_err(missing)?;
+        }
+        self.secret.current(now).map(drop).map_err(missing)
+    }
+
     /// Adds the proof to a request.
     ///
     /// # Errors
     /// `NoCredential` if one of the values is not held.
     pub(super) fn prove(&self, mut form: Form, now: Moment) -> Result<Proved, ErrorKind> {
-        let missing = |missing: Missing| ErrorKind::NoCredential {
-            retry_after: missing.retry_in,
-        };
         let id = match &self.id {
             Identifier::Literal(_) => None,
             Identifier::Live(live) => Some(live.current(now).map_err(missing)?),
@@ -128,6 +136,12 @@ impl Credential {
             AuthMethod::Basic { .. } => "client_secret_basic",
             AuthMethod::Post { .. } => "client_secret_post",
         }
+    }
+}
+
+fn missing(missing: Missing) -> ErrorKind {
+    ErrorKind::NoCredential {
+        retry_after: missing.retry_in,
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns [`Reader`], one GET with its attempts, and [`Kept`], a document after it was checked. Kept for a day; half a day old
 //! it is renewed behind the scenes by whoever uses it; who cannot be asked keeps what was said, unless the failure shows that
-//! it no longer holds. However many ask, one request is under way. No lock is held while it is: waiters share the outcome of
-//! one task. What a document must say is for its [`Document`].
+//! it no longer holds. However many ask, one request is under way, and after a failure there is a rest before the next one:
+//! many tokens with a pace of their own would otherwise ask all the time. No lock is held while a request is under way:
+//! waiters share the outcome of one task. What a document must say is for its [`Document`].
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,12 @@ const RENEWED: Duration = Duration::from_hours(12);
 
 /// After a failure nobody is asked again for this long while the old document serves.
 const REST: Duration = Duration::from_mins(1);
+
+/// Without a document the rest is this long after the first failure, and twice as long after each further one, up to [`REST`].
+const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// For how long somebody waits for a renewal who could do with the old document.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often one document is asked for again.
 const RETRIES: u32 = 2;
@@ -100,10 +107,50 @@ type Flight<T> = Shared<BoxFuture<'static, Outcome<T>>>;
 #[derive(Debug)]
 struct State<T> {
     held: Option<(Arc<T>, Moment)>,
-    /// When asking failed the last time, if it has not succeeded since.
-    failed: Option<Moment>,
+    /// How asking failed the last time, if it has not succeeded since.
+    failed: Option<Failed>,
     /// The one task that asks, if one does.
     flight: Option<Flight<T>>,
+}
+
+/// A failure, and the rest after it.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    kind: ErrorKind,
+    since: Moment,
+    rest: Duration,
+}
+
+impl Failed {
+    /// A failure after `before`, while a document is held or not.
+    fn new(kind: ErrorKind, since: Moment, before: Option<Self>, holding: bool) -> Self {
+        let twice = before.map(|before| before.rest.saturating_mul(2));
+        let rest = if holding { REST } else { FIRST_REST };
+        let rest = twice.unwrap_or_default().max(rest).min(REST);
+        let asked = kind.retry_after().unwrap_or_default();
+        Self {
+            kind,
+            since,
+            rest: rest.max(asked),
+        }
+    }
+
+    fn is_over(self, now: Moment) -> bool {
+        now.since(self.since) >= self.rest
+    }
+
+    /// The failure, told again to somebody who asks meanwhile.
+    fn again(self, now: Moment) -> ErrorKind {
+        let left = Some(self.rest.saturating_sub(now.since(self.since)));
+        match self.kind {
+            ErrorKind::RateLimited { .. } => ErrorKind::RateLimited { retry_after: left },
+            ErrorKind::Unavailable { status, .. } => ErrorKind::Unavailable {
+                status,
+                retry_after: left,
+            },
+            other => other,
+        }
+    }
 }
 
 impl<D: Document> Kept<D> {
@@ -124,12 +171,12 @@ impl<D: Document> Kept<D> {
     /// What to believe now; asks if need be, and waits at most `limit` for that.
     pub(crate) async fn current(&self, limit: Duration) -> Outcome<D::Checked> {
         let now = self.0.clock.now();
-        let flight = {
+        let (flight, limit) = {
             let mut state = self.0.state();
-            let resting = state.failed.is_some_and(|failed| now.since(failed) < REST);
-            match state.held.clone() {
-                Some((held, _)) if resting => return Ok(held),
-                Some((held, since)) => {
+            let resting = state.failed.filter(|failed| !failed.is_over(now));
+            match (state.held.clone(), resting) {
+                (Some((held, _)), Some(_)) => return Ok(held),
+                (Some((held, since)), None) => {
                     let age = age(since, now);
                     if age < RENEWED {
                         return Ok(held);
@@ -138,9 +185,10 @@ impl<D: Document> Kept<D> {
                     if age < LIFETIME {
                         return Ok(held);
                     }
-                    flight
+                    (flight, limit.min(PATIENCE))
                 }
-                None => self.flight(&mut state),
+                (None, Some(failed)) => return Err(failed.again(now)),
+                (None, None) => (self.flight(&mut state), limit),
             }
         };
         let outcome = match tokio::time::timeout(limit, flight).await {
@@ -207,10 +255,10 @@ impl<D: Document> Inner<D> {
                 state.failed = None;
             }
             Err(kind) => {
-                state.failed = Some(now);
                 if !self.document.failed(*kind) {
                     state.held = None;
                 }
+                state.failed = Some(Failed::new(*kind, now, state.failed, state.held.is_some()));
             }
         }
         outcome

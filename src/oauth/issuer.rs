@@ -12,13 +12,13 @@ use reqwest::dns::Resolve;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::clock::{Clock, Moment, Pace};
+use crate::clock::{Clock, Moment};
 use crate::oauth::discovery::Discovery;
 use crate::oauth::dns::{Resolver, ResolverError};
 use crate::oauth::document::Reader;
 use crate::oauth::endpoint::{EndpointFlaw, EndpointRules};
 use crate::oauth::http::{Answer, Client, Roots, RootsError, Transport, client_config};
-use crate::oauth::limiter;
+use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::EVENTS;
 use crate::oauth::resource::{Resource, Resources};
 use crate::oauth::wire::header;
@@ -38,10 +38,20 @@ pub struct Issuer {
     pub(super) transport: Arc<dyn Transport>,
     endpoints: Known,
     resources: Resources,
+    trust: Option<Trust>,
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
-    limiters: Mutex<HashMap<Arc<str>, Arc<Pace>>>,
+    limiters: Mutex<HashMap<Arc<str>, Arc<Limiter>>>,
+    /// The last lifetime that it reported, by the name of the token; bounded by the configuration.
+    lifetimes: Mutex<HashMap<Arc<str>, Duration>>,
     health: Mutex<Health>,
+}
+
+/// Whom it believes. The settings name files and the system's store, which change without them.
+#[derive(Debug)]
+struct Trust {
+    roots: Roots,
+    dns_roots: Roots,
 }
 
 /// Where the endpoints come from: all of them from the configuration, or the rest by discovery.
@@ -136,7 +146,7 @@ impl Issuer {
         let unpinned = (!pins.is_empty()).then(|| trust(&[])).transpose()?;
         let dns_roots = match settings.dns.ca.as_deref() {
             Some(path) => roots_of_bundle("dns.ca", path)?,
-            None if settings.ca.is_none() => roots,
+            None if settings.ca.is_none() => roots.clone(),
             None => Roots::system(),
         };
         let dns_tls = client_config(&dns_roots, &[]).map_err(|_rustls| SetupError::Tls)?;
@@ -153,7 +163,23 @@ impl Issuer {
             Some(unpinned) => client(unpinned)?,
             None => Arc::clone(&to_issuer),
         };
-        Self::over(settings, rules, (to_issuer, to_resources), clock)
+        let mut issuer = Self::over(settings, rules, (to_issuer, to_resources), clock)?;
+        issuer.trust = Some(Trust { roots, dns_roots });
+        Ok(issuer)
+    }
+
+    /// Whether it has the same settings as `other` and believes the same certificates. What it knows beyond that may differ.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Trust, &Trust)| {
+            one.roots.are_those_of(&other.roots) && one.dns_roots.are_those_of(&other.dns_roots)
+        };
+        self.settings == other.settings
+            && self
+                .trust
+                .as_ref()
+                .zip(other.trust.as_ref())
+                .is_some_and(same)
     }
 
     /// Sets up an issuer over transports that are there already: to the issuer itself, and to the resources of its tokens.
@@ -193,8 +219,10 @@ impl Issuer {
                 discovery,
             },
             resources,
+            trust: None,
             slots: Semaphore::new(CONCURRENT),
             limiters: Mutex::default(),
+            lifetimes: Mutex::default(),
             health: Mutex::default(),
         })
     }
@@ -285,12 +313,30 @@ impl Issuer {
     }
 
     /// The limit of a client, which all its tokens share.
-    pub(super) fn limiter(&self, client: &Arc<str>) -> Arc<Pace> {
+    pub(super) fn limiter(&self, client: &Arc<str>) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let pace = limiters
+        let limiter = limiters
             .entry(Arc::clone(client))
-            .or_insert_with(|| Arc::new(limiter::per_minute(self.settings.requests_per_minute)));
-        Arc::clone(pace)
+            .or_insert_with(|| Arc::new(Limiter::per_minute(self.settings.requests_per_minute)));
+        Arc::clone(limiter)
+    }
+
+    /// The lifetime to believe of a token whose answer reports `reported`; `None` if none was ever reported. What was is
+    /// remembered for answers that report none: some issuers say it with the first token only.
+    pub(super) fn lifetime(
+        &self,
+        token: &Arc<str>,
+        reported: Option<Duration>,
+    ) -> Option<Duration> {
+        let lifetimes = self.lifetimes.lock();
+        let mut lifetimes = lifetimes.unwrap_or_else(PoisonError::into_inner);
+        match reported {
+            None => lifetimes.get(token).copied(),
+            Some(lifetime) => {
+                lifetimes.insert(Arc::clone(token), lifetime);
+                Some(lifetime)
+            }
+        }
     }
 
     /// Notes how a request for a token ended.

@@ -45,6 +45,12 @@ pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }
 
+/// For how long an issuer wants to hear nothing, if it says so. That is for the whole client, not for one request.
+pub(crate) fn asked_for_quiet(kind: ErrorKind) -> Option<Duration> {
+    let ours = matches!(kind, ErrorKind::NoCredential { .. });
+    kind.retry_after().filter(|_| !ours)
+}
+
 /// What the status of an answer without content means. `now` is the time since the Unix epoch.
 pub(crate) fn status(answer: &Answer, now: Duration) -> ErrorKind {
     let retry_after = retry_after(answer, now);
@@ -112,8 +118,10 @@ fn by_status(status: u16, retry_after: Option<Duration>, html: bool) -> ErrorKin
     }
 }
 
+/// A date is read by the clock that it was written by, if the answer tells that too.
 fn retry_after(answer: &Answer, now: Duration) -> Option<Duration> {
-    header::retry_after(answer.retry_after.as_deref()?, now)
+    let theirs = answer.date.as_deref().and_then(header::date);
+    header::retry_after(answer.retry_after.as_deref()?, theirs.unwrap_or(now))
 }
 
 #[cfg(test)]

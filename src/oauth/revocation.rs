@@ -32,7 +32,7 @@ impl TokenClient {
             Ok(None) => return Revocation::Unsupported,
             Err(_kind) => return Revocation::Failed,
         };
-        let mut attempts = Attempts::new(&*self.issuer.clock, RETRIES, LIMIT);
+        let mut attempts = Attempts::new(&*self.issuer.clock, RETRIES, LIMIT).patient();
         loop {
             let (revocation, asked) = match self.revoke_once(&url, token).await {
                 Ok(answer) => {

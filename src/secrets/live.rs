@@ -172,6 +172,19 @@ impl Live {
         }
     }
 
+    /// A value that is not held, in tests.
+    #[cfg(test)]
+    pub(crate) fn missing(reference: SecretRef, retry_at: Deadline) -> Self {
+        let slot = Slot::Empty {
+            kind: None,
+            retry_at,
+        };
+        Self {
+            reference: Arc::new(reference),
+            slot: watch::channel(slot).1,
+        }
+    }
+
     /// Where the value comes from. Safe to print.
     #[must_use]
     pub fn reference(&self) -> &SecretRef {

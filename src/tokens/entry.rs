@@ -52,6 +52,8 @@ pub(super) struct Core {
     pub(super) last_error: Option<oauth::Error>,
     /// Whether the next token replaces one that was rejected.
     pub(super) replacing: bool,
+    /// The credential of the last request, whatever came of it.
+    pub(super) tried: Option<u64>,
     /// When renewals were forced.
     forced: VecDeque<Moment>,
 }
@@ -81,6 +83,7 @@ impl Entry {
                 last: None,
                 last_error: None,
                 replacing: false,
+                tried: None,
                 forced: VecDeque::new(),
             }),
         }

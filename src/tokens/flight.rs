@@ -97,9 +97,13 @@ pub(super) fn join(
         | State::Failed { .. }
         | State::Refused { .. } => None,
     };
+    let now = shared.clock.now();
+    let early = entry
+        .serving(now)
+        .is_some_and(|held| !held.refresh_at.passed(now));
     let (done, receiver) = watch::channel(None);
     let flight = Flight {
-        started: shared.clock.now(),
+        started: now,
         done: receiver,
     };
     core.flight = Some(flight.clone());
@@ -114,7 +118,12 @@ pub(super) fn join(
         }
         let credential = supply.definition.source.credential();
         entry.requests.fetch_add(1, Ordering::Relaxed);
-        let request = supply.definition.source.obtain(&entry.scopes);
+        let source = &supply.definition.source;
+        let request = if early {
+            source.obtain_early(&entry.scopes)
+        } else {
+            source.obtain(&entry.scopes)
+        };
         let answer = tokio::time::timeout(LIMIT, request)
             .await
             .unwrap_or_else(|_elapsed| {

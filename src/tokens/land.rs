@@ -28,6 +28,7 @@ impl Entry {
         let now = shared.clock.now();
         let mut core = self.lock();
         core.flight = None;
+        core.tried = Some(credential);
         match answer {
             Ok(issued) => {
                 let held = self.held(&core, shared, supply, (issued, credential, now));

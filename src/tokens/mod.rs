@@ -102,6 +102,12 @@ pub trait TokenSource: Debug + Send + Sync {
     /// Why there is none. The verdict of its kind decides when it is asked again.
     async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error>;
 
+    /// The same while a good token is held whose renewal is not due. Must not keep others from tokens that they need.
+    ///
+    /// # Errors
+    /// As [`TokenSource::obtain`].
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error>;
+
     /// Asks the issuer to revoke a token (RFC 7009).
     async fn revoke(&self, token: &Secret) -> Revocation;
 
@@ -251,8 +257,9 @@ impl Tokens {
         if permit.action() != Action::Token {
             return Err(Error::Unknown);
         }
-        let (supply, entry) = self.entry(permit)?;
         let called = self.shared.clock.now();
+        let (supply, entry, paid) = self.entry(permit, pay, called)?;
+        let pay = if paid { &watch::FREE } else { pay };
         entry.touch(called);
         let (mut flight, fallback) = match self.begin(supply, &entry, (want, pay), called)? {
             Begun::Served(answer) => return Ok(answer),
@@ -383,16 +390,23 @@ impl Tokens {
         Some(answer).filter(|answer| answer.lifetime_left >= want.min_remaining)
     }
 
-    /// The entry that answers a permit, made if there is none.
-    fn entry(&self, permit: &Permit) -> Result<(&Arc<Supply>, Arc<Entry>), Error> {
+    /// The entry that answers a permit, and whether the caller has paid for it: one is made if there is none, and nobody
+    /// pushes out the entries of others without paying for a request.
+    fn entry(
+        &self,
+        permit: &Permit,
+        pay: Pay<'_>,
+        now: Moment,
+    ) -> Result<(&Arc<Supply>, Arc<Entry>, bool), Error> {
         let supply = self.supplies.get(permit.name()).ok_or(Error::Unknown)?;
         if let Some(entry) = supply.find(permit)? {
-            return Ok((supply, entry));
+            return Ok((supply, entry, false));
         }
         let scopes = match supply.effective(permit)? {
             Effective::Other(scopes) => scopes,
             Effective::Definition => return Err(Error::Unknown), // Always found above.
         };
+        pay(now).map_err(|retry_in| Error::Limited { retry_in })?;
         let _growing = self
             .shared
             .growth
@@ -400,12 +414,12 @@ impl Tokens {
             .unwrap_or_else(PoisonError::into_inner);
         self.make_room();
         let entry = supply.make(&scopes);
-        entry.touch(self.shared.clock.now());
-        Ok((supply, entry))
+        entry.touch(now);
+        Ok((supply, entry, true))
     }
 
-    /// Forgets the least recently used entries if there are as many as may be. A few at once, so that not every newcomer
-    /// has to look at all of them.
+    /// Forgets entries if there are as many as may be: first those that hold nothing, then the least recently used. A few at
+    /// once, so that not every newcomer has to look at all of them.
     fn make_room(&self) {
         let most = self.shared.settings.entries.max(1);
         let count: usize = self.supplies.values().map(|supply| supply.len()).sum();
@@ -420,7 +434,8 @@ impl Tokens {
         // Those that somebody follows or waits for go last.
         all.sort_by_cached_key(|(_, entry)| {
             let awaited = entry.lock().flight.is_some();
-            (entry.is_watched(), awaited, entry.last_used())
+            let holds = entry.current.load().is_some();
+            (entry.is_watched(), awaited, holds, entry.last_used())
         });
         let surplus = count
             .saturating_sub(most)

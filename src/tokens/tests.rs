@@ -40,6 +40,7 @@ struct Issuer {
     manners: Mutex<Manners>,
     asked: Mutex<Vec<(Moment, Scopes)>>,
     revoked: Mutex<Vec<String>>,
+    early: AtomicUsize,
     given: AtomicUsize,
     credential: AtomicU64,
 }
@@ -89,6 +90,11 @@ impl TokenSource for Issuer {
             expires: sent.after(lifetime),
             refresh_in: None,
         })
+    }
+
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
+        self.early.fetch_add(1, Ordering::SeqCst);
+        self.obtain(scopes).await
     }
 
     async fn revoke(&self, token: &Secret) -> Revocation {
@@ -155,6 +161,7 @@ impl World {
             }),
             asked: Mutex::default(),
             revoked: Mutex::default(),
+            early: AtomicUsize::new(0),
             given: AtomicUsize::new(0),
             credential: AtomicU64::new(1),
         });
@@ -898,7 +905,7 @@ async fn revocation_is_local_first_and_says_what_the_issuer_did() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_sees_each_new_token_once() {
     let world = World::new(600);
-    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
     assert_eq!(text(&watch.next().await.unwrap()), "canary-1");
     let start = world.clock.now();
     for number in 2..10 {
@@ -949,7 +956,7 @@ async fn a_watch_sees_each_new_token_once() {
 #[tokio::test(start_paused = true)]
 async fn following_counts_as_using() {
     let world = World::new(7200);
-    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
     let mut before = watch.next().await.unwrap();
     for _ in 0..5 {
         let next = watch.next().await.unwrap();
@@ -1009,7 +1016,7 @@ async fn an_operator_renews_all_entries_at_once() {
 async fn a_reload_keeps_the_tokens_of_definitions_that_did_not_change() {
     let world = World::new(3600);
     world.call().await.unwrap();
-    let mut watch = world.tokens.watch(&permit()).unwrap();
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
     watch.next().await.unwrap();
     let same = world.reload(settings("write read"), "v1");
     assert_eq!(text(&same.cached(&permit()).unwrap()), "canary-1");
@@ -1094,4 +1101,113 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
         world.tokens.get(&permit, &want, &broke).await.is_ok(),
         "the cache is free"
     );
+    assert!(world.tokens.watch(&permit, &broke).is_ok());
+
+    // Following starts a request as well, if nothing is held.
+    let cold = World::new(3600);
+    let error = cold.tokens.watch(&permit, &broke).unwrap_err();
+    assert_eq!(error.as_str(), "renewal_limited");
+    let narrow = permit_for(Action::Token, "read", None);
+    assert!(cold.tokens.watch(&narrow, &broke).is_err());
+    let mut watch = cold.tokens.watch(&permit, &free).unwrap();
+    let (first, second) = tokio::join!(watch.next(), async {
+        cold.tokens.watch(&permit, &broke).map(drop)
+    });
+    assert!(first.is_ok() && second.is_ok(), "joining is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
+    let limits = Settings {
+        entries: 8,
+        ..Settings::default()
+    };
+    let world = World::with(3600, "", limits);
+    world.issuer.be(|manners| manners.latency = Duration::ZERO);
+    let scoped = |name: String| permit_for(Action::Token, "", Some(&name));
+    let want = Want::default();
+    let honest: Vec<_> = (0..8).map(|n| scoped(format!("honest{n}"))).collect();
+    for permit in &honest {
+        world.tokens.get(permit, &want, &free).await.unwrap();
+    }
+    tokio::time::sleep(MINUTE).await;
+    let broke = |_now| Err(SECOND);
+    for number in 0..100 {
+        let permit = scoped(format!("greedy{number}"));
+        let error = world.tokens.get(&permit, &want, &broke).await;
+        assert_eq!(error.unwrap_err().as_str(), "renewal_limited");
+    }
+    let held = |permit: &Arc<Permit>| world.tokens.cached(permit).is_some();
+    assert!(honest.iter().all(held));
+    // Who pays and gets nothing for it pushes out one at most: what holds nothing goes first.
+    world
+        .issuer
+        .fail(ErrorKind::RateLimited { retry_after: None });
+    for number in 0..100 {
+        let permit = scoped(format!("greedy{number}"));
+        assert!(world.tokens.get(&permit, &want, &free).await.is_err());
+    }
+    assert_eq!(honest.iter().filter(|permit| held(permit)).count(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn following_a_token_that_lives_for_no_time_is_no_loop() {
+    let world = World::new(0);
+    world.issuer.be(|manners| manners.latency = Duration::ZERO);
+    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
+    let start = world.clock.now();
+    for number in 1..=10 {
+        let answer = watch.next().await.unwrap();
+        assert_eq!(text(&answer), format!("canary-{number}"));
+    }
+    let spent = world.clock.now().since(start);
+    assert!(spent >= MINUTE * 9, "ten tokens in {spent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_credential_whose_tokens_live_for_no_time_is_no_loop() {
+    let world = World::new(3600);
+    world.call().await.unwrap();
+    world.issuer.be(|manners| manners.lifetime = Duration::ZERO);
+    world.issuer.credential.store(2, Ordering::SeqCst);
+    tokio::time::sleep(MINUTE * 5).await;
+    assert_eq!(text(&world.call().await.unwrap()), "canary-1");
+    assert_eq!(world.issuer.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_not_needed_yet_is_asked_for_early() {
+    let world = World::new(3600);
+    let early = || world.issuer.early.load(Ordering::SeqCst);
+    world.get(force()).await.unwrap();
+    assert_eq!(early(), 0, "none was held");
+    world.get(force()).await.unwrap();
+    let want = Want {
+        min_remaining: seconds(3600),
+        ..Want::default()
+    };
+    assert!(world.get(want).await.is_err(), "some of it is over already");
+    assert_eq!(early(), 2);
+    // That one failed changes nothing about that.
+    world
+        .issuer
+        .fail(ErrorKind::RateLimited { retry_after: None });
+    assert!(world.get(force()).await.is_err());
+    tokio::time::sleep(MINUTE).await;
+    world.issuer.fail(None);
+    world.get(force()).await.unwrap();
+    assert_eq!(
+        (early(), world.status().state),
+        (world.issuer.requests() - 1, "fresh")
+    );
+    // A renewal that is due is needed, whoever asks for it.
+    let before = early();
+    world.clock.suspend(seconds(3400));
+    world.get(force()).await.unwrap();
+    world.clock.suspend(seconds(3600));
+    world.get(force()).await.unwrap();
+    let held = world.call().await.unwrap();
+    world.tokens.report(&permit(), held.token.fingerprint());
+    world.call().await.unwrap();
+    assert_eq!(early(), before);
 }

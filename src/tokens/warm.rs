@@ -68,10 +68,14 @@ fn tend(
         }
         return Some(idle_at).filter(|_| !entry.is_watched());
     };
+    let replaced = held.credential != credential;
+    let wanted = held.refresh_at.passed(now) || replaced;
     let due = match core.state.plan(now, credential) {
-        Plan::Renew => true,
-        // The credential was replaced: a token proves that the new one works, while the old token is still good.
-        Plan::Serve => held.credential != credential,
+        // Somebody wished for a newer one too early and got none: that is not for us to repeat.
+        Plan::Renew => wanted,
+        // The credential was replaced: a token proves that the new one works, while the old token is still good. Once: what
+        // came of it may not have been worth keeping.
+        Plan::Serve => replaced && core.tried != Some(credential),
         Plan::ServeStale { .. } | Plan::Ask | Plan::Deny { .. } => false,
     };
     let ends = held.life.expires.earlier(held.life.floor);
@@ -86,7 +90,8 @@ fn tend(
     }
     Some(match core.state {
         State::Fresh { refresh_at, .. } => ends.min(refresh_at),
-        State::Stale { retry, .. } => ends.min(retry.at),
+        State::Stale { retry, .. } if wanted => ends.min(retry.at),
+        State::Stale { .. } => ends.min(held.refresh_at),
         State::Empty
         | State::Spent { .. }
         | State::Due { .. }

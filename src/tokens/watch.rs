@@ -14,15 +14,19 @@ use crate::clock::{Deadline, Moment, sleep_until};
 use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
-use crate::tokens::{Answer, Error, Tokens, Want};
+use crate::tokens::flight::Flight;
+use crate::tokens::{Answer, Error, Pay, Tokens, Want};
 
-/// A watch costs nothing: what it follows is renewed at the token's own pace, however many follow.
-const FREE: fn(Moment) -> Result<(), Duration> = |_now| Ok(());
+/// What is paid for already. Following costs nothing once it has begun: what is followed is renewed at the token's own pace,
+/// however many follow.
+pub(super) const FREE: fn(Moment) -> Result<(), Duration> = |_now| Ok(());
 
 /// A watch waits for the issuer as long as the issuer takes.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two attempts when there is nothing to serve, at least.
 const PAUSE_LEAST: Duration = Duration::from_secs(1);
+/// After a token that lives for no time. There is always a newer one, and nobody asked for each of them.
+const PAUSE_SPENT: Duration = Duration::from_mins(1);
 
 /// Follows the token that a peer may have.
 #[derive(Debug)]
@@ -38,15 +42,26 @@ pub struct Watch {
 }
 
 impl Tokens {
-    /// Follows the token that a peer may have.
+    /// Follows the token that a peer may have. If none is held, that starts a request to the issuer, for which the peer pays.
     ///
     /// # Errors
-    /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`] would.
-    pub fn watch(self: &Arc<Self>, permit: &Permit) -> Result<Watch, Error> {
+    /// [`Error::Unknown`], [`Error::Scopes`] or [`Error::Limited`], as [`Tokens::get`] would.
+    pub fn watch(self: &Arc<Self>, permit: &Permit, pay: Pay<'_>) -> Result<Watch, Error> {
         if permit.action() != Action::Token {
             return Err(Error::Unknown);
         }
-        let (_, entry) = self.entry(permit)?;
+        let now = self.shared.clock.now();
+        let (_, entry, paid) = self.entry(permit, pay, now)?;
+        let under_way = || {
+            entry
+                .lock()
+                .flight
+                .as_ref()
+                .is_some_and(Flight::is_under_way)
+        };
+        if !paid && entry.serving(now).is_none() && !under_way() {
+            pay(now).map_err(|retry_in| Error::Limited { retry_in })?;
+        }
         entry.watches.fetch_add(1, Ordering::Relaxed);
         Ok(Watch {
             changed: entry.changed.subscribe(),
@@ -94,7 +109,7 @@ impl Watch {
                     let token = Arc::clone(&answer.token);
                     let ends = token.life.expires.earlier(token.life.floor);
                     self.look_at = Some(if ends.passed(now) {
-                        now.after(PAUSE_LEAST)
+                        now.after(PAUSE_SPENT)
                     } else {
                         ends
                     });

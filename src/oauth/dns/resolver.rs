@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 
 use crate::oauth::DnsSettings;
 use crate::oauth::dns::AddressPolicy;
@@ -53,7 +54,7 @@ struct Inner {
 }
 
 enum Asked {
-    System,
+    System(Turns),
     Remote(Box<TokioResolver>),
 }
 
@@ -77,7 +78,7 @@ impl Resolver {
         tls.alpn_protocols.clear();
         let timeout = settings.timeout.min(LONGEST);
         let asked = match &settings.resolver {
-            settings::Resolver::System => Asked::System,
+            settings::Resolver::System => Asked::System(Turns::new()),
             settings::Resolver::Tls { servers, name } => {
                 let name = Arc::<str>::from(name.as_str());
                 let connection = |port| {
@@ -133,7 +134,11 @@ impl Inner {
     /// All addresses of `name`, with port 0, which the HTTP client replaces.
     async fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         match &self.asked {
-            Asked::System => Ok(tokio::net::lookup_host((name, 0)).await?.collect()),
+            Asked::System(turns) => {
+                let name = name.to_owned();
+                let found = turns.take(move || (name.as_str(), 0).to_socket_addrs());
+                Ok(found.await??.collect())
+            }
             Asked::Remote(resolver) => {
                 // The final dot keeps search domains out of it.
                 let name = format!("{}.", name.trim_end_matches('.'));
@@ -149,6 +154,32 @@ impl Inner {
                 Ok(answer.iter().map(|ip| SocketAddr::new(ip, 0)).collect())
             }
         }
+    }
+}
+
+/// Who calls the C library waits for as long as it likes, and cannot be called back: the thread stays with it when nobody
+/// waits any more. So there is one call at a time, and its turn ends with the call. Without that, an issuer whose name hangs
+/// would take all threads that block, and those who read files would have none.
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Does `work` when it is its turn. Given up before that, it is never done.
+    pub(super) async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        let turn = turn.map_err(io::Error::other)?;
+        let call = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
+        Ok(tokio::task::spawn_blocking(call).await?)
     }
 }
 

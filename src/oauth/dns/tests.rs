@@ -1,8 +1,8 @@
 //! Resolvers against a DNS server over TLS and over HTTPS.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::resolver::Turns;
 use super::*;
 use crate::oauth::http::tests::authority;
 use crate::oauth::http::{Roots, client_config};
@@ -245,4 +246,27 @@ async fn no_trustworthy_answer_is_no_answer() {
         let resolver = resolver(&empty.settings(over));
         assert_eq!(ask(&resolver).await, Found::Nothing, "no address");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_hangs_holds_one_thread_however_often_it_is_asked_for() {
+    let turns = Turns::new();
+    let (release, hang) = std::sync::mpsc::channel::<()>();
+    let hang = Arc::new(Mutex::new(hang));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let ask = || {
+        let (hang, calls) = (Arc::clone(&hang), Arc::clone(&calls));
+        turns.take(move || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            hang.lock().unwrap().recv().unwrap();
+        })
+    };
+    for _ in 0..20 {
+        let patience = Duration::from_millis(5);
+        assert!(tokio::time::timeout(patience, ask()).await.is_err());
+    }
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    ask().await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "the first and the last");
 }

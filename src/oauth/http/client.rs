@@ -30,6 +30,9 @@ use crate::oauth::dns::{AddressRefused, NotResolved};
 /// and the next request is usually minutes away.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// The longest name that a host can have (RFC 1035 §2.3.4). A longer one is no name, and not worth a record.
+const LONGEST_HOST: usize = 253;
+
 /// A connection pool to one issuer.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -155,9 +158,12 @@ fn report_redirect(from: &Url, response: &Response) {
         .get(LOCATION)
         .and_then(|location| location.to_str().ok())
         .and_then(|location| from.join(location).ok());
+    let to = target.as_ref().and_then(Url::host_str);
     tracing::warn!(
         from = from.host_str().unwrap_or_default(),
-        to = target.as_ref().and_then(Url::host_str).unwrap_or_default(),
+        to = to
+            .filter(|host| host.len() <= LONGEST_HOST)
+            .unwrap_or_default(),
         status = response.status().as_u16(),
         "the issuer redirects, which is not followed"
     );

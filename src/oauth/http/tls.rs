@@ -5,6 +5,7 @@
 //! verification, never instead of it: the key of the server's own certificate, or of an intermediate certificate on a path
 //! that verifies. Certificates that a server merely sends along prove nothing and do not count, and neither do roots.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -68,6 +69,12 @@ impl Roots {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Self(Arc::new(store))
+    }
+
+    /// Whether both trust the same, in whatever order it was read.
+    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
+        let set = |roots: &Self| roots.0.roots.iter().cloned().collect::<HashSet<_>>();
+        Arc::ptr_eq(&self.0, &other.0) || set(self) == set(other)
     }
 
     /// Whether nothing is trusted.

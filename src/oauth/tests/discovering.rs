@@ -61,6 +61,7 @@ async fn both_places_are_tried_in_order() {
         .document(SECOND, 404, "");
     assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
     rig.script.document(FIRST, 500, "");
+    tokio::time::advance(Duration::from_secs(1)).await;
     let kind = obtain(&rig).await.unwrap_err();
     assert!(
         matches!(kind, ErrorKind::Unavailable { status: 500, .. }),
@@ -295,4 +296,56 @@ async fn an_unadvertised_method_is_used_and_reported_once() {
         assert_eq!(obtain(&rig).await, Ok(()));
     }
     assert_eq!(log.text().matches("does not advertise").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_in_trouble_is_not_asked_for_metadata_by_everybody_in_turn() {
+    for (status, most) in [(503, 7 * 6), (404, 7 * 2)] {
+        let rig = Rig::discovering(ISSUER);
+        rig.script
+            .document(FIRST, status, "")
+            .document(SECOND, status, "");
+        let start = rig.clock.now();
+        // Many tokens, each with a pace of its own.
+        while rig.clock.now().since(start) < Duration::from_mins(1) {
+            rig.kind().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let asked = rig.script.asked_of("well-known");
+        assert!(asked <= most, "{status}: {asked} requests in a minute");
+        // As soon as its rest is over, it is asked again.
+        rig.script.document(FIRST, 200, &good());
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(obtain(&rig).await, Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_not_asked_for_sooner_than_the_issuer_says() {
+    let rig = Rig::discovering(ISSUER);
+    let mut limited = answer(429, "");
+    limited.retry_after = Some("30".to_owned());
+    rig.script.then(Ok(limited));
+    assert!(matches!(rig.kind().await, ErrorKind::RateLimited { .. }));
+    rig.script.document(FIRST, 200, &good());
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert!(matches!(rig.kind().await, ErrorKind::RateLimited { .. }));
+    assert_eq!(rig.script.requests(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(obtain(&rig).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_place_of_metadata_does_not_keep_an_issuer_from_giving_tokens() {
+    let rig = Rig::discovering(ISSUER);
+    let token = "https://tokens.example/token";
+    rig.script
+        .document(FIRST, 200, &good())
+        .document(token, 200, &token_body(""));
+    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.script.silence(FIRST);
+    rig.clock.step_wall(30 * 3600);
+    rig.client.obtain(&scopes("read")).await.unwrap();
+    assert_eq!(rig.script.asked_of("well-known"), 2);
+    assert_eq!(rig.script.asked_of(token), 2);
 }

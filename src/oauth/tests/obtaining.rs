@@ -201,11 +201,11 @@ async fn retry_after_is_honoured_but_never_past_the_end() {
         Ok(limited)
     };
     let rig = Rig::new();
-    rig.script.then(limited("7")).then_token("");
+    rig.script.then(limited("2")).then_token("");
     let start = rig.clock.now();
     rig.client.obtain(&scopes("read")).await.unwrap();
     let waited = rig.clock.now().since(start).as_secs();
-    assert_eq!((waited, rig.script.requests()), (7, 2));
+    assert_eq!((waited, rig.script.requests()), (2, 2));
 
     let rig = Rig::new();
     rig.script.then(limited("3600"));
@@ -507,6 +507,7 @@ async fn no_secret_gets_into_logs_or_errors() {
         format!("<html>{SECRET}</html>"),
         format!("error={SECRET}&access_token={TOKEN}"),
         token_body(r#","scope":"admin""#),
+        token_body(&format!(r#","scope":"read {TOKEN}""#)),
         token_body(""),
     ];
     for body in &bodies {
@@ -537,4 +538,177 @@ async fn no_secret_gets_into_logs_or_errors() {
         assert!(text.len() > 1000);
         assert!(!text.contains("SENTINEL"), "{text}");
     }
+}
+
+/// An answer that asks for patience.
+fn waiting(status: u16, retry_after: &str) -> http::Answer {
+    let mut waiting = answer(status, "");
+    waiting.retry_after = Some(retry_after.to_owned());
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_wait_does_not_hold_callers_up() {
+    for (status, expected) in [
+        (
+            429,
+            ErrorKind::RateLimited {
+                retry_after: Some(Duration::from_secs(7)),
+            },
+        ),
+        (
+            503,
+            ErrorKind::Unavailable {
+                status: 503,
+                retry_after: Some(Duration::from_secs(7)),
+            },
+        ),
+    ] {
+        let rig = Rig::new();
+        rig.script.then(Ok(waiting(status, "7"))).then_token("");
+        let start = rig.clock.now();
+        assert_eq!(rig.kind().await, expected);
+        assert!(rig.clock.now().since(start) < Duration::from_secs(1));
+        assert_eq!(rig.script.requests(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_request_is_told_holds_for_the_whole_client() {
+    for status in [429, 503] {
+        let rig = Rig::new();
+        let another_token = client_of(&rig.issuer, token_settings());
+        let mut settings = client_settings();
+        settings.name = "shipping".into();
+        let credential = Credential::new(&settings, |reference| Some(fixed(reference))).unwrap();
+        let another_client = TokenClient::new(
+            Arc::clone(&rig.issuer),
+            &settings,
+            token_settings(),
+            credential,
+        );
+        rig.script.then(Ok(waiting(status, "40")));
+        rig.kind().await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let error = another_token.obtain(&scopes("read")).await.unwrap_err();
+        let ErrorKind::RateLimited {
+            retry_after: Some(left),
+        } = error.kind
+        else {
+            panic!("{error:?}");
+        };
+        assert!((29..=30).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(rig.script.requests(), 1, "it is not asked meanwhile");
+        rig.script.then_token("").then_token("");
+        another_client.obtain(&scopes("read")).await.unwrap();
+        rig.clock.step_wall(3600);
+        assert!(another_token.obtain(&scopes("read")).await.is_err());
+        tokio::time::advance(Duration::from_secs(30)).await;
+        another_token.obtain(&scopes("read")).await.unwrap();
+        assert_eq!(rig.script.requests(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_of_an_issuer_are_read_by_its_own_clock() {
+    // The issuer's clock is ten minutes ahead of this node's, so this node's is probably behind.
+    let date = "Thu, 01 Jan 2026 00:10:00 GMT";
+    let rig = Rig::new();
+    let wall = rig.clock.now().wall.as_secs();
+    for (fields, seconds) in [
+        (format!(r#","expires_on":{}"#, wall + 900), 300),
+        (format!(r#","expires_on":{}"#, wall + 500), 0),
+        (r#","expires_in":900"#.to_owned(), 900),
+    ] {
+        let mut dated = answer(200, &token_body(&fields));
+        dated.date = Some(date.to_owned());
+        rig.script.then(Ok(dated));
+        let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+        assert_eq!(issued.lifetime.as_secs(), seconds, "{fields}");
+    }
+    // One that is behind makes no token live longer than this node's clock says.
+    let mut dated = answer(
+        200,
+        &token_body(&format!(r#","expires_on":{}"#, wall + 900)),
+    );
+    dated.date = Some("Wed, 31 Dec 2025 12:00:00 GMT".to_owned());
+    rig.script.then(Ok(dated));
+    let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+    assert!((899..=900).contains(&issued.lifetime.as_secs()));
+
+    let mut later = waiting(429, "Thu, 01 Jan 2026 00:10:20 GMT");
+    later.date = Some(date.to_owned());
+    rig.script.then(Ok(later));
+    let retry_after = Some(Duration::from_secs(20));
+    assert_eq!(rig.kind().await, ErrorKind::RateLimited { retry_after });
+}
+
+#[tokio::test(start_paused = true)]
+async fn wishes_leave_half_of_the_limit_to_needs() {
+    let rig = Rig::new();
+    let wish = scopes("read");
+    for _ in 0..30 {
+        rig.script.then_token("");
+    }
+    let start = rig.clock.now();
+    while rig.clock.now().since(start) < Duration::from_mins(5) {
+        while rig.client.obtain_early(&wish).await.is_ok() {}
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if rig.script.requests() == 10 {
+            break;
+        }
+    }
+    let now = rig.clock.now().since(start).as_secs();
+    assert!(
+        (24..=30).contains(&now),
+        "five at once and one in six seconds: {now} s"
+    );
+    for _ in 0..5 {
+        rig.client.obtain(&wish).await.unwrap();
+    }
+    let kind = rig.kind().await;
+    assert!(matches!(kind, ErrorKind::RateLimited { .. }), "{kind:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_spends_nothing() {
+    let rig = Rig::new();
+    let client = client_settings();
+    let retry_at = rig.clock.now().after(Duration::from_secs(9));
+    let missing =
+        |reference: &claviger_backend::SecretRef| Some(Live::missing(reference.clone(), retry_at));
+    let without = TokenClient::new(
+        Arc::clone(&rig.issuer),
+        &client,
+        token_settings(),
+        Credential::new(&client, missing).unwrap(),
+    );
+    let wish = scopes("read");
+    for _ in 0..20 {
+        let kind = without.obtain(&wish).await.unwrap_err().kind;
+        assert!(matches!(kind, ErrorKind::NoCredential { .. }), "{kind:?}");
+    }
+    for _ in 0..10 {
+        rig.script.then_token("");
+        rig.client.obtain(&wish).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_that_is_said_once_holds_after_a_reload() {
+    let rig = Rig::new();
+    let wish = scopes("read");
+    rig.script
+        .then_token(r#","expires_in":300"#)
+        .then_token("")
+        .then_token("");
+    rig.client.obtain(&wish).await.unwrap();
+    let next = client_of(&rig.issuer, token_settings());
+    let lifetime = next.obtain(&wish).await.unwrap().lifetime;
+    assert_eq!(lifetime, Duration::from_mins(5));
+    let mut settings = token_settings();
+    settings.name = "another".into();
+    let another = client_of(&rig.issuer, settings);
+    let lifetime = another.obtain(&wish).await.unwrap().lifetime;
+    assert_eq!(lifetime, Duration::from_hours(1));
 }

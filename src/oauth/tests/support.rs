@@ -171,6 +171,14 @@ impl Script {
         self
     }
 
+    /// Makes `url` answer nothing any more.
+    pub(crate) fn silence(&self, url: &str) {
+        self.documents
+            .lock()
+            .unwrap()
+            .retain(|(known, ..)| known != url);
+    }
+
     pub(crate) fn requests(&self) -> usize {
         self.asked.lock().unwrap().len()
     }

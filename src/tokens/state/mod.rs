@@ -18,6 +18,8 @@ const BUFFER_MOST: Duration = Duration::from_mins(5);
 const FLOOR_MOST: Duration = Duration::from_secs(30);
 /// An issuer that answers with the token it gave before is asked again after this long at the earliest.
 const REPEAT_LEAST: Duration = Duration::from_secs(5);
+/// An issuer that wants tokens renewed earlier than this does not get its way: other tokens of the client need requests too.
+const HINT_LEAST: Duration = Duration::from_mins(1);
 /// Between requests to an issuer whose tokens live for no time.
 pub(super) const SPENT_GAP: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -234,15 +236,15 @@ pub(super) fn timing(terms: &Terms, now: Moment, roll: u32) -> (Life, Deadline) 
         let pause = repeat_pause(expires.left(now));
         return (life, now.after(pause));
     }
-    // Jitter only ever renews earlier, so that the buffer is kept.
-    let after = if let Some(refresh_in) = terms.refresh_in {
-        let least = REPEAT_LEAST.min(lifetime / 2);
-        let wanted = refresh_in.min(lifetime);
-        wanted.saturating_sub(part(wanted / 10, roll)).max(least)
-    } else {
-        let buffer = BUFFER_MOST.min(lifetime / 5);
-        lifetime.saturating_sub(buffer.saturating_add(part(buffer / 10, roll)))
-    };
+    // Jitter only ever renews earlier, so that the buffer is kept. So is it where the issuer wants it renewed later: from the
+    // floor on there is nothing to bridge its trouble with.
+    let buffer = BUFFER_MOST.min(lifetime / 5);
+    let latest = lifetime.saturating_sub(buffer.saturating_add(part(buffer / 10, roll)));
+    let after = terms.refresh_in.map_or(latest, |wanted| {
+        let least = HINT_LEAST.min(lifetime / 2);
+        let wanted = wanted.saturating_sub(part(wanted / 10, roll));
+        wanted.max(least).min(latest)
+    });
     (life, sent.after(after))
 }
 

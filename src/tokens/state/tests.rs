@@ -168,7 +168,8 @@ fn the_buffer_is_a_fifth_up_to_five_minutes_and_jitter_only_widens_it() {
 
 #[test]
 fn the_issuer_may_say_when_and_cannot_make_us_ask_all_the_time() {
-    for (wanted, due) in [(1800, 1800), (0, 5), (10_000, 3600)] {
+    // Not later than without the hint: after the floor there would be nothing left to renew.
+    for (wanted, due) in [(1800, 1800), (0, 60), (7, 60), (3590, 3300), (10_000, 3300)] {
         let terms = Terms {
             refresh_in: Some(seconds(wanted)),
             ..terms(3600)

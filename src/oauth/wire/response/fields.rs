@@ -149,9 +149,11 @@ pub(super) fn from_form(body: &[u8], steps: &[Box<str>]) -> Result<Draft, Flaw> 
         if Some(&*name) == token {
             // An empty token is none at all.
             draft.access_token = (!value.is_empty()).then(|| boxed(value.as_bytes()));
-        } else if matters(&name) && value.len() <= LONGEST_TEXT {
+        } else if matters(&name) {
             let field = match (&*name, value.as_str()) {
                 ("ok", "false") => Field::Bool(false),
+                // Not as if it were absent: it may name scopes that nobody asked for, or an error.
+                _ if value.len() > LONGEST_TEXT => Field::Other,
                 _ => Field::Text(std::mem::take(&mut value)),
             };
             draft.set(&name, field);

@@ -748,3 +748,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_too_long_to_be_read_is_not_overlooked() {
+    let long = "a".repeat(20 * 1024);
+    for (field, expected) in [
+        ("scope", Flaw::Field("scope")),
+        ("token_type", Flaw::TokenType),
+        ("expires_in", Flaw::Field("expires_in")),
+        ("error", Flaw::Refused(ErrorCode::Other)),
+    ] {
+        let typed = if field == "token_type" {
+            ""
+        } else {
+            "&token_type=bearer"
+        };
+        let form = format!("access_token=t0ken{typed}&{field}={long}");
+        let typed = if field == "token_type" {
+            ""
+        } else {
+            r#","token_type":"bearer""#
+        };
+        let json = format!(r#"{{"access_token":"t0ken"{typed},"{field}":"{long}"}}"#);
+        for (content_type, body) in [(FORM, form), (JSON, json)] {
+            let failure = parse(200, content_type, body.as_bytes(), LENIENT).unwrap_err();
+            assert_eq!(failure.flaw, expected, "{field} {content_type:?}");
+        }
+    }
+}
