@@ -2,7 +2,7 @@
 //!
 //! Owns every system call that the store makes on its own files: opening relative to a held directory without following
 //! links, reads with a bound, and the one way to write (temporary file, `fsync`, `rename`, `fsync` of the directory). Never
-//! looks into a file. Writers hold the lock of `store`, which is why one name for the temporary file is enough.
+//! looks into a file. Writers hold the `lock`, which is why one name for the temporary file is enough.
 //!
 //! Every change passes [`Steps::pass`] first; in tests a store can be made to die at any of them. Next: `generation`.
 
@@ -10,13 +10,15 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir as Listing, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat,
+    AtFlags, CWD, Dir as Listing, FileType, Mode, OFlags, RenameFlags, Stat,
 };
 use rustix::io::Errno;
 
 use crate::error::{Damage, DirectoryFault, Error};
+use crate::lock::Lock;
 
 /// The name under which a file is written before it has its own. Left behind by a crash, it is replaced by the next write.
 pub(crate) const WRITING: &str = ".writing";
@@ -253,15 +255,9 @@ impl Dir {
         Ok(names)
     }
 
-    /// Waits for the exclusive lock on the file `name`, and holds it until the value is dropped.
-    pub(crate) fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
-        let path = self.path.join(name);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|errno| Error::io(&path, "open", errno))?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
-            .map_err(|errno| Error::io(&path, "lock", errno))?;
-        Ok(fd)
+    /// Waits at most `patience` for the right to write in it.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<Lock, Error> {
+        Lock::take(&self.fd, &self.path, patience)
     }
 
     /// The name of its file system if that is one on which rotation is not safe.

@@ -122,6 +122,9 @@ pub enum Error {
     /// There is no memory in which the keys of the store could be kept.
     #[error("there is no place for the keys of the store: {0}")]
     NotKept(NotKept),
+    /// Somebody else is writing, and does not come to an end.
+    #[error("another process writes to the store at {} and does not finish; `lslocks` names it: end it, or let it go on if it is stopped", .0.display())]
+    Locked(PathBuf),
     /// The store is rekeyed faster than it can be read.
     #[error("the store is rekeyed again and again while it is read; try again")]
     Busy,
@@ -292,6 +295,8 @@ impl Error {
                 | Damage::RolledBack => Kind::InvalidResponse,
             },
             Self::Full { .. } => Kind::Quota,
+            // As if it could not be reached: nothing was changed, so a write may be repeated.
+            Self::Locked(_) => Kind::Unreachable,
             Self::Io { in_doubt: true, .. } | Self::Stopped { wrote: true } => Kind::InDoubt,
             Self::Io { source, .. } => io_kind(source),
             Self::NotKept(_) | Self::Busy | Self::Crypto | Self::Stopped { wrote: false } => {

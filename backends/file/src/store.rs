@@ -1,15 +1,15 @@
 //! The store: which generation is current, and the one way to change it.
 //!
-//! Owns [`FileStore`], the `current` file and the lock. A reader takes no lock: it follows `current` on every call and reads
-//! the key file again when the generation has changed. A writer holds an exclusive `flock`, sees the state of now, and
+//! Owns [`FileStore`] and the `current` file. A reader takes no lock: it follows `current` on every call and reads
+//! the key file again when the generation has changed. A writer holds the `lock`, sees the state of now, and
 //! writes in an order in which every prefix is a state of its own: value, then index or document (from here on readers see
 //! the change), then roster. Blocks its thread; the traits in `secrets` and `register` move it to one that may block.
 //!
 //! Never deletes what it cannot open. Next: `secrets`, `register`, `rekey`.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use claviger_backend::{HeapKeeper, KeyKeeper};
 
@@ -17,10 +17,10 @@ use crate::config::FileSettings;
 use crate::disk::{self, Dir, Steps, Write, Written};
 use crate::error::{Damage, Error};
 use crate::generation::Generation;
+use crate::lock::{self, Lock};
 use crate::roster::{self, Roster};
 
 const CURRENT: &str = "current";
-const LOCK: &str = "lock";
 
 /// A generation's name and a line end.
 const MAX_CURRENT: usize = 64;
@@ -35,6 +35,8 @@ pub struct FileStore {
     settings: FileSettings,
     steps: Arc<Steps>,
     keeper: Arc<dyn KeyKeeper>,
+    /// How long a writer waits for another.
+    patience: Duration,
     /// The generation opened last. Deriving its keys may take half a second.
     opened: Mutex<Option<Arc<Generation>>>,
     /// The highest roster seen by this process. A lower one is a store that was rolled back as a whole.
@@ -52,6 +54,7 @@ impl FileStore {
             settings,
             steps,
             keeper: Arc::new(HeapKeeper),
+            patience: lock::PATIENCE,
             opened: Mutex::new(None),
             seen: AtomicU64::new(0),
         }
@@ -62,6 +65,12 @@ impl FileStore {
     pub fn kept_by(mut self, keeper: Arc<dyn KeyKeeper>) -> Self {
         self.keeper = keeper;
         self.opened = Mutex::new(None);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn without_patience(mut self) -> Self {
+        self.patience = Duration::ZERO;
         self
     }
 
@@ -93,9 +102,9 @@ impl FileStore {
         // Before anything is made: a key that cannot be used leaves no trace.
         drop(self.settings.key.read_for_sealing()?);
         let root = Dir::make_root(&self.settings.directory, &self.steps)?;
-        // Looked at before the lock, which leaves a file in whatever directory this is; what counts is the second look.
+        // Looked at before the lock, which may leave a file in whatever directory this is; what counts is the second look.
         unmade(&root)?;
-        let _lock = root.lock(LOCK)?;
+        let _lock = root.lock(self.patience)?;
         for leftover in unmade(&root)? {
             // An earlier attempt that died. If anything is stored in it, it is a store that has lost its `current` file.
             if let Some(dir) = root.open_dir(&leftover)?
@@ -154,9 +163,9 @@ impl FileStore {
     /// Waits for the lock, and gives the state of now to change.
     pub(crate) fn writing(&self) -> Result<Writing, Error> {
         let root = self.root()?;
-        // Not in a directory that is no store: the lock file would be all there is in it.
+        // Not in a directory that is no store: a lock file might be all there is in it.
         drop(current(&root)?);
-        let lock = root.lock(LOCK)?;
+        let lock = root.lock(self.patience)?;
         let generation = self.generation(&root)?;
         let roster = self.roster(&generation)?;
         // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it.
@@ -229,7 +238,7 @@ pub(crate) struct Writing {
     pub(crate) root: Dir,
     pub(crate) generation: Arc<Generation>,
     pub(crate) roster: Roster,
-    _lock: OwnedFd,
+    _lock: Lock,
 }
 
 impl Writing {
@@ -268,7 +277,7 @@ fn unmade(root: &Dir) -> Result<Vec<String>, Error> {
     if names.iter().any(|name| name == CURRENT) {
         return Err(Error::StoreExists(root.path().to_owned()));
     }
-    names.retain(|name| name != LOCK && name != disk::WRITING);
+    names.retain(|name| name != lock::FILE && name != disk::WRITING);
     if names.iter().all(|name| Generation::is_name(name)) {
         Ok(names)
     } else {
