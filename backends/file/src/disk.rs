@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{
-    AtFlags, CWD, Dir as Listing, FileType, Mode, OFlags, RenameFlags, Stat,
-};
+use rustix::fs::{AtFlags, CWD, Dir as Listing, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Damage, DirectoryFault, Error};

@@ -118,7 +118,7 @@ impl Generation {
 
     /// The index of a secret; `None` if there is no such secret.
     pub(crate) fn index(&self, roster: &Roster, name: &SecretName) -> Result<Option<Index>, Error> {
-        let file = self.index_file(name);
+        let file = self.index_file(name.as_str());
         let index = self.index_in(roster, &file)?;
         match index {
             Some(index) if index.name() != name.as_str() => {
@@ -264,8 +264,9 @@ impl Generation {
         Ok(names.iter().all(|name| known.contains(&name.as_str())))
     }
 
-    fn index_file(&self, name: &SecretName) -> String {
-        format!("{}{INDEX}", self.keys.subject(name.as_str()))
+    /// The file of the index of a secret.
+    pub(crate) fn index_file(&self, name: &str) -> String {
+        format!("{}{INDEX}", self.keys.subject(name))
     }
 
     /// A file that the roster knows must be there.

@@ -151,6 +151,7 @@ impl FileStore {
         let mut writing = self.writing()?;
         let mut index = known(&writing, name)?;
         if let Some(version) = index.staged_by(operation) {
+            make_sure(&mut writing, &index)?;
             return Ok(version);
         }
         let version = write_value(&writing, &mut index, name, value)?;
@@ -173,7 +174,7 @@ impl FileStore {
         let mut writing = self.writing()?;
         let mut index = known(&writing, name)?;
         match index.promote(from, to)? {
-            Change::None => Ok(()),
+            Change::None => make_sure(&mut writing, &index),
             Change::Made => save(&mut writing, index, Write::Replace),
         }
     }
@@ -233,6 +234,17 @@ fn save(writing: &mut Writing, mut index: Index, how: Write) -> Result<(), Error
     index.count();
     let file = writing.generation.write_index(&index, how)?;
     writing.note(&file, index.counter())
+}
+
+/// What seems to be done already was perhaps done by a writer that died before it was durable or noted. Whoever is told that
+/// it is done builds on it, and may destroy what came before.
+fn make_sure(writing: &mut Writing, index: &Index) -> Result<(), Error> {
+    let file = writing.generation.index_file(index.name());
+    if writing.roster.floor(&file) < index.counter() {
+        return writing.note(&file, index.counter());
+    }
+    let dir = writing.generation.dir();
+    dir.sync().map_err(Error::after_commit)
 }
 
 fn summary(index: &Index) -> Option<Listed> {

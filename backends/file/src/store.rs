@@ -7,7 +7,7 @@
 //!
 //! Never deletes what it cannot open. Next: `secrets`, `register`, `rekey`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct FileStore {
     patience: Duration,
     /// The generation opened last. Deriving its keys may take half a second.
     opened: Mutex<Option<Arc<Generation>>>,
+    /// Whether a swap may have become visible and not durable, by us or by whoever was here before us.
+    pub(crate) unsure: AtomicBool,
     /// The highest roster seen by this process. A lower one is a store that was rolled back as a whole.
     seen: AtomicU64,
 }
@@ -56,6 +58,7 @@ impl FileStore {
             keeper: Arc::new(HeapKeeper),
             patience: lock::PATIENCE,
             opened: Mutex::new(None),
+            unsure: AtomicBool::new(true),
             seen: AtomicU64::new(0),
         }
     }

@@ -126,14 +126,67 @@ fn a_retirement_is_whole_or_absent() {
 #[test]
 fn a_swap_is_whole_or_absent() {
     die_everywhere(|store| {
-        let revision = store
-            .load(&name("a"))
-            .unwrap()
-            .map(|(revision, _)| revision);
+        let revision = store.load(&name("a"))?.map(|(revision, _)| revision);
         store
             .swap(&name("a"), revision.as_ref(), b"{\"n\":2}")
             .map(drop)
     });
+}
+
+#[test]
+fn what_is_done_already_is_made_durable_before_anybody_builds_on_it() {
+    let home = prepared();
+    let promote = |store: &FileStore| store.promote(&name("a"), &id("2"), &id("3"));
+    let stage = |store: &FileStore| {
+        store
+            .stage(&name("a"), &secret("three"), &id("op"))
+            .map(drop)
+    };
+    let load = |store: &FileStore| store.load(&name("a")).map(drop);
+    promote(&home.open()).unwrap();
+    for (what, work) in [
+        (
+            "promote",
+            &promote as &dyn Fn(&FileStore) -> Result<(), Error>,
+        ),
+        ("stage", &stage),
+        ("load", &load),
+    ] {
+        let error = work(&home.with_steps(&Steps::dying_at(0))).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{what}: {error}");
+        work(&home.open()).unwrap();
+    }
+    // Not at every look at the register: once for those before us, and again after a doubt of our own.
+    let steps = Steps::dying_at(u64::MAX);
+    let store = home.with_steps(&steps);
+    load(&store).unwrap();
+    let once = steps.passed();
+    load(&store).unwrap();
+    assert_eq!(steps.passed(), once);
+}
+
+#[test]
+fn what_a_writer_that_died_did_not_note_is_noted_by_who_comes_next() {
+    let mut behind = 0;
+    for step in 0.. {
+        let home = prepared();
+        let promote = |store: &FileStore| store.promote(&name("a"), &id("2"), &id("3"));
+        let dead = promote(&home.with_steps(&Steps::dying_at(step)));
+        let noted = || {
+            let store = home.open();
+            let writing = store.writing().unwrap();
+            let index = writing.generation.index(&writing.roster, &name("a"));
+            let file = writing.generation.index_file("a");
+            writing.roster.floor(&file) == index.unwrap().unwrap().counter()
+        };
+        behind += u32::from(!noted());
+        promote(&home.open()).unwrap();
+        assert!(noted(), "dead at step {step}");
+        if dead.is_ok() {
+            assert!(behind > 0);
+            return;
+        }
+    }
 }
 
 #[test]
