@@ -160,19 +160,34 @@ impl Dir {
     /// Writes a file so that after any crash it is there whole or as it was before.
     pub(crate) fn write(&self, name: &str, bytes: &[u8], how: Write) -> Result<Written, Error> {
         let path = self.path.join(name);
-        self.write_aside(&path, bytes)?;
-        self.steps.pass(&path)?;
+        let placed = self
+            .write_aside(&path, bytes)
+            .and_then(|()| self.place(&path, name, how));
+        if !matches!(placed, Ok(Written::Done)) {
+            // Of no use to anybody, and in the way on a full disk. If it stays, the next write removes it.
+            drop(self.remove(WRITING));
+            return placed;
+        }
+        self.sync().map_err(Error::after_commit)?;
+        placed
+    }
+
+    /// Gives the temporary file its name.
+    fn place(&self, path: &Path, name: &str, how: Write) -> Result<Written, Error> {
+        self.steps.pass(path)?;
         let renamed = match how {
             Write::Replace => rustix::fs::renameat(&self.fd, WRITING, &self.fd, name),
             Write::New => self.rename_new(name),
         };
         match renamed {
-            Ok(()) => {}
-            Err(Errno::EXIST) if how == Write::New => return Ok(Written::Exists),
-            Err(errno) => return Err(Error::io(&path, "write", errno)),
+            Ok(()) => Ok(Written::Done),
+            Err(Errno::EXIST) if how == Write::New => Ok(Written::Exists),
+            // The medium or another host failed halfway, and may have done it.
+            Err(errno @ (Errno::IO | Errno::STALE | Errno::TIMEDOUT)) => {
+                Err(Error::io(path, "write", errno).after_commit())
+            }
+            Err(errno) => Err(Error::io(path, "write", errno)),
         }
-        self.sync().map_err(Error::after_commit)?;
-        Ok(Written::Done)
     }
 
     fn write_aside(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -201,7 +216,9 @@ impl Dir {
             // File systems without that flag have links, which never replace either.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::linkat(&self.fd, WRITING, &self.fd, name, AtFlags::empty())?;
-                rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty())
+                // It is done. The other name is removed by the next write, if not now.
+                drop(rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty()));
+                Ok(())
             }
             other => other,
         }
@@ -341,13 +358,15 @@ fn unsafe_magic(magic: u32) -> Option<&'static str> {
 }
 
 /// Counts the changes that a store makes to its directory. In tests it can refuse from a chosen one on, as if the process
-/// had been killed there.
+/// had been killed there, or a chosen one alone, as a disk does that is full for a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     #[cfg(test)]
     passed: std::sync::atomic::AtomicU64,
     #[cfg(test)]
     last: std::sync::OnceLock<u64>,
+    #[cfg(test)]
+    full_at: std::sync::OnceLock<u64>,
 }
 
 impl Steps {
@@ -370,7 +389,18 @@ impl Steps {
         if self.last.get().is_some_and(|last| before >= *last) {
             return Err(Error::io(path, "live on at", Errno::CANCELED));
         }
+        if self.full_at.get() == Some(&before) {
+            return Err(Error::io(path, "write", Errno::NOSPC));
+        }
         Ok(())
+    }
+
+    /// A disk that is full for one step.
+    #[cfg(test)]
+    pub(crate) fn full_at(step: u64) -> Arc<Self> {
+        let steps = Self::default();
+        steps.full_at.set(step).unwrap();
+        Arc::new(steps)
     }
 
     #[cfg(test)]

@@ -119,6 +119,11 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A rekey is done, and what it replaced is still there.
+    #[error(
+        "everything is sealed with the new key, but the records sealed with the former one could not be removed: {0}; the next write to the store removes them"
+    )]
+    FormerLeft(#[source] Box<Self>),
     /// There is no memory in which the keys of the store could be kept.
     #[error("there is no place for the keys of the store: {0}")]
     NotKept(NotKept),
@@ -267,6 +272,14 @@ impl Error {
         self
     }
 
+    /// The same failure, before that point: whatever was written is not seen.
+    pub(crate) fn before_commit(mut self) -> Self {
+        if let Self::Io { in_doubt, .. } = &mut self {
+            *in_doubt = false;
+        }
+        self
+    }
+
     /// What it means to everything above the backends.
     pub fn kind(&self) -> Kind {
         match self {
@@ -297,7 +310,10 @@ impl Error {
             Self::Full { .. } => Kind::Quota,
             // As if it could not be reached: nothing was changed, so a write may be repeated.
             Self::Locked(_) => Kind::Unreachable,
-            Self::Io { in_doubt: true, .. } | Self::Stopped { wrote: true } => Kind::InDoubt,
+            // Whoever made the new key must keep it, whatever it was that failed.
+            Self::FormerLeft(_)
+            | Self::Io { in_doubt: true, .. }
+            | Self::Stopped { wrote: true } => Kind::InDoubt,
             Self::Io { source, .. } => io_kind(source),
             Self::NotKept(_) | Self::Busy | Self::Crypto | Self::Stopped { wrote: false } => {
                 Kind::Unavailable

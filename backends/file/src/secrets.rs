@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use claviger_backend::{
-    BackendError, Fetched, MAX_VALUE_BYTES, Secret, SecretName, SecretRotator, SecretSource,
+    BackendError, Fetched, Kind, MAX_VALUE_BYTES, Secret, SecretName, SecretRotator, SecretSource,
     SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
 };
 
@@ -130,11 +130,8 @@ impl FileStore {
             writing.make_room()?;
             Write::New
         };
-        let mut index = found.unwrap_or_else(|| Index::new(name));
-        let version = write_value(&writing, &mut index, name, value)?;
-        index.add(None, now());
-        save(&mut writing, index, how)?;
-        Ok(version)
+        let index = found.unwrap_or_else(|| Index::new(name));
+        add(&mut writing, index, how, (value, None))
     }
 
     /// Writes a value that no reader of the current version finds. Create-only by `operation`.
@@ -149,15 +146,17 @@ impl FileStore {
     ) -> Result<VersionId, Error> {
         check_value(value)?;
         let mut writing = self.writing()?;
-        let mut index = known(&writing, name)?;
+        let index = known(&writing, name)?;
         if let Some(version) = index.staged_by(operation) {
             make_sure(&mut writing, &index)?;
             return Ok(version);
         }
-        let version = write_value(&writing, &mut index, name, value)?;
-        index.add(Some(operation), now());
-        save(&mut writing, index, Write::Replace)?;
-        Ok(version)
+        add(
+            &mut writing,
+            index,
+            Write::Replace,
+            (value, Some(operation)),
+        )
     }
 
     /// Makes `to` current if `from` is; nothing changes if `to` is already.
@@ -192,7 +191,7 @@ impl FileStore {
         // Also when it was retired before: whoever did may have died here.
         writing
             .generation
-            .remove_value(name, version)
+            .remove_value(name.as_str(), version)
             .map_err(Error::after_commit)
     }
 }
@@ -213,19 +212,45 @@ fn known(writing: &Writing, name: &SecretName) -> Result<Index, Error> {
     index.ok_or(Error::NoSecret)
 }
 
+/// Adds a version: writes its value, then the index that names it. A value that nothing names after a failure is removed, or
+/// a full disk would fill with every attempt.
+fn add(
+    writing: &mut Writing,
+    mut index: Index,
+    how: Write,
+    (value, operation): (&Secret, Option<&VersionId>),
+) -> Result<VersionId, Error> {
+    let name = index.name().to_owned();
+    let version = write_value(writing, &mut index, &name, value)?;
+    index.add(operation, now());
+    match save(writing, index, how) {
+        Ok(()) => Ok(version),
+        Err(error) => {
+            if error.kind() != Kind::InDoubt {
+                drop(writing.generation.remove_value(&name, &version));
+            }
+            Err(error)
+        }
+    }
+}
+
 /// Writes a value under the next free number. A number whose file is there was given out by a writer that died before any
 /// index named it; it is passed over, so that nothing is ever overwritten.
 fn write_value(
     writing: &Writing,
     index: &mut Index,
-    name: &SecretName,
+    name: &str,
     value: &Secret,
 ) -> Result<VersionId, Error> {
     loop {
         let version = index.allocate()?;
-        match writing.generation.write_value(name, &version, value)? {
-            Written::Done => return Ok(version),
-            Written::Exists => {}
+        match writing.generation.write_value(name, &version, value) {
+            Ok(Written::Done) => return Ok(version),
+            Ok(Written::Exists) => {}
+            Err(error) => {
+                drop(writing.generation.remove_value(name, &version));
+                return Err(error.before_commit());
+            }
         }
     }
 }

@@ -5,13 +5,13 @@
 //! writes in an order in which every prefix is a state of its own: value, then index or document (from here on readers see
 //! the change), then roster. Blocks its thread; the traits in `secrets` and `register` move it to one that may block.
 //!
-//! Never deletes what it cannot open. Next: `secrets`, `register`, `rekey`.
+//! Never deletes anything before the current generation has opened. Next: `secrets`, `register`, `rekey`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use claviger_backend::{HeapKeeper, KeyKeeper};
+use claviger_backend::{HeapKeeper, KeyKeeper, Kind};
 
 use crate::config::FileSettings;
 use crate::disk::{self, Dir, Steps, Write, Written};
@@ -117,8 +117,10 @@ impl FileStore {
             }
             root.remove_dir(&leftover)?;
         }
-        let generation = Generation::make(&root, &self.settings.key, self.keeper())?;
-        generation.write_roster(&Roster::following(0))?;
+        let (generation, ()) =
+            Generation::make(&root, &self.settings.key, self.keeper(), |made| {
+                made.write_roster(&Roster::following(0))
+            })?;
         switch(&root, &generation, Write::New)
     }
 
@@ -171,11 +173,15 @@ impl FileStore {
         let lock = root.lock(self.patience)?;
         let generation = self.generation(&root)?;
         let roster = self.roster(&generation)?;
-        // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it.
-        for name in root.names()? {
-            if Generation::is_name(&name) && name != generation.name() {
-                root.remove_dir(&name)?;
-            }
+        // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it; but first
+        // it must be durable that nobody does.
+        let mut leftovers = root.names()?;
+        leftovers.retain(|name| Generation::is_name(name) && name != generation.name());
+        if !leftovers.is_empty() {
+            root.sync()?;
+        }
+        for name in leftovers {
+            root.remove_dir(&name)?;
         }
         Ok(Writing {
             root,
@@ -265,13 +271,20 @@ impl Writing {
     }
 }
 
-/// Makes a generation the current one. Everything before this call is invisible to readers.
+/// Makes a generation the current one. Everything before this call is invisible to readers. A generation that certainly did
+/// not become it is removed.
 pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<(), Error> {
     let line = format!("{}\n", generation.name());
-    match root.write(CURRENT, line.as_bytes(), how)? {
-        Written::Done => Ok(()),
-        Written::Exists => Err(Error::StoreExists(root.path().to_owned())),
-    }
+    let switched = match root.write(CURRENT, line.as_bytes(), how) {
+        Ok(Written::Done) => Ok(()),
+        Ok(Written::Exists) => Err(Error::StoreExists(root.path().to_owned())),
+        Err(error) => Err(error),
+    };
+    switched.inspect_err(|error| {
+        if error.kind() != Kind::InDoubt {
+            drop(root.remove_dir(generation.name()));
+        }
+    })
 }
 
 /// Makes sure that a directory is to become a store, and gives what earlier attempts left in it.

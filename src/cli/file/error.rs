@@ -104,6 +104,7 @@ fn store_code(error: &StoreError) -> u8 {
             78
         }
         StoreError::Io { source, .. } => io_code(source.kind()),
+        StoreError::FormerLeft(error) => store_code(error),
     }
 }
 

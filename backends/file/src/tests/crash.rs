@@ -189,6 +189,73 @@ fn what_a_writer_that_died_did_not_note_is_noted_by_who_comes_next() {
     }
 }
 
+/// Every file below the store, with its size.
+fn files(home: &Home) -> Vec<(PathBuf, u64)> {
+    let mut files = Vec::new();
+    let mut directories = vec![home.store_path()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            } else {
+                files.push((entry.path(), entry.metadata().unwrap().len()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_full_disk_changes_nothing_and_leaves_nothing() {
+    let key = |home: &Home| {
+        generate_key_file(&home.path("next")).unwrap();
+        StoreKey::KeyFile(home.path("next"))
+    };
+    type Work<'a> = &'a dyn Fn(&Home, &FileStore) -> Result<(), Error>;
+    let works: [(&str, Work<'_>); 5] = [
+        ("put", &|_, store| {
+            store
+                .put(&name("a"), &secret("four"), &Expected::Anything)
+                .map(drop)
+        }),
+        ("new", &|_, store| {
+            store
+                .put(&name("b"), &secret("one"), &Expected::Nothing)
+                .map(drop)
+        }),
+        ("stage", &|_, store| {
+            store
+                .stage(&name("a"), &secret("four"), &id("other"))
+                .map(drop)
+        }),
+        ("swap", &|_, store| {
+            let revision = store.load(&name("a"))?.map(|(revision, _)| revision);
+            store
+                .swap(&name("a"), revision.as_ref(), b"{\"n\":2}")
+                .map(drop)
+        }),
+        ("rekey", &|home, store| store.rekey(&key(home)).map(drop)),
+    ];
+    for (what, work) in works {
+        for step in 0.. {
+            let home = prepared();
+            let (before, seen_before) = (files(&home), seen(&home.open()));
+            let Err(error) = work(&home, &home.with_steps(&Steps::full_at(step))) else {
+                assert!(step > 5, "{what}: {step} steps");
+                break;
+            };
+            if error.kind() == Kind::InDoubt {
+                continue;
+            }
+            assert_eq!(error.kind(), Kind::Quota, "{what}: {error}");
+            assert_eq!(seen(&home.open()), seen_before, "{what} at step {step}");
+            assert_eq!(files(&home), before, "{what} at step {step}");
+        }
+    }
+}
+
 #[test]
 fn an_init_that_died_is_done_again() {
     for step in 0.. {

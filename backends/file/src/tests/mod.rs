@@ -298,6 +298,32 @@ fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
 }
 
 #[test]
+fn a_rekey_that_cannot_clear_away_says_that_it_is_done() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "one");
+    let generations = fs::read_dir(home.store_path()).unwrap();
+    let mut generations = generations.map(|entry| entry.unwrap().path());
+    let former = generations.find(|path| path.is_dir()).unwrap();
+    fs::create_dir(former.join("in-the-way")).unwrap();
+    generate_key_file(&home.path("next")).unwrap();
+    let error = store.rekey(&StoreKey::KeyFile(home.path("next")));
+    let error = error.unwrap_err();
+    // Who made the key would take it away after any other error, and nobody could read the store any more.
+    assert_eq!(error.kind(), Kind::InDoubt);
+    let said = error.to_string();
+    assert!(
+        said.starts_with("everything is sealed with the new key"),
+        "{said}"
+    );
+    let rekeyed = FileStore::open(home.settings_with("next")).unwrap();
+    assert_eq!(current(&rekeyed, "a").unwrap(), "one");
+    fs::remove_dir(former.join("in-the-way")).unwrap();
+    put(&rekeyed, "a", "two");
+    assert!(!former.exists());
+}
+
+#[test]
 fn a_daemon_follows_a_new_key_in_the_same_file() {
     let home = Home::new();
     let store = home.init();
