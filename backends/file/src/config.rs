@@ -128,7 +128,7 @@ pub fn generate_key_file(path: &Path) -> Result<(), Error> {
     let written = disk::write_all(&fd, text.as_bytes()).and_then(|()| rustix::fs::fsync(&fd));
     if let Err(errno) = written {
         // A part of a key opens nothing, and would be in the way of the next attempt.
-        drop(rustix::fs::unlinkat(CWD, path, AtFlags::empty()));
+        let _left = rustix::fs::unlinkat(CWD, path, AtFlags::empty());
         return Err(Error::io(path, "write", errno));
     }
     disk::sync_parent(path)

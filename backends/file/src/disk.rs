@@ -217,7 +217,7 @@ impl Dir {
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::linkat(&self.fd, WRITING, &self.fd, name, AtFlags::empty())?;
                 // It is done. The other name is removed by the next write, if not now.
-                drop(rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty()));
+                let _left = rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty());
                 Ok(())
             }
             other => other,

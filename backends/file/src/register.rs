@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use claviger_backend::{BackendError, Register, Revision, SecretName};
+use claviger_backend::{BackendError, Loaded, Register, Revision, SecretName};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Write;
@@ -126,13 +126,18 @@ impl FileStore {
 
 #[async_trait]
 impl Register for FileBackend {
-    async fn load(&self, name: &SecretName) -> Result<Option<(Revision, Vec<u8>)>, BackendError> {
+    async fn load(&self, name: &SecretName) -> Result<Option<Loaded>, BackendError> {
         let name = name.clone();
-        self.run("load", Effect::Reads, move |store| {
+        let found = self.run("load", Effect::Reads, move |store| {
             store.require_local()?;
             store.load(&name)
-        })
-        .await
+        });
+        Ok(found.await?.map(|(revision, document)| Loaded {
+            revision,
+            document,
+            // One host has one clock.
+            answered: None,
+        }))
     }
 
     async fn swap(

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use claviger_backend::{
-    BackendError, Fetched, Kind, MAX_VALUE_BYTES, Secret, SecretName, SecretRotator, SecretSource,
-    SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
+    BackendError, Fetched, Kind, MAX_VALUE_BYTES, OperationId, Secret, SecretName, SecretRotator,
+    SecretSource, SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
 };
 
 use crate::disk::{Write, Written};
@@ -142,7 +142,7 @@ impl FileStore {
         &self,
         name: &SecretName,
         value: &Secret,
-        operation: &VersionId,
+        operation: &OperationId,
     ) -> Result<VersionId, Error> {
         check_value(value)?;
         let mut writing = self.writing()?;
@@ -218,7 +218,7 @@ fn add(
     writing: &mut Writing,
     mut index: Index,
     how: Write,
-    (value, operation): (&Secret, Option<&VersionId>),
+    (value, operation): (&Secret, Option<&OperationId>),
 ) -> Result<VersionId, Error> {
     let name = index.name().to_owned();
     let version = write_value(writing, &mut index, &name, value)?;

@@ -45,7 +45,7 @@ fn prepared() -> Home {
     put(&store, "a", "one");
     put(&store, "a", "two");
     store
-        .stage(&name("a"), &secret("three"), &id("op"))
+        .stage(&name("a"), &secret("three"), &label("op"))
         .unwrap();
     store.swap(&name("a"), None, b"{}").unwrap();
     home
@@ -106,7 +106,7 @@ fn a_new_secret_is_whole_or_absent() {
 #[test]
 fn a_stage_is_whole_or_absent_and_never_double() {
     die_everywhere(|store| {
-        let version = store.stage(&name("a"), &secret("four"), &id("other"))?;
+        let version = store.stage(&name("a"), &secret("four"), &label("other"))?;
         assert_eq!(exact(store, "a", version.as_str()).unwrap(), "four");
         assert_eq!(store.versions(&name("a")).unwrap().len(), 4);
         Ok(())
@@ -139,7 +139,7 @@ fn what_is_done_already_is_made_durable_before_anybody_builds_on_it() {
     let promote = |store: &FileStore| store.promote(&name("a"), &id("2"), &id("3"));
     let stage = |store: &FileStore| {
         store
-            .stage(&name("a"), &secret("three"), &id("op"))
+            .stage(&name("a"), &secret("three"), &label("op"))
             .map(drop)
     };
     let load = |store: &FileStore| store.load(&name("a")).map(drop);
@@ -227,7 +227,7 @@ fn a_full_disk_changes_nothing_and_leaves_nothing() {
         }),
         ("stage", &|_, store| {
             store
-                .stage(&name("a"), &secret("four"), &id("other"))
+                .stage(&name("a"), &secret("four"), &label("other"))
                 .map(drop)
         }),
         ("swap", &|_, store| {

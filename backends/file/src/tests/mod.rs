@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use claviger_backend::{
-    Fetched, Kind, Secret, SecretName, VersionId, VersionSelector, VersionState,
+    Fetched, Kind, OperationId, Secret, SecretName, VersionId, VersionSelector, VersionState,
 };
 use tempfile::TempDir;
 
@@ -69,6 +69,10 @@ fn name(text: &str) -> SecretName {
 
 fn id(text: &str) -> VersionId {
     text.parse().unwrap()
+}
+
+fn label(text: &str) -> OperationId {
+    format!("{text:a>32}").parse().unwrap()
 }
 
 fn secret(text: &str) -> Secret {
@@ -262,7 +266,7 @@ fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
     put(&store, "a", "one");
     put(&store, "a", "two");
     let staged = store
-        .stage(&name("a"), &secret("three"), &id("op"))
+        .stage(&name("a"), &secret("three"), &label("op"))
         .unwrap();
     store.retire(&name("a"), &id("1")).unwrap();
     let revision = store.swap(&name("a"), None, b"{}").unwrap();
