@@ -108,7 +108,10 @@ fn origin(
         let (slot, own) = match before {
             Some((origin, index, field)) => {
                 inherit(&mut progress, origin, (upstream, refresh));
-                let own = origin.lock().fields.get(index).cloned().unwrap_or_default();
+                let mut own = origin.lock().fields.get(index).cloned().unwrap_or_default();
+                if !is_same_source(origin, upstream) {
+                    own.last = None;
+                }
                 rebind(&field.slot, max_stale);
                 (Arc::clone(&field.slot), own)
             }
@@ -143,7 +146,7 @@ fn empty(now: Moment) -> Slot {
 /// Goes on where the previous configuration stood. Versions are compared only with those of the very same source: a
 /// backend of the same name that is configured anew may count otherwise, and is asked at once.
 fn inherit(progress: &mut Progress, previous: &Origin, (upstream, refresh): (&Upstream, Duration)) {
-    if !Arc::ptr_eq(&previous.upstream.source, &upstream.source) {
+    if !is_same_source(previous, upstream) {
         return;
     }
     let before = previous.lock();
@@ -153,6 +156,10 @@ fn inherit(progress: &mut Progress, previous: &Origin, (upstream, refresh): (&Up
     if previous.refresh == refresh {
         progress.next = before.next;
     }
+}
+
+fn is_same_source(previous: &Origin, upstream: &Upstream) -> bool {
+    Arc::ptr_eq(&previous.upstream.source, &upstream.source)
 }
 
 /// Applies another stale bound to what is held, without waking anybody.

@@ -494,6 +494,69 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
     assert_eq!(secrets.refresh(&target, Older::Refuse).await, Ok(true));
 }
 
+/// Where versions are counted from 1, two stores have the same ones.
+#[tokio::test(start_paused = true)]
+async fn another_value_under_the_same_version_is_taken() {
+    let world = World::new();
+    let first = world.started(&[SECRET]).await;
+    let target = reference(SECRET);
+    let put = |shelf: &Shelf, value: &str| {
+        shelf.put(
+            "oauth/billing",
+            "3",
+            &format!(r#"{{"client_secret":"{value}"}}"#),
+        );
+    };
+    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    watcher.next().await.unwrap();
+    // The store was made anew behind our back.
+    put(&world.shelf, "anew");
+    assert_eq!(first.refresh(&target, Older::Refuse).await, Ok(true));
+    let seen = watcher.next().await.unwrap().version;
+    assert_eq!((text(&seen), seen.generation), ("anew", 2));
+    assert_eq!(first.refresh(&target, Older::Refuse).await, Ok(false));
+
+    // The backend of this name is another one from now on.
+    let elsewhere = World::new();
+    put(&elsewhere.shelf, "elsewhere");
+    let second = elsewhere.start(&[SECRET], Some(&first));
+    assert_eq!(second.refresh(&target, Older::Refuse).await, Ok(true));
+    let held = second.live(&target).unwrap().current(world.now()).unwrap();
+    assert_eq!((text(&held), held.generation), ("elsewhere", 3));
+
+    // It was removed, and made again under its old number.
+    elsewhere.shelf.remove("oauth/billing");
+    assert!(second.refresh(&target, Older::Refuse).await.is_err());
+    put(&elsewhere.shelf, "again");
+    tokio::time::sleep(SECOND * 7).await;
+    let held = second.live(&target).unwrap().current(world.now()).unwrap();
+    assert_eq!((text(&held), held.generation), ("again", 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_does_not_make_an_older_version_acceptable() {
+    for (kind, taken) in [
+        (Kind::PermissionDenied, false),
+        (Kind::Gone, false),
+        (Kind::NotFound, true),
+    ] {
+        let world = World::new();
+        let secrets = world.started(&[SECRET]).await;
+        world.shelf.fail(kind);
+        let denied = secrets.refresh(&reference(SECRET), Older::Refuse).await;
+        assert_eq!(denied.unwrap_err().as_str(), kind.as_str());
+        world
+            .shelf
+            .put("oauth/billing", "2", r#"{"client_secret":"s2"}"#);
+        world.shelf.fail(None);
+        tokio::time::sleep(SECOND * 7).await;
+        let held = secrets.read(&permit(Action::Secret), world.now());
+        assert_eq!(held.is_ok(), taken, "{kind:?}");
+        let accepted = secrets.refresh(&reference(SECRET), Older::Accept).await;
+        assert_eq!(accepted, Ok(!taken));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -686,7 +749,7 @@ async fn debug_output_and_errors_hold_no_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_id_is_all_that_tells_versions_apart() {
+async fn another_version_with_the_same_value_is_another_version() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     let id = secrets.status().remove(0).version.unwrap();
