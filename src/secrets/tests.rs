@@ -630,8 +630,8 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     tokio::time::sleep(SECOND * 100).await;
 
     let second = world.start(&[SECRET, "prod:other"], Some(&first));
-    assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
     drop(first);
+    assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
     let held = second.read(&permit(Action::Secret), world.now()).unwrap();
     assert_eq!((text(&held.version), held.confirmed), ("s3", confirmed));
     assert!(second.live(&reference(ID)).is_none());
@@ -643,6 +643,48 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     old_handle.changed().await;
     let followed = old_handle.current(world.now()).unwrap();
     assert_eq!((text(&followed), followed.generation), ("s4", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_during_an_outage_does_not_take_the_backend_for_well() {
+    let world = World::new();
+    let references: Vec<_> = (0..100).map(|number| format!("prod:s/{number}")).collect();
+    let references: Vec<_> = references.iter().map(String::as_str).collect();
+    world.shelf.fail(Kind::Unreachable);
+    let mut secrets = world.started(&references).await;
+    let before = world.shelf.calls();
+    for _ in 0..10 {
+        secrets = world.start(&references, Some(&secrets));
+        assert!(!secrets.backends().remove(0).reachable);
+        tokio::time::sleep(SECOND / 4).await;
+    }
+    let more = world.shelf.calls() - before;
+    assert!(more <= 2, "ten reloads in 2.5 s cost {more} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_of_a_configuration_last_as_long_as_it_is_in_force() {
+    let world = World::new();
+    let first = world.started(&[SECRET]).await;
+    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    watcher.next().await.unwrap();
+    // The next configuration begins to fetch, and is not in force yet.
+    let second = world.start(&[SECRET], Some(&first));
+    world
+        .shelf
+        .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
+    second
+        .refresh(&reference(SECRET), Older::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(text(&watcher.next().await.unwrap().version), "s4");
+    // Whoever still reads from it does not keep its watches.
+    first.end();
+    second
+        .refresh(&reference(SECRET), Older::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
 }
 
 #[tokio::test(start_paused = true)]
