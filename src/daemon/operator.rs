@@ -189,6 +189,7 @@ impl Daemon {
         // Meanwhile the old world goes on, renewals included: a backend that does not answer must not stop it.
         secrets.first_round(FIRST_ROUND).await;
         let assembled = assembly::assemble(&config, &issuers, secrets, ground)?;
+        previous.world.secrets.end();
         self.broker.install(assembled.world.clone());
         let in_force = InForce::new(config, backends, assembled, &*self.clock);
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;

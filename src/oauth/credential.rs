@@ -73,7 +73,8 @@ impl Credential {
         let mut hasher = DefaultHasher::new();
         let mut held = |live: &Live| {
             let version = live.current(now).ok()?;
-            (live.reference(), &version.id).hash(&mut hasher);
+            // With the generation: another store may have another value under the same version.
+            (live.reference(), &version.id, version.generation).hash(&mut hasher);
             Some(())
         };
         held(&self.secret)?;

@@ -1,8 +1,8 @@
 //! From what the configuration wants to what is fetched.
 //!
 //! Owns the grouping of references: all fields of one version of one secret come with one request. Carries over what the
-//! previous configuration holds of the same references, so that a reload during an outage loses nothing. Pure, but for the
-//! slots it takes over.
+//! previous configuration holds of the same references, and what it knows of the same backends, so that a reload during an
+//! outage loses nothing. Pure, but for the slots and backends it takes over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,7 +36,14 @@ pub(super) fn assemble(
 ) -> Secrets {
     let upstreams: BTreeMap<_, _> = sources
         .into_iter()
-        .map(|(name, source)| (name.clone(), Arc::new(Upstream::new(name, source))))
+        .map(|(name, source)| {
+            let mut before = previous.iter().flat_map(|previous| &previous.upstreams);
+            let upstream = match before.find(|upstream| upstream.is(&name, &source)) {
+                Some(upstream) => Arc::clone(upstream),
+                None => Arc::new(Upstream::new(name.clone(), source)),
+            };
+            (name, upstream)
+        })
         .collect();
     let now = shared.clock.now();
     let mut origins = Vec::new();
@@ -108,7 +115,10 @@ fn origin(
         let (slot, own) = match before {
             Some((origin, index, field)) => {
                 inherit(&mut progress, origin, (upstream, refresh));
-                let own = origin.lock().fields.get(index).cloned().unwrap_or_default();
+                let mut own = origin.lock().fields.get(index).cloned().unwrap_or_default();
+                if !is_same_source(origin, upstream) {
+                    own.last = None;
+                }
                 rebind(&field.slot, max_stale);
                 (Arc::clone(&field.slot), own)
             }
@@ -142,8 +152,12 @@ fn empty(now: Moment) -> Slot {
 
 /// Goes on where the previous configuration stood. Versions are compared only with those of the very same source: a
 /// backend of the same name that is configured anew may count otherwise, and is asked at once.
-fn inherit(progress: &mut Progress, previous: &Origin, (upstream, refresh): (&Upstream, Duration)) {
-    if !Arc::ptr_eq(&previous.upstream.source, &upstream.source) {
+fn inherit(
+    progress: &mut Progress,
+    previous: &Origin,
+    (upstream, refresh): (&Arc<Upstream>, Duration),
+) {
+    if !is_same_source(previous, upstream) {
         return;
     }
     let before = previous.lock();
@@ -153,6 +167,10 @@ fn inherit(progress: &mut Progress, previous: &Origin, (upstream, refresh): (&Up
     if previous.refresh == refresh {
         progress.next = before.next;
     }
+}
+
+fn is_same_source(previous: &Origin, upstream: &Arc<Upstream>) -> bool {
+    Arc::ptr_eq(&previous.upstream, upstream)
 }
 
 /// Applies another stale bound to what is held, without waking anybody.

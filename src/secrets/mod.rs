@@ -75,8 +75,10 @@ struct Shared {
     turns: Semaphore,
     /// Wakes the schedule when a flight ends.
     wake: Notify,
-    /// Set when another configuration took over.
+    /// Set when another configuration took over the schedule and the slots.
     retired: CancellationToken,
+    /// Set when this configuration is no longer in force.
+    ended: CancellationToken,
     /// How many origins have not been asked for once.
     unasked: watch::Sender<usize>,
 }
@@ -91,6 +93,14 @@ impl Shared {
         tokio::select! {
             () = self.drain.begun() => {}
             () = self.retired.cancelled() => {}
+        }
+    }
+
+    /// Waits until nobody may follow anything here.
+    async fn over(&self) {
+        tokio::select! {
+            () = self.drain.begun() => {}
+            () = self.ended.cancelled() => {}
         }
     }
 }
@@ -112,8 +122,8 @@ impl Secrets {
     /// Begins to fetch `wanted` from `sources` and to keep it fresh, until the drain begins or the value is dropped.
     ///
     /// With `previous`, what is held of unchanged references is carried over with its bounds, and their [`Live`] handles
-    /// follow this value from now on. `previous` stops refreshing, and its watchers end; so call this when nothing of a
-    /// reload can fail any more. References to a backend that is not in `sources` are left out.
+    /// follow this value from now on. `previous` stops refreshing, so call this when nothing of a reload can fail any more;
+    /// it goes on to be read and watched, what it shares with this value being as new as here, until it is [`end`](Self::end)ed. References to a backend that is not in `sources` are left out.
     pub fn start(
         sources: BTreeMap<BackendName, Arc<dyn SecretSource>>,
         wanted: Vec<Wanted>,
@@ -130,12 +140,19 @@ impl Secrets {
             turns: Semaphore::new(TURNS),
             wake: Notify::new(),
             retired: CancellationToken::new(),
+            ended: CancellationToken::new(),
             unasked: watch::Sender::new(0),
         });
         let secrets = Arc::new(assemble(sources, wanted, shared, previous));
         let (shared, origins) = (Arc::clone(&secrets.shared), Arc::clone(&secrets.origins));
         drop(tokio::spawn(run(shared, origins)));
         secrets
+    }
+
+    /// Ends its watches. To be called before other rules come into force: who waits for a newer version here was permitted by
+    /// the former ones.
+    pub fn end(&self) {
+        self.shared.ended.cancel();
     }
 
     /// A handle on one value, for the rest of the daemon. `None` if the configuration does not refer to it.
@@ -283,6 +300,7 @@ impl Secrets {
 impl Drop for Secrets {
     fn drop(&mut self) {
         self.shared.retired.cancel();
+        self.shared.ended.cancel();
     }
 }
 

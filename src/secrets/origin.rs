@@ -75,8 +75,11 @@ pub(super) struct Progress {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldProgress {
     pub(super) last_error: Option<Kind>,
-    /// The last version held, also when it is evicted, and its generation.
-    pub(super) last: Option<(VersionId, u64)>,
+    /// The last version held, also when it is evicted. Forgotten with the secret: what comes after it is another one, and may
+    /// be numbered as it was.
+    pub(super) last: Option<VersionId>,
+    /// Its generation; 0 before the first.
+    pub(super) generation: u64,
     /// Whether the newline that was cut off has been reported.
     pub(super) trim_reported: bool,
     /// Whether the value was lost to its stale bound, and not to an answer.

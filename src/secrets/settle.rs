@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use claviger_backend::{Class, Fetched, Kind, VersionId, VersionSelector};
 
-use crate::clock::Moment;
+use crate::clock::{Deadline, Moment};
 use crate::secrets::Shared;
 use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
-use crate::secrets::pick::{Picked, pick};
+use crate::secrets::pick::{Picked, is_same, pick};
 use crate::secrets::schedule::{self, DICE, NEGATIVE};
 use crate::secrets::upstream::{OPERATION, Refusal};
 
@@ -129,7 +129,7 @@ impl Origin {
                 Ok(picked) => Ok(hold(field, own, picked, (&version, sent), self.refresh)),
                 Err(kind) => {
                     report(field, own, kind);
-                    lose(field, kind, retry_at);
+                    lose(field, own, kind, retry_at);
                     Err(Failure {
                         kind,
                         retry_in: wait,
@@ -147,7 +147,10 @@ impl Origin {
         progress.next = now.after(wait);
         if kind.class() == Class::Authoritative {
             progress.refused = Some((kind, now.after(NEGATIVE)));
-            // What comes after a secret that was gone is another secret, and may count from 1 again.
+        }
+        if kind == Kind::NotFound {
+            // What comes after a secret that was gone is another secret, and may count from 1 again. A denial says nothing
+            // about versions.
             progress.newest = None;
         }
         self.note(progress, kind);
@@ -159,7 +162,7 @@ impl Origin {
         let retry_at = progress.next;
         for (field, own) in self.fields.iter().zip(&mut progress.fields) {
             report(field, own, kind);
-            lose(field, kind, retry_at);
+            lose(field, own, kind, retry_at);
         }
     }
 
@@ -185,7 +188,10 @@ fn report(field: &Field, own: &mut FieldProgress, kind: Kind) {
 }
 
 /// Evicts on an authoritative answer; else only tells an empty slot why it is empty, without waking anybody.
-fn lose(field: &Field, kind: Kind, retry_at: crate::clock::Deadline) {
+fn lose(field: &Field, own: &mut FieldProgress, kind: Kind, retry_at: Deadline) {
+    if kind == Kind::NotFound {
+        own.last = None;
+    }
     let evicts = kind.class() == Class::Authoritative;
     field.slot.send_if_modified(|slot| {
         let held = matches!(slot, Slot::Held { .. });
@@ -218,38 +224,36 @@ fn hold(
     let stale_from = sent
         .after(schedule::slowest_refresh(refresh, OPERATION))
         .min(until);
-    let generation = match &own.last {
-        Some((last, generation)) if last == id => *generation,
-        Some((_, generation)) => generation.saturating_add(1),
-        None => 1,
-    };
-    let changed = own.last.as_ref().is_none_or(|(last, _)| last != id);
-    own.last = Some((id.clone(), generation));
-    let mut picked = Some(picked);
-    field.slot.send_if_modified(|slot| {
-        // The same version keeps its bytes: readers share them, and nobody is woken by a confirmation.
-        let same = match slot {
-            Slot::Held { version, .. } if version.id == *id => Some(Arc::clone(version)),
-            Slot::Held { .. } | Slot::Empty { .. } => None,
-        };
-        let woken = same.is_none();
-        let fresh = || {
-            picked.take().map(|picked| {
-                Arc::new(Version {
-                    value: picked.value,
-                    id: id.clone(),
-                    generation,
-                })
-            })
-        };
-        if let Some(version) = same.or_else(fresh) {
-            *slot = Slot::Held {
-                version,
-                confirmed: sent,
-                stale_from,
-                until,
-            };
+    // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
+    let (same, other) = match &*field.slot.borrow() {
+        Slot::Held { version, .. } if version.id == *id => {
+            let same = is_same(&version.value, &picked.value);
+            (same.then(|| Arc::clone(version)), !same)
         }
+        Slot::Held { .. } | Slot::Empty { .. } => (None, false),
+    };
+    if other {
+        tracing::warn!(secret = %field.reference, "the backend has another value under the same version");
+    }
+    let changed = same.is_none() && (other || own.last.as_ref() != Some(id));
+    own.generation = own.generation.saturating_add(u64::from(changed));
+    own.last = Some(id.clone());
+    // The same version keeps its bytes: readers share them, and nobody is woken by a confirmation.
+    let woken = same.is_none();
+    let version = same.unwrap_or_else(|| {
+        Arc::new(Version {
+            value: picked.value,
+            id: id.clone(),
+            generation: own.generation,
+        })
+    });
+    field.slot.send_if_modified(|slot| {
+        *slot = Slot::Held {
+            version,
+            confirmed: sent,
+            stale_from,
+            until,
+        };
         woken
     });
     changed

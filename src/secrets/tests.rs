@@ -494,6 +494,69 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
     assert_eq!(secrets.refresh(&target, Older::Refuse).await, Ok(true));
 }
 
+/// Where versions are counted from 1, two stores have the same ones.
+#[tokio::test(start_paused = true)]
+async fn another_value_under_the_same_version_is_taken() {
+    let world = World::new();
+    let first = world.started(&[SECRET]).await;
+    let target = reference(SECRET);
+    let put = |shelf: &Shelf, value: &str| {
+        shelf.put(
+            "oauth/billing",
+            "3",
+            &format!(r#"{{"client_secret":"{value}"}}"#),
+        );
+    };
+    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    watcher.next().await.unwrap();
+    // The store was made anew behind our back.
+    put(&world.shelf, "anew");
+    assert_eq!(first.refresh(&target, Older::Refuse).await, Ok(true));
+    let seen = watcher.next().await.unwrap().version;
+    assert_eq!((text(&seen), seen.generation), ("anew", 2));
+    assert_eq!(first.refresh(&target, Older::Refuse).await, Ok(false));
+
+    // The backend of this name is another one from now on.
+    let elsewhere = World::new();
+    put(&elsewhere.shelf, "elsewhere");
+    let second = elsewhere.start(&[SECRET], Some(&first));
+    assert_eq!(second.refresh(&target, Older::Refuse).await, Ok(true));
+    let held = second.live(&target).unwrap().current(world.now()).unwrap();
+    assert_eq!((text(&held), held.generation), ("elsewhere", 3));
+
+    // It was removed, and made again under its old number.
+    elsewhere.shelf.remove("oauth/billing");
+    assert!(second.refresh(&target, Older::Refuse).await.is_err());
+    put(&elsewhere.shelf, "again");
+    tokio::time::sleep(SECOND * 7).await;
+    let held = second.live(&target).unwrap().current(world.now()).unwrap();
+    assert_eq!((text(&held), held.generation), ("again", 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_does_not_make_an_older_version_acceptable() {
+    for (kind, taken) in [
+        (Kind::PermissionDenied, false),
+        (Kind::Gone, false),
+        (Kind::NotFound, true),
+    ] {
+        let world = World::new();
+        let secrets = world.started(&[SECRET]).await;
+        world.shelf.fail(kind);
+        let denied = secrets.refresh(&reference(SECRET), Older::Refuse).await;
+        assert_eq!(denied.unwrap_err().as_str(), kind.as_str());
+        world
+            .shelf
+            .put("oauth/billing", "2", r#"{"client_secret":"s2"}"#);
+        world.shelf.fail(None);
+        tokio::time::sleep(SECOND * 7).await;
+        let held = secrets.read(&permit(Action::Secret), world.now());
+        assert_eq!(held.is_ok(), taken, "{kind:?}");
+        let accepted = secrets.refresh(&reference(SECRET), Older::Accept).await;
+        assert_eq!(accepted, Ok(!taken));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -567,8 +630,8 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     tokio::time::sleep(SECOND * 100).await;
 
     let second = world.start(&[SECRET, "prod:other"], Some(&first));
-    assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
     drop(first);
+    assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
     let held = second.read(&permit(Action::Secret), world.now()).unwrap();
     assert_eq!((text(&held.version), held.confirmed), ("s3", confirmed));
     assert!(second.live(&reference(ID)).is_none());
@@ -580,6 +643,48 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     old_handle.changed().await;
     let followed = old_handle.current(world.now()).unwrap();
     assert_eq!((text(&followed), followed.generation), ("s4", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_during_an_outage_does_not_take_the_backend_for_well() {
+    let world = World::new();
+    let references: Vec<_> = (0..100).map(|number| format!("prod:s/{number}")).collect();
+    let references: Vec<_> = references.iter().map(String::as_str).collect();
+    world.shelf.fail(Kind::Unreachable);
+    let mut secrets = world.started(&references).await;
+    let before = world.shelf.calls();
+    for _ in 0..10 {
+        secrets = world.start(&references, Some(&secrets));
+        assert!(!secrets.backends().remove(0).reachable);
+        tokio::time::sleep(SECOND / 4).await;
+    }
+    let more = world.shelf.calls() - before;
+    assert!(more <= 2, "ten reloads in 2.5 s cost {more} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_of_a_configuration_last_as_long_as_it_is_in_force() {
+    let world = World::new();
+    let first = world.started(&[SECRET]).await;
+    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    watcher.next().await.unwrap();
+    // The next configuration begins to fetch, and is not in force yet.
+    let second = world.start(&[SECRET], Some(&first));
+    world
+        .shelf
+        .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
+    second
+        .refresh(&reference(SECRET), Older::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(text(&watcher.next().await.unwrap().version), "s4");
+    // Whoever still reads from it does not keep its watches.
+    first.end();
+    second
+        .refresh(&reference(SECRET), Older::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
 }
 
 #[tokio::test(start_paused = true)]
@@ -686,7 +791,7 @@ async fn debug_output_and_errors_hold_no_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_id_is_all_that_tells_versions_apart() {
+async fn another_version_with_the_same_value_is_another_version() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     let id = secrets.status().remove(0).version.unwrap();

@@ -26,7 +26,8 @@ const PAUSE_LEAST: Duration = Duration::from_millis(50);
 const PAUSE_SPREAD: Duration = Duration::from_millis(200);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
 
-/// A backend and its health.
+/// A backend and its health. Outlives a configuration, as the backend does: a reload is no reason to take one that is down for
+/// well, or to ask one twice as much at once.
 #[derive(Debug)]
 pub(super) struct Upstream {
     name: BackendName,
@@ -85,6 +86,11 @@ impl Upstream {
                 last_success: None,
             }),
         }
+    }
+
+    /// Whether it is the one of this name that reads from this source.
+    pub(super) fn is(&self, name: &BackendName, source: &Arc<dyn SecretSource>) -> bool {
+        self.name == *name && Arc::ptr_eq(&self.source, source)
     }
 
     pub(super) fn health(&self) -> BackendHealth {

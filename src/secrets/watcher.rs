@@ -36,7 +36,7 @@ impl Watcher {
         if begun {
             tokio::select! {
                 biased;
-                () = self.shared.stopping() => return Err(Error::Stopping),
+                () = self.shared.over() => return Err(Error::Stopping),
                 changed = self.slot.changed() => {
                     if changed.is_err() {
                         return Err(Error::Stopping);

@@ -114,10 +114,15 @@ impl Node {
 
     /// Puts the client's identifier and this secret into the store.
     pub(crate) fn put_client_secret(&self, secret: &str) {
-        let client = serde_json::json!({
+        self.put("oauth/demo", self.client(secret).as_bytes());
+    }
+
+    /// The value with the client's identifier and this secret.
+    pub(crate) fn client(&self, secret: &str) -> String {
+        serde_json::json!({
             "client_id": self.issuer.client_id(), "client_secret": secret,
-        });
-        self.put("oauth/demo", client.to_string().as_bytes());
+        })
+        .to_string()
     }
 
     /// The configuration as it would be written now.

@@ -1,5 +1,7 @@
 //! Secrets, handed to programs that a rule names for exactly that.
 
+use claviger::registry::file_store::{Expected, FileSettings, FileStore, StoreKey};
+use claviger_backend::Secret;
 use claviger_proto::v1::Freshness;
 use tonic::Code;
 
@@ -13,6 +15,7 @@ table![
     without_a_rule_there_is_no_secret,
     a_watch_brings_each_newer_version,
     a_mended_credential_is_used_at_once,
+    a_store_that_was_made_anew_is_followed,
 ];
 
 fn a_secret_arrives_byte_for_byte() -> Result<(), String> {
@@ -104,6 +107,46 @@ fn a_mended_credential_is_used_at_once() -> Result<(), String> {
             daemon.node.issuer.requests(),
             2,
             "tokens that nobody asked for are left alone"
+        );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_store_that_was_made_anew_is_followed() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let mut caller = daemon.caller().await;
+        daemon.node.put_client_secret("wrong");
+        daemon.admin().await.refresh(&[]).await;
+        assert_eq!(why(caller.token("api").await).1, "INVALID_CLIENT");
+        assert_eq!(caller.secret("password").await.unwrap().value, PASSWORD);
+
+        // The same versions of the same secrets, in the same directory, with other values.
+        let store = daemon.node.path("store");
+        std::fs::remove_dir_all(&store).unwrap();
+        let settings = FileSettings {
+            directory: store,
+            key: StoreKey::KeyFile(daemon.node.path("store.key")),
+        };
+        let anew = FileStore::init(settings).unwrap();
+        let good = daemon.node.secrets().swap_remove(0);
+        for (name, value) in [
+            ("oauth/demo", "older"),
+            ("oauth/demo", &*daemon.node.client(&good)),
+            ("password", "another"),
+            ("more", "so that it is no older copy"),
+        ] {
+            let value = Secret::from_text(value.to_owned());
+            anew.put(&name.parse().unwrap(), &value, &Expected::Anything)
+                .unwrap();
+        }
+        daemon.admin().await.refresh(&[]).await;
+        assert!(caller.token("api").await.is_ok());
+        let secret = caller.secret("password").await.unwrap();
+        assert_eq!(
+            (secret.value.as_slice(), secret.generation),
+            (b"another".as_slice(), 2)
         );
         daemon.stop().await;
     });

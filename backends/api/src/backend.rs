@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use crate::{BackendError, Secret, SecretName, VersionId, VersionSelector};
+use crate::{BackendError, OperationId, Secret, SecretName, VersionId, VersionSelector};
 
 /// A configured backend: what it can do. An absent capability is `None` and is noticed at start, not at the first use.
 #[derive(Clone, Debug)]
@@ -73,6 +73,9 @@ pub struct VersionInfo {
     pub created: Option<SystemTime>,
     /// Whether readers see it.
     pub state: VersionState,
+    /// The label of the operation that staged it; `None` if it came otherwise. Tells whose it is: nobody destroys what
+    /// another made, and what an interrupted operation staged is found by its label.
+    pub operation: Option<OperationId>,
 }
 
 /// Where a version is on its way.
@@ -103,11 +106,14 @@ pub trait SecretVersions: Debug + Send + Sync {
 pub struct Staged {
     /// The whole value that readers will see, other fields included.
     pub value: Secret,
-    /// The label of the operation, unique to it. Staging is create-only by this label.
-    pub operation: VersionId,
+    /// The label of the operation. Staging is create-only by it.
+    pub operation: OperationId,
 }
 
 /// Replaces values in steps that readers never see half done.
+///
+/// What a call reports as done is durable, also what it found done already: whoever is told that a version is current may
+/// destroy the one before it. Every call may also fail with `InDoubt`; the same call again settles it.
 #[async_trait]
 pub trait SecretRotator: Debug + Send + Sync {
     /// Writes a value where no reader of `Current` finds it, and returns its version.
@@ -153,16 +159,29 @@ impl Revision {
     }
 }
 
-/// Keeps one small public document per secret, changed by compare-and-swap alone.
+/// A control document as the register has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Which state this is.
+    pub revision: Revision,
+    /// The document.
+    pub document: Vec<u8>,
+    /// The register's own clock when it answered, if it has one and says. A node whose clock differs from it by much must not
+    /// begin anything.
+    pub answered: Option<SystemTime>,
+}
+
+/// Keeps one small public document per name, changed by compare-and-swap alone.
 ///
-/// A document never holds a secret. Its size limit is 2 KiB.
+/// A document never holds a secret, and there need not be a secret of its name. Its size limit is 2 KiB.
 #[async_trait]
 pub trait Register: Debug + Send + Sync {
-    /// The document and its revision, or `None` if there is none yet.
+    /// The document and its revision, or `None` if there is none yet. What it gives after a swap in doubt is durable: the
+    /// doubt is settled by looking.
     ///
     /// # Errors
     /// Never `NotFound`: an absent document is an answer.
-    async fn load(&self, name: &SecretName) -> Result<Option<(Revision, Vec<u8>)>, BackendError>;
+    async fn load(&self, name: &SecretName) -> Result<Option<Loaded>, BackendError>;
 
     /// Writes `document` if the register is still at `expected` (`None`: if there is none yet), and returns the new
     /// revision. Of any number of writers with the same expectation exactly one succeeds.

@@ -18,13 +18,14 @@ mod reference;
 mod secret;
 
 pub use backend::{
-    Backend, Fetched, KeySource, PublicKey, Register, Revision, SecretRotator, SecretSource,
-    SecretVersions, Signature, Staged, VersionInfo, VersionState,
+    Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, SecretRotator,
+    SecretSource, SecretVersions, Signature, Staged, VersionInfo, VersionState,
 };
 pub use error::{BackendError, Class, Kind};
 pub use keep::{HeapKeeper, KeptKey, KeyKeeper, NotKept};
 pub use reference::{
-    BackendName, FieldName, InvalidReference, SecretName, SecretRef, VersionId, VersionSelector,
+    BackendName, FieldName, InvalidReference, OperationId, SecretName, SecretRef, VersionId,
+    VersionSelector,
 };
 pub use secret::Secret;
 

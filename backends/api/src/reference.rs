@@ -26,6 +26,9 @@ pub enum InvalidReference {
     /// The part after `@` cannot be a version.
     #[error("a version, after `@`, is 1 to 128 of A-Z, a-z, 0-9, `-`, `_` and `.`")]
     Version,
+    /// It cannot be the label of an operation.
+    #[error("an operation's label is 32 to 64 of A-Z, a-z, 0-9 and `-`, such as a UUID")]
+    Operation,
     /// The part after `#` cannot be a field.
     #[error("a field, after `#`, is 1 to 128 printable ASCII characters without spaces or `#`")]
     Field,
@@ -87,6 +90,15 @@ name! {
     VersionId, Version, |text| {
         (1..=128).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    }
+}
+
+name! {
+    /// The label of an operation, unique to it, which everything that the operation makes carries. Of a form that every
+    /// backend takes as it is.
+    OperationId, Operation, |text| {
+        (32..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     }
 }
 
@@ -204,6 +216,23 @@ mod tests {
             ("prod:a#b c", E::Field),
         ] {
             assert_eq!(text.parse::<SecretRef>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn labels_of_operations_are_such_as_every_backend_takes() {
+        let uuid = "2f6c1f0a-8b1d-4a53-9d60-000000000001";
+        assert_eq!(uuid.parse::<OperationId>().unwrap().as_str(), uuid);
+        let (short, long) = ("a".repeat(31), "a".repeat(65));
+        for text in [
+            "",
+            &short,
+            &long,
+            &uuid.replace('-', "_"),
+            &uuid.replace('-', "/"),
+        ] {
+            let refused = text.parse::<OperationId>();
+            assert_eq!(refused, Err(InvalidReference::Operation), "{text}");
         }
     }
 

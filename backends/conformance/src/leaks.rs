@@ -13,7 +13,7 @@ use claviger_backend::{
     Backend, BackendError, Kind, MAX_VALUE_BYTES, SecretName, Staged, VersionSelector,
 };
 
-use crate::{Subject, expect_current, label, name, secret};
+use crate::{Subject, expect_current, label, name, secret, unknown};
 
 /// Long and odd enough to be found nowhere by chance.
 const MARKER: &str = "mK7-canary-q2Zr9Vt4Lx8Wb3Nc6Hs1Jd5Gf0Pz";
@@ -43,7 +43,7 @@ pub async fn no_error_repeats_a_value(subject: &dyn Subject) {
 
 async fn reading(backend: &Backend, present: &SecretName) -> Vec<BackendError> {
     let mut errors = Vec::new();
-    let exact = VersionSelector::Exact(label("9"));
+    let exact = VersionSelector::Exact(unknown());
     let absent = name("leaks-absent");
     for (name, version) in [(&absent, &VersionSelector::Current), (present, &exact)] {
         errors.extend(backend.secrets.fetch(name, version).await.err());
@@ -57,7 +57,7 @@ async fn reading(backend: &Backend, present: &SecretName) -> Vec<BackendError> {
 async fn writing(backend: &Backend, name: &SecretName) -> Vec<BackendError> {
     let mut errors = Vec::new();
     let absent = crate::name("leaks-absent");
-    let (one, two) = (label("1"), label("2"));
+    let (one, two) = (unknown(), crate::version("2"));
     if let Some(rotator) = &backend.rotator {
         let large = MARKER.repeat(MAX_VALUE_BYTES / MARKER.len() + 1);
         for (name, value) in [(&absent, MARKER), (name, &large)] {

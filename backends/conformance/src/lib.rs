@@ -20,7 +20,7 @@
 
 use async_trait::async_trait;
 use claviger_backend::{
-    Backend, BackendError, Kind, Secret, SecretName, VersionId, VersionSelector,
+    Backend, BackendError, Kind, OperationId, Secret, SecretName, VersionId, VersionSelector,
 };
 
 pub mod leaks;
@@ -102,6 +102,7 @@ macro_rules! rotation {
     ($fresh:path) => {
         $crate::cases!($fresh, rotation:
             a_staged_value_is_invisible_until_promoted,
+            what_an_operation_staged_is_found_by_its_label,
             staging_is_create_only_by_its_label,
             staging_needs_a_secret_and_a_value_that_fits,
             promotion_is_conditional_and_idempotent,
@@ -121,6 +122,7 @@ macro_rules! register {
     ($fresh:path) => {
         $crate::cases!($fresh, register:
             an_absent_document_is_an_answer,
+            a_document_needs_no_secret,
             a_swap_is_seen_and_moves_the_revision,
             a_stale_revision_conflicts,
             a_document_is_created_once,
@@ -164,10 +166,22 @@ fn name(text: &str) -> SecretName {
     format!("claviger-conformance-{text}").parse().unwrap()
 }
 
-fn label(text: &str) -> VersionId {
+/// The label of an operation, as a rotation draws it.
+fn label(text: &str) -> OperationId {
+    uuid(text).parse().unwrap()
+}
+
+/// A version that no backend has made.
+fn unknown() -> VersionId {
+    version("9")
+}
+
+fn version(text: &str) -> VersionId {
+    uuid(text).parse().unwrap()
+}
+
+fn uuid(text: &str) -> String {
     format!("2f6c1f0a-8b1d-4a53-9d60-{text:0>12}")
-        .parse()
-        .unwrap()
 }
 
 fn secret(bytes: impl Into<Vec<u8>>) -> Secret {

@@ -7,7 +7,7 @@ use claviger_backend::{Kind, MAX_VALUE_BYTES, VersionSelector};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use crate::{Subject, expect_current, expect_exact, kind, label, name, secret};
+use crate::{Subject, expect_current, expect_exact, kind, name, secret, unknown};
 
 /// `Current` is answered with the id of the version it was.
 pub async fn the_current_version_comes_with_its_exact_id(subject: &dyn Subject) {
@@ -36,7 +36,7 @@ pub async fn an_exact_version_stays_readable(subject: &dyn Subject) {
 pub async fn what_is_not_there_is_not_found(subject: &dyn Subject) {
     let source = &subject.backend().secrets;
     let absent = name("absent");
-    let exact = VersionSelector::Exact(label("1"));
+    let exact = VersionSelector::Exact(unknown());
     for version in [&VersionSelector::Current, &exact] {
         assert_eq!(kind(source.fetch(&absent, version).await), Kind::NotFound);
     }

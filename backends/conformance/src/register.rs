@@ -3,7 +3,7 @@
 //! Owns the promises of `Register`, on which all coordination between nodes rests. The race is run for many rounds, because
 //! a comparison and a write that are two steps are caught by chance only. Next: `leaks`.
 
-use claviger_backend::{Kind, Register, Revision, SecretName};
+use claviger_backend::{Kind, Loaded, Register, Revision, SecretName, VersionSelector};
 use futures_util::future::join_all;
 
 use crate::{Subject, expect_current, kind, name, secret};
@@ -17,8 +17,11 @@ fn register(subject: &dyn Subject) -> &dyn Register {
 }
 
 async fn loaded(subject: &dyn Subject, name: &SecretName) -> (Revision, Vec<u8>) {
-    let document = register(subject).load(name).await.unwrap();
-    document.unwrap_or_else(|| panic!("there is a document for {name}"))
+    let loaded = register(subject).load(name).await.unwrap();
+    let Loaded {
+        revision, document, ..
+    } = loaded.unwrap_or_else(|| panic!("there is a document for {name}"));
+    (revision, document)
 }
 
 /// No document is not an error, whether or not there is such a secret.
@@ -28,6 +31,16 @@ pub async fn an_absent_document_is_an_answer(subject: &dyn Subject) {
     for name in [absent, present] {
         assert_eq!(register(subject).load(&name).await.unwrap(), None);
     }
+}
+
+/// A document may be about something that is no secret of this backend, such as a grant that nodes share.
+pub async fn a_document_needs_no_secret(subject: &dyn Subject) {
+    let name = name("no-secret");
+    let revision = register(subject).swap(&name, None, b"{}").await.unwrap();
+    assert_eq!(loaded(subject, &name).await, (revision, b"{}".to_vec()));
+    let source = &subject.backend().secrets;
+    let fetched = source.fetch(&name, &VersionSelector::Current).await;
+    assert_eq!(kind(fetched), Kind::NotFound, "and makes none");
 }
 
 /// What was written is what is loaded, under the revision that was returned.

@@ -9,7 +9,7 @@ use claviger_backend::{
 };
 use futures_util::future::join;
 
-use crate::{Subject, expect_current, expect_exact, kind, label, name, secret};
+use crate::{Subject, expect_current, expect_exact, kind, label, name, secret, unknown};
 
 fn rotator(subject: &dyn Subject) -> &dyn SecretRotator {
     let rotator = subject.backend().rotator.as_deref();
@@ -51,6 +51,22 @@ pub async fn a_staged_value_is_invisible_until_promoted(subject: &dyn Subject) {
     assert_eq!(expect_current(subject, &name, b"two").await, two);
     expect_exact(subject, &name, &one, b"one").await;
     expect_state(subject, &name, &one, VersionState::Previous).await;
+}
+
+/// Whoever cleans up after an interrupted operation finds what it staged, and tells it from what others made.
+pub async fn what_an_operation_staged_is_found_by_its_label(subject: &dyn Subject) {
+    let name = name("found");
+    let [one, two, three] = three(subject, &name).await;
+    rotator(subject).promote(&name, &one, &two).await.unwrap();
+    let Some(versions) = &subject.backend().versions else {
+        panic!("without a list of versions nobody can clean up");
+    };
+    let listed = versions.versions(&name).await.unwrap();
+    for (version, operation) in [(&one, None), (&two, Some("2")), (&three, Some("3"))] {
+        let found = listed.iter().find(|info| &info.version == version);
+        let found = found.map(|info| info.operation.clone());
+        assert_eq!(found, Some(operation.map(label)), "{version}");
+    }
 }
 
 /// The second staging of a label changes nothing, whatever the value.
@@ -120,7 +136,7 @@ pub async fn promotion_goes_back(subject: &dyn Subject) {
 pub async fn promotion_needs_a_readable_version(subject: &dyn Subject) {
     let name = name("unreadable");
     let [one, two, _three] = three(subject, &name).await;
-    let unknown = rotator(subject).promote(&name, &one, &label("9")).await;
+    let unknown = rotator(subject).promote(&name, &one, &unknown()).await;
     assert_eq!(kind(unknown), Kind::NotFound);
     rotator(subject).retire(&name, &two).await.unwrap();
     let gone = kind(rotator(subject).promote(&name, &one, &two).await);
@@ -167,7 +183,7 @@ pub async fn retiring_makes_unreadable_for_good(subject: &dyn Subject) {
         assert_eq!(kind(fetched), Kind::Gone);
         expect_state(subject, &name, version, VersionState::Retired).await;
     }
-    let unknown = rotator.retire(&name, &label("9")).await;
+    let unknown = rotator.retire(&name, &unknown()).await;
     assert_eq!(kind(unknown), Kind::NotFound);
     assert_eq!(expect_current(subject, &name, b"two").await, two);
 }

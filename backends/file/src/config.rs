@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use claviger_backend::Secret;
-use rustix::fs::{CWD, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -119,15 +119,18 @@ pub fn generate_key_file(path: &Path) -> Result<(), Error> {
     aws_lc_rs::rand::fill(key.as_mut_slice()).map_err(|_unspecified| Error::Crypto)?;
     let mut text = Zeroizing::new(STANDARD.encode(key.as_slice()));
     text.push('\n');
-    let failed = |errno| Error::io(path, "write", errno);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => fd,
         Err(Errno::EXIST | Errno::LOOP) => return Err(Error::KeyExists(path.to_owned())),
         Err(errno) => return Err(Error::io(path, "make", errno)),
     };
-    disk::write_all(&fd, text.as_bytes()).map_err(failed)?;
-    rustix::fs::fsync(&fd).map_err(failed)?;
+    let written = disk::write_all(&fd, text.as_bytes()).and_then(|()| rustix::fs::fsync(&fd));
+    if let Err(errno) = written {
+        // A part of a key opens nothing, and would be in the way of the next attempt.
+        let _left = rustix::fs::unlinkat(CWD, path, AtFlags::empty());
+        return Err(Error::io(path, "write", errno));
+    }
     disk::sync_parent(path)
 }
 

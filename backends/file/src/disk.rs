@@ -2,7 +2,7 @@
 //!
 //! Owns every system call that the store makes on its own files: opening relative to a held directory without following
 //! links, reads with a bound, and the one way to write (temporary file, `fsync`, `rename`, `fsync` of the directory). Never
-//! looks into a file. Writers hold the lock of `store`, which is why one name for the temporary file is enough.
+//! looks into a file. Writers hold the `lock`, which is why one name for the temporary file is enough.
 //!
 //! Every change passes [`Steps::pass`] first; in tests a store can be made to die at any of them. Next: `generation`.
 
@@ -10,13 +10,13 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::fs::{
-    AtFlags, CWD, Dir as Listing, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat,
-};
+use rustix::fs::{AtFlags, CWD, Dir as Listing, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Damage, DirectoryFault, Error};
+use crate::lock::Lock;
 
 /// The name under which a file is written before it has its own. Left behind by a crash, it is replaced by the next write.
 pub(crate) const WRITING: &str = ".writing";
@@ -160,19 +160,34 @@ impl Dir {
     /// Writes a file so that after any crash it is there whole or as it was before.
     pub(crate) fn write(&self, name: &str, bytes: &[u8], how: Write) -> Result<Written, Error> {
         let path = self.path.join(name);
-        self.write_aside(&path, bytes)?;
-        self.steps.pass(&path)?;
+        let placed = self
+            .write_aside(&path, bytes)
+            .and_then(|()| self.place(&path, name, how));
+        if !matches!(placed, Ok(Written::Done)) {
+            // Of no use to anybody, and in the way on a full disk. If it stays, the next write removes it.
+            drop(self.remove(WRITING));
+            return placed;
+        }
+        self.sync().map_err(Error::after_commit)?;
+        placed
+    }
+
+    /// Gives the temporary file its name.
+    fn place(&self, path: &Path, name: &str, how: Write) -> Result<Written, Error> {
+        self.steps.pass(path)?;
         let renamed = match how {
             Write::Replace => rustix::fs::renameat(&self.fd, WRITING, &self.fd, name),
             Write::New => self.rename_new(name),
         };
         match renamed {
-            Ok(()) => {}
-            Err(Errno::EXIST) if how == Write::New => return Ok(Written::Exists),
-            Err(errno) => return Err(Error::io(&path, "write", errno)),
+            Ok(()) => Ok(Written::Done),
+            Err(Errno::EXIST) if how == Write::New => Ok(Written::Exists),
+            // The medium or another host failed halfway, and may have done it.
+            Err(errno @ (Errno::IO | Errno::STALE | Errno::TIMEDOUT)) => {
+                Err(Error::io(path, "write", errno).after_commit())
+            }
+            Err(errno) => Err(Error::io(path, "write", errno)),
         }
-        self.sync().map_err(Error::after_commit)?;
-        Ok(Written::Done)
     }
 
     fn write_aside(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -201,7 +216,9 @@ impl Dir {
             // File systems without that flag have links, which never replace either.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::linkat(&self.fd, WRITING, &self.fd, name, AtFlags::empty())?;
-                rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty())
+                // It is done. The other name is removed by the next write, if not now.
+                let _left = rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty());
+                Ok(())
             }
             other => other,
         }
@@ -253,15 +270,9 @@ impl Dir {
         Ok(names)
     }
 
-    /// Waits for the exclusive lock on the file `name`, and holds it until the value is dropped.
-    pub(crate) fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
-        let path = self.path.join(name);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|errno| Error::io(&path, "open", errno))?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
-            .map_err(|errno| Error::io(&path, "lock", errno))?;
-        Ok(fd)
+    /// Waits at most `patience` for the right to write in it.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<Lock, Error> {
+        Lock::take(&self.fd, &self.path, patience)
     }
 
     /// The name of its file system if that is one on which rotation is not safe.
@@ -347,13 +358,15 @@ fn unsafe_magic(magic: u32) -> Option<&'static str> {
 }
 
 /// Counts the changes that a store makes to its directory. In tests it can refuse from a chosen one on, as if the process
-/// had been killed there.
+/// had been killed there, or a chosen one alone, as a disk does that is full for a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     #[cfg(test)]
     passed: std::sync::atomic::AtomicU64,
     #[cfg(test)]
     last: std::sync::OnceLock<u64>,
+    #[cfg(test)]
+    full_at: std::sync::OnceLock<u64>,
 }
 
 impl Steps {
@@ -376,7 +389,18 @@ impl Steps {
         if self.last.get().is_some_and(|last| before >= *last) {
             return Err(Error::io(path, "live on at", Errno::CANCELED));
         }
+        if self.full_at.get() == Some(&before) {
+            return Err(Error::io(path, "write", Errno::NOSPC));
+        }
         Ok(())
+    }
+
+    /// A disk that is full for one step.
+    #[cfg(test)]
+    pub(crate) fn full_at(step: u64) -> Arc<Self> {
+        let steps = Self::default();
+        steps.full_at.set(step).unwrap();
+        Arc::new(steps)
     }
 
     #[cfg(test)]

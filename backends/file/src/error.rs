@@ -119,9 +119,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A rekey is done, and what it replaced is still there.
+    #[error(
+        "everything is sealed with the new key, but the records sealed with the former one could not be removed: {0}; the next write to the store removes them"
+    )]
+    FormerLeft(#[source] Box<Self>),
     /// There is no memory in which the keys of the store could be kept.
     #[error("there is no place for the keys of the store: {0}")]
     NotKept(NotKept),
+    /// Somebody else is writing, and does not come to an end.
+    #[error("another process writes to the store at {} and does not finish; `lslocks` names it: end it, or let it go on if it is stopped", .0.display())]
+    Locked(PathBuf),
     /// The store is rekeyed faster than it can be read.
     #[error("the store is rekeyed again and again while it is read; try again")]
     Busy,
@@ -264,6 +272,14 @@ impl Error {
         self
     }
 
+    /// The same failure, before that point: whatever was written is not seen.
+    pub(crate) fn before_commit(mut self) -> Self {
+        if let Self::Io { in_doubt, .. } = &mut self {
+            *in_doubt = false;
+        }
+        self
+    }
+
     /// What it means to everything above the backends.
     pub fn kind(&self) -> Kind {
         match self {
@@ -292,7 +308,12 @@ impl Error {
                 | Damage::RolledBack => Kind::InvalidResponse,
             },
             Self::Full { .. } => Kind::Quota,
-            Self::Io { in_doubt: true, .. } | Self::Stopped { wrote: true } => Kind::InDoubt,
+            // As if it could not be reached: nothing was changed, so a write may be repeated.
+            Self::Locked(_) => Kind::Unreachable,
+            // Whoever made the new key must keep it, whatever it was that failed.
+            Self::FormerLeft(_)
+            | Self::Io { in_doubt: true, .. }
+            | Self::Stopped { wrote: true } => Kind::InDoubt,
             Self::Io { source, .. } => io_kind(source),
             Self::NotKept(_) | Self::Busy | Self::Crypto | Self::Stopped { wrote: false } => {
                 Kind::Unavailable

@@ -71,19 +71,33 @@ impl Generation {
         }
     }
 
-    /// Makes a generation with nothing in it. It is not the current one until the store says so.
-    pub(crate) fn make(root: &Dir, key: &StoreKey, keeper: &dyn KeyKeeper) -> Result<Self, Error> {
+    /// Makes a generation and has `fill` put something into it. It is not the current one until the store says so; after a
+    /// failure it is not there.
+    pub(crate) fn make<T>(
+        root: &Dir,
+        key: &StoreKey,
+        keeper: &dyn KeyKeeper,
+        fill: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<(Self, T), Error> {
         let unsealer = key.read_for_sealing()?;
         let header = Header::new(&unsealer)?;
         let keys = header.derive(&unsealer, keeper)?;
         let name = format!("{PREFIX}{}", random_hex::<16>()?);
-        let dir = root.make_dir(&name)?;
-        let generation = Self { name, dir, keys };
-        generation.write(HEADER, &header.to_bytes()?, Write::New)?;
-        let check = label(RecordKind::Check, "", "");
-        let check = generation.keys.seal(check, b"")?;
-        generation.write(CHECK, &check, Write::New)?;
-        Ok(generation)
+        let made = root.make_dir(&name).and_then(|dir| {
+            let name = name.clone();
+            let generation = Self { name, dir, keys };
+            generation.write(HEADER, &header.to_bytes()?, Write::New)?;
+            let check = label(RecordKind::Check, "", "");
+            let check = generation.keys.seal(check, b"")?;
+            generation.write(CHECK, &check, Write::New)?;
+            let filled = fill(&generation)?;
+            Ok((generation, filled))
+        });
+        made.map_err(|error| {
+            // Half a generation is of no use. If it stays, the next writer removes it.
+            drop(root.remove_dir(&name));
+            error.before_commit()
+        })
     }
 
     /// Whether a name in the store's directory is one of a generation.
@@ -118,7 +132,7 @@ impl Generation {
 
     /// The index of a secret; `None` if there is no such secret.
     pub(crate) fn index(&self, roster: &Roster, name: &SecretName) -> Result<Option<Index>, Error> {
-        let file = self.index_file(name);
+        let file = self.index_file(name.as_str());
         let index = self.index_in(roster, &file)?;
         match index {
             Some(index) if index.name() != name.as_str() => {
@@ -175,11 +189,11 @@ impl Generation {
     /// Writes the value of a new version; [`Written::Exists`] if that number was given out before.
     pub(crate) fn write_value(
         &self,
-        name: &SecretName,
+        name: &str,
         version: &VersionId,
         value: &Secret,
     ) -> Result<Written, Error> {
-        let subject = self.keys.subject(name.as_str());
+        let subject = self.keys.subject(name);
         let label = label(RecordKind::Value, &subject, version.as_str());
         let record = self.keys.seal_value(label, value)?;
         let file = value_file(&subject, version);
@@ -187,8 +201,8 @@ impl Generation {
     }
 
     /// Destroys a value.
-    pub(crate) fn remove_value(&self, name: &SecretName, version: &VersionId) -> Result<(), Error> {
-        let subject = self.keys.subject(name.as_str());
+    pub(crate) fn remove_value(&self, name: &str, version: &VersionId) -> Result<(), Error> {
+        let subject = self.keys.subject(name);
         self.dir.remove(&value_file(&subject, version))?;
         self.dir.sync()
     }
@@ -264,8 +278,9 @@ impl Generation {
         Ok(names.iter().all(|name| known.contains(&name.as_str())))
     }
 
-    fn index_file(&self, name: &SecretName) -> String {
-        format!("{}{INDEX}", self.keys.subject(name.as_str()))
+    /// The file of the index of a secret.
+    pub(crate) fn index_file(&self, name: &str) -> String {
+        format!("{}{INDEX}", self.keys.subject(name))
     }
 
     /// A file that the roster knows must be there.

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use claviger_backend::{SecretName, VersionId, VersionInfo, VersionSelector, VersionState};
+use claviger_backend::{
+    OperationId, SecretName, VersionId, VersionInfo, VersionSelector, VersionState,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Damage, Error};
@@ -137,6 +139,10 @@ impl Index {
                 version: version_id(entry.id)?,
                 created: Some(entry.created()),
                 state: entry.state.into(),
+                operation: entry
+                    .operation
+                    .as_deref()
+                    .and_then(|label| label.parse().ok()),
             })
         };
         self.versions.iter().filter_map(info).collect()
@@ -173,7 +179,7 @@ impl Index {
     }
 
     /// The version that an operation staged before.
-    pub(crate) fn staged_by(&self, operation: &VersionId) -> Option<VersionId> {
+    pub(crate) fn staged_by(&self, operation: &OperationId) -> Option<VersionId> {
         let by = |entry: &&Entry| entry.operation.as_deref() == Some(operation.as_str());
         self.versions
             .iter()
@@ -182,7 +188,7 @@ impl Index {
     }
 
     /// Adds the version allocated last, staged by an operation, or else current at once.
-    pub(crate) fn add(&mut self, operation: Option<&VersionId>, created: SystemTime) {
+    pub(crate) fn add(&mut self, operation: Option<&OperationId>, created: SystemTime) {
         let state = if operation.is_some() {
             State::Staged
         } else {
@@ -283,12 +289,16 @@ mod tests {
         version_id(number).unwrap()
     }
 
+    fn label(text: &str) -> OperationId {
+        format!("{text:a>32}").parse().unwrap()
+    }
+
     /// Version 1 is previous, 2 current, 3 staged by `op`, 4 retired.
     fn example() -> Index {
         let mut index = Index::new(&"a/b".parse().unwrap());
         for operation in [None, None, Some("op"), Some("gone")] {
             index.allocate().unwrap();
-            let operation = operation.map(|label| label.parse::<VersionId>().unwrap());
+            let operation = operation.map(label);
             index.add(operation.as_ref(), UNIX_EPOCH + Duration::from_secs(7));
         }
         index.retire(&id(4)).unwrap();
@@ -305,6 +315,9 @@ mod tests {
         let index = example();
         assert_eq!(states(&index), [Previous, Current, Staged, Retired]);
         assert_eq!(index.readable(), [id(1), id(2), id(3)]);
+        let operations = index.versions().into_iter().map(|info| info.operation);
+        let expected = [None, None, Some(label("op")), Some(label("gone"))];
+        assert_eq!(operations.collect::<Vec<_>>(), expected);
         let (current, created) = index.select(&VersionSelector::Current).unwrap();
         assert_eq!(current, id(2));
         assert_eq!(created, UNIX_EPOCH + Duration::from_secs(7));
@@ -350,8 +363,11 @@ mod tests {
         assert!(matches!(index.retire(&id(2)), Err(Error::Conflict(_))));
         assert_eq!(index.retire(&id(4)).unwrap(), Change::None);
         assert_eq!(index.retire(&id(3)).unwrap(), Change::Made);
-        let label = "op".parse().unwrap();
-        assert_eq!(index.staged_by(&label), Some(id(3)), "the label is spent");
+        assert_eq!(
+            index.staged_by(&label("op")),
+            Some(id(3)),
+            "the label is spent"
+        );
     }
 
     #[test]
@@ -381,7 +397,7 @@ mod tests {
                 let before = index.clone();
                 match step {
                     0 => { index.allocate().unwrap(); index.add(None, UNIX_EPOCH); }
-                    1 => { index.allocate().unwrap(); index.add(Some(&id(a)), UNIX_EPOCH); }
+                    1 => { index.allocate().unwrap(); index.add(Some(&label(&a.to_string())), UNIX_EPOCH); }
                     2 => if index.promote(&id(a), &id(b)).is_err() { prop_assert_eq!(&index, &before) },
                     _ => if index.retire(&id(a)).is_err() { prop_assert_eq!(&index, &before) },
                 }

@@ -5,7 +5,7 @@
 //! read goes to the disk, where a writer of another process is seen at once.
 //!
 //! This is the backend to read first. `config` says what opens a store, `seal` how a record is made, `disk` how a file is
-//! written, `store` which generation is current and who may write; `secrets`, `register` and `rekey` are the operations.
+//! written, `lock` who may write, `store` which generation is current; `secrets`, `register` and `rekey` are the operations.
 //! The README beside it has the on-disk format, the limits and what happens when.
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod disk;
 mod error;
 mod generation;
 mod index;
+mod lock;
 #[doc(hidden)]
 pub mod parsers;
 mod register;

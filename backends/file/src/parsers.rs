@@ -47,8 +47,9 @@ pub fn contents_hold(bytes: &[u8]) -> bool {
         drop(index.retire(&version.version));
     }
     if index.allocate().is_ok() {
-        index.add(before.as_ref(), std::time::SystemTime::UNIX_EPOCH);
-        let staged = before
+        let operation = "fuzz-fuzz-fuzz-fuzz-fuzz-fuzz-fuzz".parse().ok();
+        index.add(operation.as_ref(), std::time::SystemTime::UNIX_EPOCH);
+        let staged = operation
             .as_ref()
             .and_then(|operation| index.staged_by(operation));
         if let (Some(from), Some(to)) = (before, staged) {

@@ -4,10 +4,12 @@
 //! revision names one write for ever, because it holds a counter and random digits, so a document that was rolled back and
 //! written again never matches. Never interprets a document: it belongs to the daemon's `rotation`.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use claviger_backend::{BackendError, Register, Revision, SecretName};
+use claviger_backend::{BackendError, Loaded, Register, Revision, SecretName};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Write;
@@ -61,7 +63,8 @@ impl Document {
 }
 
 impl FileStore {
-    /// The document of a secret and its revision; `None` if there is none yet. There need not be such a secret.
+    /// The document of a secret and its revision; `None` if there is none yet. There need not be such a secret. What is
+    /// loaded after a swap that was in doubt, by this process or by one before it, is durable.
     ///
     /// # Errors
     /// Why the store cannot be read.
@@ -70,6 +73,10 @@ impl FileStore {
             let Some(document) = generation.document(roster, name)? else {
                 return Ok(None);
             };
+            if self.unsure.load(Ordering::SeqCst) {
+                generation.dir().sync()?;
+                self.unsure.store(false, Ordering::SeqCst);
+            }
             let content = STANDARD.decode(&document.content).map_err(|_base64| {
                 Error::damaged(generation.dir().path().to_owned(), Damage::Contents)
             })?;
@@ -105,21 +112,32 @@ impl FileStore {
             Write::New
         };
         let document = Document::following(former.as_ref(), name, content)?;
-        let file = writing.generation.write_document(&document, how)?;
-        writing.note(&file, document.counter())?;
+        let written = writing
+            .generation
+            .write_document(&document, how)
+            .and_then(|file| writing.note(&file, document.counter()));
+        if let Err(error) = written {
+            self.unsure.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
         Ok(document.revision())
     }
 }
 
 #[async_trait]
 impl Register for FileBackend {
-    async fn load(&self, name: &SecretName) -> Result<Option<(Revision, Vec<u8>)>, BackendError> {
+    async fn load(&self, name: &SecretName) -> Result<Option<Loaded>, BackendError> {
         let name = name.clone();
-        self.run("load", Effect::Reads, move |store| {
+        let found = self.run("load", Effect::Reads, move |store| {
             store.require_local()?;
             store.load(&name)
-        })
-        .await
+        });
+        Ok(found.await?.map(|(revision, document)| Loaded {
+            revision,
+            document,
+            // One host has one clock.
+            answered: None,
+        }))
     }
 
     async fn swap(

@@ -24,28 +24,33 @@ impl FileStore {
     pub fn rekey(&self, key: &StoreKey) -> Result<usize, Error> {
         drop(key.read_for_sealing()?);
         let writing = self.writing()?;
-        let next = Generation::make(&writing.root, key, self.keeper())?;
-        let mut roster = Roster::following(writing.roster.counter);
-        let (indexes, documents) = writing.generation.contents(&writing.roster)?;
-        for file in &indexes {
-            carry_secret(&writing, &next, &mut roster, file)?;
-        }
-        for file in &documents {
-            let document = writing.generation.document_in(&writing.roster, file)?;
-            let document = document.ok_or_else(|| missing(&writing, file))?;
-            let file = next.write_document(&document, Write::New)?;
-            roster.note(&file, document.counter());
-        }
-        next.write_roster(&roster)?;
-        next.dir().sync()?;
-        writing.root.sync()?;
+        let (next, count) = Generation::make(&writing.root, key, self.keeper(), |next| {
+            carry_all(&writing, next)
+        })?;
         switch(&writing.root, &next, Write::Replace)?;
-        writing
-            .root
-            .remove_dir(writing.generation.name())
-            .map_err(Error::after_commit)?;
-        Ok(indexes.len())
+        let former = writing.root.remove_dir(writing.generation.name());
+        former.map_err(|error| Error::FormerLeft(Box::new(error)))?;
+        Ok(count)
     }
+}
+
+/// Seals everything anew, durably, and returns the number of secrets.
+fn carry_all(writing: &Writing, next: &Generation) -> Result<usize, Error> {
+    let mut roster = Roster::following(writing.roster.counter);
+    let (indexes, documents) = writing.generation.contents(&writing.roster)?;
+    for file in &indexes {
+        carry_secret(writing, next, &mut roster, file)?;
+    }
+    for file in &documents {
+        let document = writing.generation.document_in(&writing.roster, file)?;
+        let document = document.ok_or_else(|| missing(writing, file))?;
+        let file = next.write_document(&document, Write::New)?;
+        roster.note(&file, document.counter());
+    }
+    next.write_roster(&roster)?;
+    next.dir().sync()?;
+    writing.root.sync()?;
+    Ok(indexes.len())
 }
 
 /// Carries the index of one secret and its readable values over.
@@ -64,7 +69,7 @@ fn carry_secret(
         let value = writing.generation.value(&name, &version)?;
         let value = value.ok_or_else(|| writing.generation.value_missing(&name, &version))?;
         // The generation is new and ours, so the file cannot be there.
-        let _written = next.write_value(&name, &version, &value)?;
+        let _written = next.write_value(index.name(), &version, &value)?;
     }
     let file = next.write_index(&index, Write::New)?;
     roster.note(&file, index.counter());

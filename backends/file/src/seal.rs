@@ -88,9 +88,9 @@ struct Cost {
 
 impl Cost {
     /// Whether we would pay it. A header is read before anything is authenticated; this keeps a forged one from costing
-    /// more than a moment.
+    /// more than a moment, and from taking the daemon past the 256 MiB that its unit allows to all of it.
     fn is_bearable(self) -> bool {
-        (8 * 1024..=256 * 1024).contains(&self.memory_kib)
+        (8 * 1024..=128 * 1024).contains(&self.memory_kib)
             && (1..=10).contains(&self.passes)
             && (1..=4).contains(&self.lanes)
     }
@@ -458,6 +458,7 @@ mod tests {
         let salt = STANDARD.encode([1; 32]);
         for (memory_kib, passes, lanes) in [
             (u32::MAX, 3, 1),
+            (256 * 1024, 3, 1),
             (1024, 3, 1),
             (65536, 1000, 1),
             (65536, 0, 1),

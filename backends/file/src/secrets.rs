@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use claviger_backend::{
-    BackendError, Fetched, MAX_VALUE_BYTES, Secret, SecretName, SecretRotator, SecretSource,
-    SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
+    BackendError, Fetched, Kind, MAX_VALUE_BYTES, OperationId, Secret, SecretName, SecretRotator,
+    SecretSource, SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
 };
 
 use crate::disk::{Write, Written};
@@ -130,11 +130,8 @@ impl FileStore {
             writing.make_room()?;
             Write::New
         };
-        let mut index = found.unwrap_or_else(|| Index::new(name));
-        let version = write_value(&writing, &mut index, name, value)?;
-        index.add(None, now());
-        save(&mut writing, index, how)?;
-        Ok(version)
+        let index = found.unwrap_or_else(|| Index::new(name));
+        add(&mut writing, index, how, (value, None))
     }
 
     /// Writes a value that no reader of the current version finds. Create-only by `operation`.
@@ -145,18 +142,21 @@ impl FileStore {
         &self,
         name: &SecretName,
         value: &Secret,
-        operation: &VersionId,
+        operation: &OperationId,
     ) -> Result<VersionId, Error> {
         check_value(value)?;
         let mut writing = self.writing()?;
-        let mut index = known(&writing, name)?;
+        let index = known(&writing, name)?;
         if let Some(version) = index.staged_by(operation) {
+            make_sure(&mut writing, &index)?;
             return Ok(version);
         }
-        let version = write_value(&writing, &mut index, name, value)?;
-        index.add(Some(operation), now());
-        save(&mut writing, index, Write::Replace)?;
-        Ok(version)
+        add(
+            &mut writing,
+            index,
+            Write::Replace,
+            (value, Some(operation)),
+        )
     }
 
     /// Makes `to` current if `from` is; nothing changes if `to` is already.
@@ -173,7 +173,7 @@ impl FileStore {
         let mut writing = self.writing()?;
         let mut index = known(&writing, name)?;
         match index.promote(from, to)? {
-            Change::None => Ok(()),
+            Change::None => make_sure(&mut writing, &index),
             Change::Made => save(&mut writing, index, Write::Replace),
         }
     }
@@ -191,7 +191,7 @@ impl FileStore {
         // Also when it was retired before: whoever did may have died here.
         writing
             .generation
-            .remove_value(name, version)
+            .remove_value(name.as_str(), version)
             .map_err(Error::after_commit)
     }
 }
@@ -212,19 +212,45 @@ fn known(writing: &Writing, name: &SecretName) -> Result<Index, Error> {
     index.ok_or(Error::NoSecret)
 }
 
+/// Adds a version: writes its value, then the index that names it. A value that nothing names after a failure is removed, or
+/// a full disk would fill with every attempt.
+fn add(
+    writing: &mut Writing,
+    mut index: Index,
+    how: Write,
+    (value, operation): (&Secret, Option<&OperationId>),
+) -> Result<VersionId, Error> {
+    let name = index.name().to_owned();
+    let version = write_value(writing, &mut index, &name, value)?;
+    index.add(operation, now());
+    match save(writing, index, how) {
+        Ok(()) => Ok(version),
+        Err(error) => {
+            if error.kind() != Kind::InDoubt {
+                drop(writing.generation.remove_value(&name, &version));
+            }
+            Err(error)
+        }
+    }
+}
+
 /// Writes a value under the next free number. A number whose file is there was given out by a writer that died before any
 /// index named it; it is passed over, so that nothing is ever overwritten.
 fn write_value(
     writing: &Writing,
     index: &mut Index,
-    name: &SecretName,
+    name: &str,
     value: &Secret,
 ) -> Result<VersionId, Error> {
     loop {
         let version = index.allocate()?;
-        match writing.generation.write_value(name, &version, value)? {
-            Written::Done => return Ok(version),
-            Written::Exists => {}
+        match writing.generation.write_value(name, &version, value) {
+            Ok(Written::Done) => return Ok(version),
+            Ok(Written::Exists) => {}
+            Err(error) => {
+                drop(writing.generation.remove_value(name, &version));
+                return Err(error.before_commit());
+            }
         }
     }
 }
@@ -233,6 +259,17 @@ fn save(writing: &mut Writing, mut index: Index, how: Write) -> Result<(), Error
     index.count();
     let file = writing.generation.write_index(&index, how)?;
     writing.note(&file, index.counter())
+}
+
+/// What seems to be done already was perhaps done by a writer that died before it was durable or noted. Whoever is told that
+/// it is done builds on it, and may destroy what came before.
+fn make_sure(writing: &mut Writing, index: &Index) -> Result<(), Error> {
+    let file = writing.generation.index_file(index.name());
+    if writing.roster.floor(&file) < index.counter() {
+        return writing.note(&file, index.counter());
+    }
+    let dir = writing.generation.dir();
+    dir.sync().map_err(Error::after_commit)
 }
 
 fn summary(index: &Index) -> Option<Listed> {

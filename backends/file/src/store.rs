@@ -1,26 +1,26 @@
 //! The store: which generation is current, and the one way to change it.
 //!
-//! Owns [`FileStore`], the `current` file and the lock. A reader takes no lock: it follows `current` on every call and reads
-//! the key file again when the generation has changed. A writer holds an exclusive `flock`, sees the state of now, and
+//! Owns [`FileStore`] and the `current` file. A reader takes no lock: it follows `current` on every call and reads
+//! the key file again when the generation has changed. A writer holds the `lock`, sees the state of now, and
 //! writes in an order in which every prefix is a state of its own: value, then index or document (from here on readers see
 //! the change), then roster. Blocks its thread; the traits in `secrets` and `register` move it to one that may block.
 //!
-//! Never deletes what it cannot open. Next: `secrets`, `register`, `rekey`.
+//! Never deletes anything before the current generation has opened. Next: `secrets`, `register`, `rekey`.
 
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use claviger_backend::{HeapKeeper, KeyKeeper};
+use claviger_backend::{HeapKeeper, KeyKeeper, Kind};
 
 use crate::config::FileSettings;
 use crate::disk::{self, Dir, Steps, Write, Written};
 use crate::error::{Damage, Error};
 use crate::generation::Generation;
+use crate::lock::{self, Lock};
 use crate::roster::{self, Roster};
 
 const CURRENT: &str = "current";
-const LOCK: &str = "lock";
 
 /// A generation's name and a line end.
 const MAX_CURRENT: usize = 64;
@@ -35,8 +35,12 @@ pub struct FileStore {
     settings: FileSettings,
     steps: Arc<Steps>,
     keeper: Arc<dyn KeyKeeper>,
+    /// How long a writer waits for another.
+    patience: Duration,
     /// The generation opened last. Deriving its keys may take half a second.
     opened: Mutex<Option<Arc<Generation>>>,
+    /// Whether a swap may have become visible and not durable, by us or by whoever was here before us.
+    pub(crate) unsure: AtomicBool,
     /// The highest roster seen by this process. A lower one is a store that was rolled back as a whole.
     seen: AtomicU64,
 }
@@ -52,7 +56,9 @@ impl FileStore {
             settings,
             steps,
             keeper: Arc::new(HeapKeeper),
+            patience: lock::PATIENCE,
             opened: Mutex::new(None),
+            unsure: AtomicBool::new(true),
             seen: AtomicU64::new(0),
         }
     }
@@ -62,6 +68,12 @@ impl FileStore {
     pub fn kept_by(mut self, keeper: Arc<dyn KeyKeeper>) -> Self {
         self.keeper = keeper;
         self.opened = Mutex::new(None);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn without_patience(mut self) -> Self {
+        self.patience = Duration::ZERO;
         self
     }
 
@@ -93,9 +105,9 @@ impl FileStore {
         // Before anything is made: a key that cannot be used leaves no trace.
         drop(self.settings.key.read_for_sealing()?);
         let root = Dir::make_root(&self.settings.directory, &self.steps)?;
-        // Looked at before the lock, which leaves a file in whatever directory this is; what counts is the second look.
+        // Looked at before the lock, which may leave a file in whatever directory this is; what counts is the second look.
         unmade(&root)?;
-        let _lock = root.lock(LOCK)?;
+        let _lock = root.lock(self.patience)?;
         for leftover in unmade(&root)? {
             // An earlier attempt that died. If anything is stored in it, it is a store that has lost its `current` file.
             if let Some(dir) = root.open_dir(&leftover)?
@@ -105,8 +117,10 @@ impl FileStore {
             }
             root.remove_dir(&leftover)?;
         }
-        let generation = Generation::make(&root, &self.settings.key, self.keeper())?;
-        generation.write_roster(&Roster::following(0))?;
+        let (generation, ()) =
+            Generation::make(&root, &self.settings.key, self.keeper(), |made| {
+                made.write_roster(&Roster::following(0))
+            })?;
         switch(&root, &generation, Write::New)
     }
 
@@ -154,16 +168,20 @@ impl FileStore {
     /// Waits for the lock, and gives the state of now to change.
     pub(crate) fn writing(&self) -> Result<Writing, Error> {
         let root = self.root()?;
-        // Not in a directory that is no store: the lock file would be all there is in it.
+        // Not in a directory that is no store: a lock file might be all there is in it.
         drop(current(&root)?);
-        let lock = root.lock(LOCK)?;
+        let lock = root.lock(self.patience)?;
         let generation = self.generation(&root)?;
         let roster = self.roster(&generation)?;
-        // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it.
-        for name in root.names()? {
-            if Generation::is_name(&name) && name != generation.name() {
-                root.remove_dir(&name)?;
-            }
+        // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it; but first
+        // it must be durable that nobody does.
+        let mut leftovers = root.names()?;
+        leftovers.retain(|name| Generation::is_name(name) && name != generation.name());
+        if !leftovers.is_empty() {
+            root.sync()?;
+        }
+        for name in leftovers {
+            root.remove_dir(&name)?;
         }
         Ok(Writing {
             root,
@@ -229,7 +247,7 @@ pub(crate) struct Writing {
     pub(crate) root: Dir,
     pub(crate) generation: Arc<Generation>,
     pub(crate) roster: Roster,
-    _lock: OwnedFd,
+    _lock: Lock,
 }
 
 impl Writing {
@@ -253,13 +271,20 @@ impl Writing {
     }
 }
 
-/// Makes a generation the current one. Everything before this call is invisible to readers.
+/// Makes a generation the current one. Everything before this call is invisible to readers. A generation that certainly did
+/// not become it is removed.
 pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<(), Error> {
     let line = format!("{}\n", generation.name());
-    match root.write(CURRENT, line.as_bytes(), how)? {
-        Written::Done => Ok(()),
-        Written::Exists => Err(Error::StoreExists(root.path().to_owned())),
-    }
+    let switched = match root.write(CURRENT, line.as_bytes(), how) {
+        Ok(Written::Done) => Ok(()),
+        Ok(Written::Exists) => Err(Error::StoreExists(root.path().to_owned())),
+        Err(error) => Err(error),
+    };
+    switched.inspect_err(|error| {
+        if error.kind() != Kind::InDoubt {
+            drop(root.remove_dir(generation.name()));
+        }
+    })
 }
 
 /// Makes sure that a directory is to become a store, and gives what earlier attempts left in it.
@@ -268,7 +293,7 @@ fn unmade(root: &Dir) -> Result<Vec<String>, Error> {
     if names.iter().any(|name| name == CURRENT) {
         return Err(Error::StoreExists(root.path().to_owned()));
     }
-    names.retain(|name| name != LOCK && name != disk::WRITING);
+    names.retain(|name| name != lock::FILE && name != disk::WRITING);
     if names.iter().all(|name| Generation::is_name(name)) {
         Ok(names)
     } else {

@@ -1,7 +1,8 @@
 //! Why `claviger file` failed, and with which exit code.
 //!
 //! Owns the exit codes of the subcommand, which are those of sysexits.h that say most: 64 usage, 66 something named is not
-//! there, 70 internal, 73 cannot be made or changed, 77 not permitted, 78 configuration. They are stable; texts are not.
+//! there, 69 waiting may help, 70 internal, 73 cannot be made or changed, 77 not permitted, 78 configuration. They are
+//! stable; texts are not.
 
 use std::io;
 use std::path::PathBuf;
@@ -79,8 +80,8 @@ fn store_code(error: &StoreError) -> u8 {
         | StoreError::NoSecret
         | StoreError::NoVersion
         | StoreError::Retired => 66,
+        StoreError::Busy | StoreError::Locked(_) => 69,
         StoreError::Damaged { .. }
-        | StoreError::Busy
         | StoreError::Crypto
         | StoreError::NotKept(_)
         | StoreError::Stopped { .. } => 70,
@@ -103,6 +104,7 @@ fn store_code(error: &StoreError) -> u8 {
             78
         }
         StoreError::Io { source, .. } => io_code(source.kind()),
+        StoreError::FormerLeft(error) => store_code(error),
     }
 }
 

@@ -45,7 +45,7 @@ fn prepared() -> Home {
     put(&store, "a", "one");
     put(&store, "a", "two");
     store
-        .stage(&name("a"), &secret("three"), &id("op"))
+        .stage(&name("a"), &secret("three"), &label("op"))
         .unwrap();
     store.swap(&name("a"), None, b"{}").unwrap();
     home
@@ -106,7 +106,7 @@ fn a_new_secret_is_whole_or_absent() {
 #[test]
 fn a_stage_is_whole_or_absent_and_never_double() {
     die_everywhere(|store| {
-        let version = store.stage(&name("a"), &secret("four"), &id("other"))?;
+        let version = store.stage(&name("a"), &secret("four"), &label("other"))?;
         assert_eq!(exact(store, "a", version.as_str()).unwrap(), "four");
         assert_eq!(store.versions(&name("a")).unwrap().len(), 4);
         Ok(())
@@ -126,14 +126,134 @@ fn a_retirement_is_whole_or_absent() {
 #[test]
 fn a_swap_is_whole_or_absent() {
     die_everywhere(|store| {
-        let revision = store
-            .load(&name("a"))
-            .unwrap()
-            .map(|(revision, _)| revision);
+        let revision = store.load(&name("a"))?.map(|(revision, _)| revision);
         store
             .swap(&name("a"), revision.as_ref(), b"{\"n\":2}")
             .map(drop)
     });
+}
+
+#[test]
+fn what_is_done_already_is_made_durable_before_anybody_builds_on_it() {
+    let home = prepared();
+    let promote = |store: &FileStore| store.promote(&name("a"), &id("2"), &id("3"));
+    let stage = |store: &FileStore| {
+        store
+            .stage(&name("a"), &secret("three"), &label("op"))
+            .map(drop)
+    };
+    let load = |store: &FileStore| store.load(&name("a")).map(drop);
+    promote(&home.open()).unwrap();
+    for (what, work) in [
+        (
+            "promote",
+            &promote as &dyn Fn(&FileStore) -> Result<(), Error>,
+        ),
+        ("stage", &stage),
+        ("load", &load),
+    ] {
+        let error = work(&home.with_steps(&Steps::dying_at(0))).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{what}: {error}");
+        work(&home.open()).unwrap();
+    }
+    // Not at every look at the register: once for those before us, and again after a doubt of our own.
+    let steps = Steps::dying_at(u64::MAX);
+    let store = home.with_steps(&steps);
+    load(&store).unwrap();
+    let once = steps.passed();
+    load(&store).unwrap();
+    assert_eq!(steps.passed(), once);
+}
+
+#[test]
+fn what_a_writer_that_died_did_not_note_is_noted_by_who_comes_next() {
+    let mut behind = 0;
+    for step in 0.. {
+        let home = prepared();
+        let promote = |store: &FileStore| store.promote(&name("a"), &id("2"), &id("3"));
+        let dead = promote(&home.with_steps(&Steps::dying_at(step)));
+        let noted = || {
+            let store = home.open();
+            let writing = store.writing().unwrap();
+            let index = writing.generation.index(&writing.roster, &name("a"));
+            let file = writing.generation.index_file("a");
+            writing.roster.floor(&file) == index.unwrap().unwrap().counter()
+        };
+        behind += u32::from(!noted());
+        promote(&home.open()).unwrap();
+        assert!(noted(), "dead at step {step}");
+        if dead.is_ok() {
+            assert!(behind > 0);
+            return;
+        }
+    }
+}
+
+/// Every file below the store, with its size.
+fn files(home: &Home) -> Vec<(PathBuf, u64)> {
+    let mut files = Vec::new();
+    let mut directories = vec![home.store_path()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            } else {
+                files.push((entry.path(), entry.metadata().unwrap().len()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_full_disk_changes_nothing_and_leaves_nothing() {
+    let key = |home: &Home| {
+        generate_key_file(&home.path("next")).unwrap();
+        StoreKey::KeyFile(home.path("next"))
+    };
+    type Work<'a> = &'a dyn Fn(&Home, &FileStore) -> Result<(), Error>;
+    let works: [(&str, Work<'_>); 5] = [
+        ("put", &|_, store| {
+            store
+                .put(&name("a"), &secret("four"), &Expected::Anything)
+                .map(drop)
+        }),
+        ("new", &|_, store| {
+            store
+                .put(&name("b"), &secret("one"), &Expected::Nothing)
+                .map(drop)
+        }),
+        ("stage", &|_, store| {
+            store
+                .stage(&name("a"), &secret("four"), &label("other"))
+                .map(drop)
+        }),
+        ("swap", &|_, store| {
+            let revision = store.load(&name("a"))?.map(|(revision, _)| revision);
+            store
+                .swap(&name("a"), revision.as_ref(), b"{\"n\":2}")
+                .map(drop)
+        }),
+        ("rekey", &|home, store| store.rekey(&key(home)).map(drop)),
+    ];
+    for (what, work) in works {
+        for step in 0.. {
+            let home = prepared();
+            let (before, seen_before) = (files(&home), seen(&home.open()));
+            let Err(error) = work(&home, &home.with_steps(&Steps::full_at(step))) else {
+                assert!(step > 5, "{what}: {step} steps");
+                break;
+            };
+            if error.kind() == Kind::InDoubt {
+                continue;
+            }
+            assert_eq!(error.kind(), Kind::Quota, "{what}: {error}");
+            assert_eq!(seen(&home.open()), seen_before, "{what} at step {step}");
+            assert_eq!(files(&home), before, "{what} at step {step}");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use claviger_backend::{
-    Fetched, Kind, Secret, SecretName, VersionId, VersionSelector, VersionState,
+    Fetched, Kind, OperationId, Secret, SecretName, VersionId, VersionSelector, VersionState,
 };
 use tempfile::TempDir;
 
@@ -69,6 +69,10 @@ fn name(text: &str) -> SecretName {
 
 fn id(text: &str) -> VersionId {
     text.parse().unwrap()
+}
+
+fn label(text: &str) -> OperationId {
+    format!("{text:a>32}").parse().unwrap()
 }
 
 fn secret(text: &str) -> Secret {
@@ -158,8 +162,8 @@ fn nothing_on_the_disk_says_what_is_stored() {
         }
     }
     assert_eq!(
-        files, 8,
-        "lock, current, header, check, roster, index, value, document"
+        files, 7,
+        "current, header, check, roster, index, value, document"
     );
 }
 
@@ -210,6 +214,26 @@ fn of_many_processes_with_one_expectation_one_writes() {
 }
 
 #[test]
+fn a_writer_does_not_wait_for_ever_for_one_that_does_not_finish() {
+    let home = Home::new();
+    put(&home.init(), "a", "one");
+    let other = FileStore::new(home.settings()).without_patience();
+    let key = StoreKey::KeyFile(home.path("key"));
+    let stopped = home.open();
+    let writing = stopped.writing().unwrap();
+    // Whoever takes it for a leftover may remove whatever file looks like a lock; it lets nobody in.
+    drop(fs::remove_file(home.path("store").join("lock")));
+    let put = || other.put(&name("a"), &secret("two"), &Expected::Anything);
+    for error in [put().unwrap_err(), other.rekey(&key).unwrap_err()] {
+        assert!(error.to_string().contains("`lslocks`"), "{error}");
+        assert_eq!(error.kind(), Kind::Unreachable, "nothing was changed");
+    }
+    assert_eq!(current(&other, "a").unwrap(), "one", "readers do not wait");
+    drop(writing);
+    assert_eq!(put().unwrap(), id("2"));
+}
+
+#[test]
 fn readers_and_a_rekey_do_not_disturb_each_other() {
     let home = Home::new();
     let store = home.init();
@@ -242,7 +266,7 @@ fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
     put(&store, "a", "one");
     put(&store, "a", "two");
     let staged = store
-        .stage(&name("a"), &secret("three"), &id("op"))
+        .stage(&name("a"), &secret("three"), &label("op"))
         .unwrap();
     store.retire(&name("a"), &id("1")).unwrap();
     let revision = store.swap(&name("a"), None, b"{}").unwrap();
@@ -274,7 +298,33 @@ fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
         Some((revision, b"{}".to_vec()))
     );
     let generations = fs::read_dir(home.store_path()).unwrap();
-    assert_eq!(generations.count(), 3, "lock, current and one generation");
+    assert_eq!(generations.count(), 2, "current and one generation");
+}
+
+#[test]
+fn a_rekey_that_cannot_clear_away_says_that_it_is_done() {
+    let home = Home::new();
+    let store = home.init();
+    put(&store, "a", "one");
+    let generations = fs::read_dir(home.store_path()).unwrap();
+    let mut generations = generations.map(|entry| entry.unwrap().path());
+    let former = generations.find(|path| path.is_dir()).unwrap();
+    fs::create_dir(former.join("in-the-way")).unwrap();
+    generate_key_file(&home.path("next")).unwrap();
+    let error = store.rekey(&StoreKey::KeyFile(home.path("next")));
+    let error = error.unwrap_err();
+    // Who made the key would take it away after any other error, and nobody could read the store any more.
+    assert_eq!(error.kind(), Kind::InDoubt);
+    let said = error.to_string();
+    assert!(
+        said.starts_with("everything is sealed with the new key"),
+        "{said}"
+    );
+    let rekeyed = FileStore::open(home.settings_with("next")).unwrap();
+    assert_eq!(current(&rekeyed, "a").unwrap(), "one");
+    fs::remove_dir(former.join("in-the-way")).unwrap();
+    put(&rekeyed, "a", "two");
+    assert!(!former.exists());
 }
 
 #[test]
