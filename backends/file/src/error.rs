@@ -108,7 +108,7 @@ pub enum Error {
         name: &'static str,
     },
     /// The system refused.
-    #[error("cannot {doing} {}", path.display())]
+    #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -149,7 +149,9 @@ pub enum DirectoryFault {
         mode: u32,
     },
     /// It belongs to somebody else.
-    #[error("belongs to uid {owner}, and this process is uid {us}; run as its owner")]
+    #[error(
+        "belongs to uid {owner}, and this process is uid {us}; run as its owner, for example with `sudo -u '#{owner}'`"
+    )]
     Owner {
         /// Whose it is.
         owner: u32,
@@ -353,6 +355,11 @@ mod tests {
         assert_eq!(
             said,
             "the key file /k is open to others (mode 0644); run `chmod 600` on it"
+        );
+        let said = Error::io(Path::new("/s/x"), "open", Errno::ACCESS).to_string();
+        assert!(
+            said.starts_with("cannot open /s/x: Permission denied"),
+            "{said}"
         );
     }
 }

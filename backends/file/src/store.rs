@@ -8,6 +8,7 @@
 //! Never deletes what it cannot open. Next: `secrets`, `register`, `rekey`.
 
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ use claviger_backend::{HeapKeeper, KeyKeeper};
 
 use crate::config::FileSettings;
 use crate::disk::{self, Dir, Steps, Write, Written};
-use crate::error::{Damage, Error};
+use crate::error::{Damage, DirectoryFault, Error};
 use crate::generation::Generation;
 use crate::roster::{self, Roster};
 
@@ -92,7 +93,8 @@ impl FileStore {
     pub(crate) fn make(&self) -> Result<(), Error> {
         // Before anything is made: a key that cannot be used leaves no trace.
         drop(self.settings.key.read_for_sealing()?);
-        let root = Dir::make_root(&self.settings.directory, &self.steps)?;
+        let root = Dir::make_root(&self.settings.directory, &self.steps)
+            .map_err(|error| unless_something_else(error, Error::NotEmpty))?;
         // Looked at before the lock, which leaves a file in whatever directory this is; what counts is the second look.
         unmade(&root)?;
         let _lock = root.lock(LOCK)?;
@@ -175,6 +177,7 @@ impl FileStore {
 
     fn root(&self) -> Result<Dir, Error> {
         Dir::open_root(&self.settings.directory, &self.steps)
+            .map_err(|error| unless_something_else(error, Error::NoStore))
     }
 
     /// The current generation, opened anew if it is another one than before.
@@ -260,6 +263,27 @@ pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<
         Written::Done => Ok(()),
         Written::Exists => Err(Error::StoreExists(root.path().to_owned())),
     }
+}
+
+/// Whoever names `/var/lib` must not be told to shut everybody else out of it: what is neither a store nor empty is refused
+/// as that.
+fn unless_something_else(error: Error, instead: fn(PathBuf) -> Error) -> Error {
+    let open = |fault: &DirectoryFault| matches!(fault, DirectoryFault::Mode { .. });
+    match error {
+        Error::Directory { path, fault } if open(&fault) && is_something_else(&path) => {
+            instead(path)
+        }
+        other => other,
+    }
+}
+
+fn is_something_else(directory: &Path) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let ours = |name: &String| name == CURRENT || Generation::is_name(name);
+    !names.is_empty() && !names.iter().any(ours)
 }
 
 /// Makes sure that a directory is to become a store, and gives what earlier attempts left in it.
