@@ -122,7 +122,7 @@ fn push(list: &RefCell<Vec<Problem>>, place: &Place, message: String, meant: Opt
 }
 
 /// The name of `known` that is most like `text`, if one is like it at all.
-pub(super) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > LONGEST_COMPARED {
         return None;
     }

@@ -72,7 +72,7 @@ pub enum Error {
     #[error("there is no such secret")]
     NoSecret,
     /// The secret has no such version.
-    #[error("the secret has no such version")]
+    #[error("the secret has no such version; `claviger file versions` lists those that it has")]
     NoVersion,
     /// The version is retired: its value is destroyed.
     #[error("this version is retired; its value is destroyed")]
