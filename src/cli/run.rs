@@ -17,9 +17,13 @@ use crate::{memory, registry, telemetry};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The daemon stays in the foreground and tells a service manager when it is ready (sd_notify). SIGTERM ends it in good order,
-SIGHUP makes it read its configuration again. It takes sockets over from a service manager if it passes two, named
-`broker` and `admin`.")]
+The daemon stays in the foreground and tells a service manager when it is ready (sd_notify). SIGTERM ends it in good order, \
+SIGHUP makes it read its configuration again. It takes sockets over from a service manager if it passes two, named \
+`broker` and `admin`.
+
+Examples:
+  sudo claviger run
+  claviger run --config ./claviger.toml")]
 pub(super) struct RunArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
@@ -27,8 +31,10 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Failure> {
-    let config = Config::load(&args.config)
-        .map_err(|problems| Failure::new(exit_of_faulty(&args.config), problems.to_string(), ""))?;
+    let config = Config::load(&args.config).map_err(|problems| {
+        let exit = exit_of_faulty(&args.config);
+        Failure::new(exit, problems.to_string(), remedy_of_faulty(exit))
+    })?;
     telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
     let backends = registry::open_all(&config.backends, &registry::Backends::default())
@@ -62,6 +68,15 @@ pub(super) fn exit_of_faulty(config: &Path) -> Exit {
     match config.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Exit::NoInput,
         _ => Exit::Config,
+    }
+}
+
+/// What to do about such a configuration.
+pub(super) fn remedy_of_faulty(exit: Exit) -> &'static str {
+    if exit == Exit::NoInput {
+        "Write it; the README's first configuration and deploy/claviger.toml are there to begin with."
+    } else {
+        "Mend the file, then see what `claviger check` says."
     }
 }
 

@@ -36,6 +36,7 @@ mod runner;
 mod wire;
 
 mod commands;
+mod demo;
 mod dialect;
 mod guard;
 mod hostile;
@@ -45,6 +46,7 @@ mod peers;
 mod property;
 mod refusals;
 mod secrets;
+mod terminal;
 mod tokens;
 
 use std::process::ExitCode;
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         hostile::ALL,
         lifecycle::ALL,
         commands::ALL,
+        terminal::ALL,
+        demo::ALL,
         property::ALL,
     ]
     .concat();
