@@ -36,6 +36,9 @@ pub(super) struct Report {
     /// Every key that a reader knows, for the test that compares them with the reference.
     #[cfg(test)]
     pub asked: RefCell<std::collections::BTreeSet<String>>,
+    /// The bounds that were looked at, for the same test.
+    #[cfg(test)]
+    pub bounds: RefCell<std::collections::BTreeMap<String, String>>,
 }
 
 impl Report {
@@ -49,6 +52,8 @@ impl Report {
             warnings: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
+            #[cfg(test)]
+            bounds: RefCell::default(),
         }
     }
 
