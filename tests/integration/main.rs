@@ -44,6 +44,7 @@ mod lifecycle;
 mod limits;
 mod peers;
 mod property;
+mod readme;
 mod refusals;
 mod secrets;
 mod terminal;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         commands::ALL,
         terminal::ALL,
         demo::ALL,
+        readme::ALL,
         property::ALL,
     ]
     .concat();
