@@ -209,9 +209,12 @@ fn work_on_file(
         out,
         ask: &mut file::ask,
     };
-    file::run(command, &mut console, json).map_err(|error| match error {
-        file::Error::Output(error) => error.into(),
-        other => Failure::new(Exit::Other(other.exit_code()), other.to_string(), ""),
+    file::run(command, &mut console, json).map_err(|error| {
+        let (exit, what) = (Exit::Other(error.exit_code()), error.to_string());
+        if let file::Error::Output(error) = error {
+            return error.into();
+        }
+        Failure::new(exit, what, "")
     })
 }
 

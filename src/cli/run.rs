@@ -12,7 +12,7 @@ use clap::Args;
 use crate::cli::{CONFIG, Exit, Failure, Surroundings};
 use crate::config::{Config, Mode};
 use crate::daemon::{self, Launch};
-use crate::server::Sockets;
+use crate::server::{ListenError, Sockets};
 use crate::{memory, registry, telemetry};
 
 #[derive(Args, Clone, Debug)]
@@ -44,7 +44,9 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     } else {
         Sockets::inherit(surroundings.listeners, &surroundings.listener_names)
     };
-    let sockets = sockets.map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
+    let sockets = sockets.map_err(|error| {
+        Failure::new(Exit::System, error.to_string(), remedy_of_sockets(&error))
+    })?;
     let protections = memory::harden(&memory::Settings::default())
         .map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
     let launch = Launch {
@@ -78,6 +80,16 @@ pub(super) fn remedy_of_faulty(exit: Exit) -> &'static str {
     } else {
         "Mend the file, then see what `claviger check` says."
     }
+}
+
+fn remedy_of_sockets(error: &ListenError) -> &'static str {
+    // The others say themselves what to do.
+    if let ListenError::Os(_, _, source) = error
+        && source.kind() == io::ErrorKind::PermissionDenied
+    {
+        return "Run it as root or by the socket units, or configure a `server.socket` in a directory of this user.";
+    }
+    ""
 }
 
 /// A secret in the environment is there for every child, every crash report and every `docker inspect` to see.

@@ -268,13 +268,15 @@ pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<
 /// Whoever names `/var/lib` must not be told to shut everybody else out of it: what is neither a store nor empty is refused
 /// as that.
 fn unless_something_else(error: Error, instead: fn(PathBuf) -> Error) -> Error {
-    let open = |fault: &DirectoryFault| matches!(fault, DirectoryFault::Mode { .. });
-    match error {
-        Error::Directory { path, fault } if open(&fault) && is_something_else(&path) => {
-            instead(path)
-        }
-        other => other,
+    if let Error::Directory {
+        path,
+        fault: DirectoryFault::Mode { .. },
+    } = &error
+        && is_something_else(path)
+    {
+        return instead(path.clone());
     }
+    error
 }
 
 fn is_something_else(directory: &Path) -> bool {

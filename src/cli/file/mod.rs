@@ -120,13 +120,16 @@ fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
             .map_err(Error::from),
         Some(field) => put_field(&store, &name, (field, &value.secret), &expected),
     };
-    let written = written.map_err(|error| match error {
-        Error::Store(StoreError::Conflict(Some(version))) if args.new => Error::NotNew {
-            name: name.clone(),
-            version,
-        },
-        Error::Store(error) => about(&store, &name, error),
-        other => other,
+    let written = written.map_err(|error| {
+        if let Error::Store(StoreError::Conflict(Some(version))) = &error
+            && args.new
+        {
+            return Error::NotNew {
+                name: name.clone(),
+                version: version.clone(),
+            };
+        }
+        about(&store, &name, error)
     })?;
     let made = json!({ "name": name.as_str(), "version": written.as_str() });
     console.say(json.then_some(&made), |out| {
@@ -271,9 +274,11 @@ fn retire(args: Retire, console: &mut Console<'_>, json: bool) -> Result<(), Err
         place,
     } = args;
     let store = console.open(place)?;
-    store.retire(&name, &version).map_err(|error| match error {
-        StoreError::Conflict(Some(current)) if current == version => Error::IsCurrent,
-        other => about(&store, &name, other),
+    store.retire(&name, &version).map_err(|error| {
+        if matches!(&error, StoreError::Conflict(Some(current)) if *current == version) {
+            return Error::IsCurrent;
+        }
+        about(&store, &name, error)
     })?;
     let done = json!({ "name": name.as_str(), "retired": version.as_str() });
     console.say(json.then_some(&done), |out| {
@@ -301,9 +306,10 @@ fn rekey(args: Rekey, console: &mut Console<'_>, json: bool) -> Result<(), Error
 }
 
 /// Says which secret is not there, and which one was probably meant.
-fn about(store: &FileStore, name: &SecretName, error: StoreError) -> Error {
-    if !matches!(error, StoreError::NoSecret) {
-        return error.into();
+fn about(store: &FileStore, name: &SecretName, error: impl Into<Error>) -> Error {
+    let error = error.into();
+    if !matches!(error, Error::Store(StoreError::NoSecret)) {
+        return error;
     }
     let listed = store.list().unwrap_or_default();
     let known = listed.iter().map(|secret| secret.name.as_str());
