@@ -458,6 +458,8 @@ fn control_unproven_invariants_are_caught() {
         "#[test]\nfn b() {}\nfn a() {}\n",
         "a"
     ));
+    let table = "table![\n    b,\n    a,\n];\nfn a() {}\nfn c() {}\n";
+    assert!(prose::declares_test(table, "a") && !prose::declares_test(table, "c"));
 }
 
 #[test]

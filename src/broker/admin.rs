@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::oauth::wire::Scopes;
 use crate::peer::Facts;
-use crate::policy::{Action, Explanation, ScopeLimit};
+use crate::policy::{Action, Explanation, ScopeLimit, near_miss};
 use crate::secrets::Older;
 
 /// A decision with its reasons, and the scopes that would follow from it.
@@ -13,6 +13,15 @@ pub struct Explained {
     pub explanation: Explanation,
     /// The scopes that the deciding rule leaves; `None` if it leaves the definition's.
     pub scopes: Option<Scopes>,
+    /// Set if the configuration does not have the thing at all: then no rule can help.
+    pub unknown: Option<Unknown>,
+}
+
+/// A name that the configuration does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// One that it has, and that was probably meant.
+    pub meant: Option<String>,
 }
 
 /// What became of one thing that was to be refreshed.
@@ -38,7 +47,31 @@ impl Broker {
         Explained {
             explanation,
             scopes,
+            unknown: self.unknown(action, name),
         }
+    }
+
+    /// Whether a name is one that the configuration does not have.
+    fn unknown(&self, action: Action, name: &str) -> Option<Unknown> {
+        let world = self.world();
+        let known: Vec<String> = match action {
+            Action::Token | Action::Revoke => {
+                let tokens = world.tokens.status().into_iter();
+                tokens.map(|token| token.name.to_string()).collect()
+            }
+            Action::Secret => {
+                let secrets = world.secrets.status().into_iter();
+                let names = secrets.filter_map(|secret| secret.name);
+                names.map(|name| name.to_string()).collect()
+            }
+        };
+        if known.iter().any(|known| known == name) {
+            return None;
+        }
+        let mut known = known.into_iter();
+        Some(Unknown {
+            meant: known.find(|known| near_miss(known, name).is_some()),
+        })
     }
 
     /// Fetches secrets and renews tokens now: those named, or all that are in use.

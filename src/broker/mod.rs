@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use admin::{Explained, Refreshed};
+pub use admin::{Explained, Refreshed, Unknown};
 pub use budget::{BudgetSettings, Budgets};
 pub use error::Error;
 pub use session::Session;

@@ -5,18 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::daemon::{Probe, probe};
 use crate::registry;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Reads the configuration as the daemon would, reports every problem at once, then asks each backend for what the
-configuration refers to and each issuer for its metadata. Hands out nothing, and spends no token request.")]
+Reads the configuration as the daemon would, reports every problem at once, then asks each backend for what the \
+configuration refers to and each issuer for its metadata. Hands out nothing, and spends no token request. Run it as the \
+daemon's user: what only that user may read, nobody else can check.
+
+Examples:
+  sudo claviger check
+  sudo -u claviger claviger check
+  claviger check --offline --config ./claviger.toml")]
 pub(super) struct CheckArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
@@ -26,90 +32,154 @@ pub(super) struct CheckArgs {
     offline: bool,
 }
 
+/// What was found about a configuration that is valid.
+struct Findings {
+    config: Config,
+    probes: Vec<Probe>,
+    /// Whether the daemon would not even start.
+    fatal: bool,
+}
+
 pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let config = match Config::load(&args.config) {
         Ok(config) => config,
-        Err(problems) => {
-            if as_json {
-                let problems: Vec<_> = problems.list().iter().map(ToString::to_string).collect();
-                output::json(out, &json!({ "valid": false, "problems": problems }))?;
-                out.flush()?;
-            }
-            let remedy = "Mend the file, then check it again.";
-            let exit = run::exit_of_faulty(&args.config);
-            return Err(Failure::new(exit, problems.to_string(), remedy));
-        }
+        Err(problems) => return refuse(args, &problems, as_json, out),
     };
-    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    let probes = if args.offline {
-        Vec::new()
-    } else {
-        probe_all(&config)?
-    };
-    let failed = probes.iter().filter(|probe| probe.outcome.is_err()).count();
+    let findings = Findings::of(config, args.offline)?;
     if as_json {
-        let probes: Vec<_> = probes
+        output::json(out, &findings.describe())?;
+    } else {
+        findings.print(out)?;
+    }
+    findings.verdict()
+}
+
+fn refuse(
+    args: &CheckArgs,
+    problems: &Problems,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if as_json {
+        output::json(
+            out,
+            &json!({ "config": args.config, "valid": false, "problems": problems.lines() }),
+        )?;
+    }
+    let exit = run::exit_of_faulty(&args.config);
+    Err(Failure::new(
+        exit,
+        problems.to_string(),
+        run::remedy_of_faulty(exit),
+    ))
+}
+
+impl Findings {
+    fn of(config: Config, offline: bool) -> Result<Self, Failure> {
+        let (probes, fatal) = if offline {
+            (Vec::new(), false)
+        } else {
+            match registry::open_all(&config.backends, &registry::Backends::default()) {
+                Ok(backends) => {
+                    let clock = Arc::new(SystemClock);
+                    let asked = async { Ok(probe(&config, &backends, clock).await) };
+                    (client::block_on(asked)?, false)
+                }
+                Err(error) => (vec![broken(&error)], true),
+            }
+        };
+        Ok(Self {
+            config,
+            probes,
+            fatal,
+        })
+    }
+
+    fn describe(&self) -> Value {
+        let probes: Vec<_> = self
+            .probes
             .iter()
             .map(|probe| {
                 json!({
                     "subject": probe.subject,
                     "ok": probe.outcome.is_ok(),
-                    "detail": probe.outcome.as_ref().map_or_else(ToString::to_string, Clone::clone),
+                    "detail": probe.outcome.as_ref().unwrap_or_else(|problem| problem),
                 })
             })
             .collect();
-        output::json(
+        json!({
+            "config": self.config.origin,
+            "digest": self.config.digest,
+            "valid": true,
+            "warnings": self.config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "probes": probes,
+        })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let config = &self.config;
+        writeln!(
             out,
-            &json!({ "valid": true, "warnings": warnings, "probes": probes }),
+            "{} is valid ({}).",
+            config.origin.display(),
+            config.digest
         )?;
-    } else {
-        print(out, &config, &warnings, &probes)?;
-    }
-    if failed > 0 {
-        out.flush()?;
-        let what = format!("{failed} of {} probes failed", probes.len());
-        let remedy = "The daemon would start, not be ready, and go on trying.";
-        return Err(Failure::new(Exit::Unavailable, what, remedy));
-    }
-    Ok(())
-}
-
-fn probe_all(config: &Config) -> Result<Vec<Probe>, Failure> {
-    let backends = registry::open_all(&config.backends, &registry::Backends::default())
-        .map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
-    client::block_on(async { Ok(probe(config, &backends, Arc::new(SystemClock)).await) })
-}
-
-fn print(
-    out: &mut dyn Write,
-    config: &Config,
-    warnings: &[String],
-    probes: &[Probe],
-) -> Result<(), Failure> {
-    writeln!(
-        out,
-        "{} is valid ({}).",
-        config.origin.display(),
-        config.digest
-    )?;
-    writeln!(
-        out,
-        "  {} tokens and {} secrets for programs, by {} rules; {} backends, {} issuers, {} clients",
-        config.tokens.len(),
-        config.secrets.len(),
-        config.rules.len(),
-        config.backends.len(),
-        config.issuers.len(),
-        config.clients.len(),
-    )?;
-    for warning in warnings {
-        writeln!(out, "  ! {warning}")?;
-    }
-    for probe in probes {
-        match &probe.outcome {
-            Ok(detail) => writeln!(out, "  ✓ {}: {detail}", probe.subject)?,
-            Err(problem) => writeln!(out, "  ✗ {}: {problem}", probe.subject)?,
+        writeln!(
+            out,
+            "  {} and {} for programs, by {}; {}, {}, {}",
+            output::count(config.tokens.len(), "token"),
+            output::count(config.secrets.len(), "secret"),
+            output::count(config.rules.len(), "rule"),
+            output::count(config.backends.len(), "backend"),
+            output::count(config.issuers.len(), "issuer"),
+            output::count(config.clients.len(), "client"),
+        )?;
+        for warning in &config.warnings {
+            writeln!(out, "  ! {warning}")?;
         }
+        for probe in &self.probes {
+            match &probe.outcome {
+                Ok(detail) => writeln!(out, "  ✓ {}: {detail}", probe.subject)?,
+                Err(problem) => writeln!(out, "  ✗ {}: {problem}", probe.subject)?,
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What the daemon would make of it.
+    fn verdict(&self) -> Result<(), Failure> {
+        let failed: Vec<_> = self
+            .probes
+            .iter()
+            .filter(|probe| probe.outcome.is_err())
+            .collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let what = format!("{} of {} probes failed", failed.len(), self.probes.len());
+        let needed = failed.iter().any(|probe| probe.needed);
+        let (exit, outlook) = if self.fatal {
+            (Exit::Config, "The daemon would not start.")
+        } else if needed && self.config.require_backend_at_start {
+            let outlook = "The daemon would not start, because `require_backend_at_start` is set.";
+            (Exit::Unavailable, outlook)
+        } else if needed {
+            let outlook = "The daemon would start, not be ready, and go on trying.";
+            (Exit::Unavailable, outlook)
+        } else {
+            let outlook = "The daemon would start, and ask again when a token is wanted.";
+            (Exit::Unavailable, outlook)
+        };
+        Err(Failure::new(exit, what, outlook))
+    }
+}
+
+/// A backend that cannot even be opened. The others are not asked: the first such fault ends the daemon, too.
+fn broken(error: &registry::Error) -> Probe {
+    let (backend, fault) = error.parts();
+    Probe {
+        subject: format!("backend {backend}"),
+        needed: true,
+        outcome: Err(fault.to_string()),
+    }
 }

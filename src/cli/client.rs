@@ -6,12 +6,14 @@
 
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use claviger_proto::v1::{admin_client::AdminClient, tokens_client::TokensClient};
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
 use hyper_util::rt::TokioIo;
+use nix::unistd::{Gid, Group, Uid, User};
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
@@ -24,6 +26,10 @@ use crate::cli::{Exit, Failure};
 
 /// How long a daemon may take to accept.
 const DIAL: Duration = Duration::from_secs(1);
+
+/// After this time without a word from the daemon it is pinged, and after as long again given up. A service manager may hold
+/// the socket while the daemon starts, which takes seconds; one that hangs must not keep a script for ever.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// The user that the shipped unit runs the daemon as.
 const DAEMON_USER: &str = "claviger";
@@ -55,25 +61,30 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 /// Connects to the broker socket.
 pub(super) async fn tokens(socket: &Path) -> Result<TokensClient<Connection>, Failure> {
-    let channel = connect(socket).await?;
+    let remedy = "Ask an operator to let this user connect (`server.socket_group`, or the mode of the socket unit).";
+    let channel = connect(socket, remedy).await?;
     Ok(TokensClient::with_interceptor(channel, ForClaviger))
 }
 
 /// Connects to the admin socket.
 pub(super) async fn admin(socket: &Path) -> Result<AdminClient<Connection>, Failure> {
-    let channel = connect(socket).await?;
+    let remedy = "The admin socket is for root and the daemon's user: `sudo claviger …`.";
+    let channel = connect(socket, remedy).await?;
     Ok(AdminClient::with_interceptor(channel, ForClaviger))
 }
 
-async fn connect(socket: &Path) -> Result<Channel, Failure> {
+/// Connects; `locked_out` is what to do if this user may not.
+async fn connect(socket: &Path, locked_out: &str) -> Result<Channel, Failure> {
     let stream = tokio::time::timeout(DIAL, UnixStream::connect(socket))
         .await
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))
         .and_then(|connected| connected)
-        .map_err(|error| unreachable_daemon(socket, &error))?;
+        .map_err(|error| unreachable_daemon(socket, &error, locked_out))?;
     trust(socket, &stream)?;
     let mut stream = Some(stream);
-    let endpoint = Endpoint::from_static("http://claviger");
+    let endpoint = Endpoint::from_static("http://claviger")
+        .http2_keep_alive_interval(SILENCE)
+        .keep_alive_timeout(SILENCE);
     // One connection is enough for one command; when it breaks, the command fails.
     let connector = service_fn(move |_uri| {
         let stream = stream.take().ok_or(io::ErrorKind::ConnectionAborted);
@@ -94,7 +105,7 @@ async fn connect(socket: &Path) -> Result<Channel, Failure> {
         })
 }
 
-fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
+fn unreachable_daemon(socket: &Path, error: &io::Error, locked_out: &str) -> Failure {
     let place = socket.display();
     let kind = error.kind();
     if matches!(
@@ -109,8 +120,12 @@ fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
     } else if kind == io::ErrorKind::PermissionDenied {
         Failure::new(
             Exit::Denied,
-            format!("this user may not connect to {place}"),
-            "The broker socket is for programs; the admin socket is for root and the daemon's user (`sudo claviger …`).",
+            format!(
+                "user {} may not connect to {place}{}",
+                user(rustix::process::geteuid().as_raw()),
+                owner(socket)
+            ),
+            locked_out,
         )
     } else {
         Failure::new(
@@ -121,6 +136,30 @@ fn unreachable_daemon(socket: &Path, error: &io::Error) -> Failure {
     }
 }
 
+/// Whose a socket is, or its directory, if this user may not even look into that.
+fn owner(socket: &Path) -> String {
+    for place in [Some(socket), socket.parent()].into_iter().flatten() {
+        if let Ok(metadata) = place.symlink_metadata() {
+            let group = Group::from_gid(Gid::from_raw(metadata.gid()))
+                .ok()
+                .flatten();
+            return format!(
+                "; {} belongs to user {} and group {}, with mode {:04o}",
+                place.display(),
+                user(metadata.uid()),
+                group.map_or_else(|| metadata.gid().to_string(), |group| group.name),
+                metadata.mode() & 0o7777,
+            );
+        }
+    }
+    String::new()
+}
+
+fn user(uid: u32) -> String {
+    let known = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    known.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// Refuses a server that is neither root, nor this user, nor the daemon's.
 fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
     let server = stream
@@ -128,7 +167,7 @@ fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::System, format!("who listens? {error}"), ""))?
         .uid();
     let own = rustix::process::geteuid().as_raw();
-    let daemon = nix::unistd::User::from_name(DAEMON_USER).ok().flatten();
+    let daemon = User::from_name(DAEMON_USER).ok().flatten();
     let daemon = daemon.map(|user| user.uid.as_raw());
     if server == 0 || server == own || Some(server) == daemon {
         return Ok(());

@@ -116,7 +116,9 @@ fn print(out: &mut dyn Write, args: &ExplainArgs, answer: &ExplainResponse) -> R
     writeln!(
         out,
         "{} {}: {verdict} — {}",
-        args.action, args.name, answer.reason
+        args.action,
+        output::plain(&args.name),
+        output::plain(&answer.reason)
     )?;
     if args.pid.is_some() {
         let peer = answer.peer.clone().unwrap_or_default();
@@ -125,8 +127,8 @@ fn print(out: &mut dyn Write, args: &ExplainArgs, answer: &ExplainResponse) -> R
             "  the peer: uid {}, gid {}, unit {}, container {}",
             peer.uid,
             peer.gid,
-            output::or_dash(&peer.unit),
-            output::or_dash(&peer.container),
+            output::or_dash(&output::plain(&peer.unit)),
+            output::or_dash(&output::plain(&peer.container)),
         )?;
     }
     if !answer.scopes.is_empty() {

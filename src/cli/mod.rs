@@ -5,13 +5,15 @@
 //! `--output json`; a secret goes to standard output alone, and only when it was asked for. Reads no environment: `main`
 //! passes what there is ([`Surroundings`]).
 //!
-//! Each subcommand is a file of its own. Errors are a [`Failure`]: what happened, what to do, and an exit code.
+//! Each subcommand is a file of its own; `manual` is the manual page. Errors are a [`Failure`]: what happened, what to do, and
+//! an exit code.
 
 mod check;
 mod client;
 mod explain;
 mod failure;
 pub mod file;
+mod manual;
 mod output;
 mod refresh;
 mod reload;
@@ -42,15 +44,11 @@ pub const CONFIG: &str = "/etc/claviger/claviger.toml";
     name = "claviger",
     version,
     max_term_width = 100,
-    after_help = "\
-Begin with `claviger demo`: it starts everything on an embedded default and shows what it does.
-
-Exit codes: 0 done · 64 wrong usage · 66 a file is missing · 69 unavailable, waiting may help · 70 internal error ·
-71 the operating system refused · 77 denied by policy or permissions · 78 the configuration is not valid"
+    after_help = after_help()
 )]
 struct Cli {
-    /// How results are printed.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    /// How results are printed: for people, or for programs
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     output: Format,
     #[command(subcommand)]
     command: Command,
@@ -58,10 +56,12 @@ struct Cli {
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(
+    missing_docs,
+    reason = "clap prints documented values one a line, in the help of every command"
+)]
 pub enum Format {
-    /// For people.
     Text,
-    /// For programs.
     Json,
 }
 
@@ -87,11 +87,20 @@ enum Command {
     #[command(subcommand)]
     File(file::FileCommand),
     /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  claviger completions bash > /etc/bash_completion.d/claviger
+  claviger completions zsh > /usr/local/share/zsh/site-functions/_claviger
+  claviger completions fish > ~/.config/fish/completions/claviger.fish")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (troff)
+    /// Print the manual page (troff), which has all of this help
+    #[command(after_help = "\
+Examples:
+  claviger man > /usr/local/share/man/man1/claviger.1
+  claviger man | man -l -")]
     Man,
 }
 
@@ -110,22 +119,31 @@ struct DemoArgs {
     stay: bool,
 }
 
+fn after_help() -> String {
+    let codes = failure::MEANINGS.map(|(code, meaning)| format!("\n  {code:>2}  {meaning}"));
+    format!(
+        "Begin with `claviger demo`: it starts everything on an embedded default and shows what it does.\n\nExit codes:{}",
+        codes.concat()
+    )
+}
+
 /// Parses the command line and runs it. Everything that is printed goes to `out` or, for errors, to standard error.
 pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
     let cli = match Cli::try_parse_from(&surroundings.arguments) {
         Ok(cli) => cli,
+        // Help and version are not errors; clap knows where each belongs.
         Err(error) => {
-            // Help and version are not errors; clap knows where each belongs.
-            let printed = error.print();
-            let asked = !error.use_stderr() && printed.is_ok();
-            return if asked {
-                ExitCode::SUCCESS
-            } else {
-                Exit::Usage.into()
+            return match error.print() {
+                Ok(()) if error.use_stderr() => Exit::Usage.into(),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(unprinted) => Failure::from(unprinted).report(),
             };
         }
     };
-    match dispatch(cli, surroundings, out).and_then(|()| Ok(out.flush()?)) {
+    let done = dispatch(cli, surroundings, out);
+    // What was printed comes before what failed.
+    let printed = out.flush().map_err(Failure::from);
+    match done.and(printed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -133,22 +151,47 @@ pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
 
 fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Result<(), Failure> {
     let json = cli.output == Format::Json;
+    if json && cli.command.is_for_people() {
+        let what = "this command prints nothing for programs";
+        return Err(Failure::new(
+            Exit::Usage,
+            what,
+            "Leave `--output json` out.",
+        ));
+    }
+    let is_terminal = io::stdout().is_terminal();
     match cli.command {
         Command::Run(args) => run::run(&args, surroundings),
         Command::Check(args) => check::check(&args, json, out),
-        Command::Demo(args) => crate::demo::run(args.stay, surroundings.executable, out)
-            .map_err(|error| Failure::new(Exit::Internal, error.to_string(), error.remedy())),
-        Command::Token(args) => client::block_on(token::token(&args, json, out)),
-        Command::Status(args) => client::block_on(status::status(&args, json, out)),
+        Command::Demo(args) => Ok(crate::demo::run(args.stay, surroundings.executable, out)?),
+        Command::Token(args) => client::block_on(token::token(&args, json, (out, is_terminal))),
+        Command::Status(args) => client::block_on(status::status(&args, json, (out, is_terminal))),
         Command::Explain(args) => client::block_on(explain::explain(&args, json, out)),
         Command::Refresh(args) => client::block_on(refresh::refresh(&args, json, out)),
         Command::Reload(args) => client::block_on(reload::reload(&args, json, out)),
         Command::File(command) => work_on_file(command, json, out),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "claviger", out);
-            Ok(())
+            // Into memory first, because the generator panics when it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "claviger", &mut script);
+            Ok(out.write_all(&script)?)
         }
-        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(out)?),
+        Command::Man => Ok(manual::print(Cli::command(), out)?),
+    }
+}
+
+impl Command {
+    fn is_for_people(&self) -> bool {
+        match self {
+            Self::Demo(_) | Self::Run(_) | Self::Completions { .. } | Self::Man => true,
+            Self::Check(_)
+            | Self::Token(_)
+            | Self::Status(_)
+            | Self::Explain(_)
+            | Self::Refresh(_)
+            | Self::Reload(_)
+            | Self::File(_) => false,
+        }
     }
 }
 
@@ -166,8 +209,13 @@ fn work_on_file(
         out,
         ask: &mut file::ask,
     };
-    file::run(command, &mut console, json)
-        .map_err(|error| Failure::new(Exit::Other(error.exit_code()), error.to_string(), ""))
+    file::run(command, &mut console, json).map_err(|error| {
+        let (exit, what) = (Exit::Other(error.exit_code()), error.to_string());
+        if let file::Error::Output(error) = error {
+            return error.into();
+        }
+        Failure::new(exit, what, "")
+    })
 }
 
 #[cfg(test)]

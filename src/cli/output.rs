@@ -14,6 +14,8 @@ pub(super) fn json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
 
 /// Writes rows in columns, each as wide as its widest cell.
 pub(super) fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let plain_row = |row: &Vec<String>| row.iter().map(|cell| plain(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(plain_row).collect();
     let width = |column: usize| {
         rows.iter()
             .filter_map(|row| row.get(column))
@@ -24,7 +26,7 @@ pub(super) fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) ->
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    for row in std::iter::once(&head).chain(rows) {
+    for row in std::iter::once(&head).chain(&rows) {
         let mut line = String::from(" ");
         for (cell, width) in row.iter().zip(&widths) {
             line.push(' ');
@@ -66,6 +68,23 @@ pub(super) fn time(value: Option<&Timestamp>) -> String {
     )
 }
 
+/// A time of the wire for programs: RFC 3339 in UTC, or null.
+pub(super) fn json_time(value: Option<&Timestamp>) -> Value {
+    value.map_or(Value::Null, |_| time(value).into())
+}
+
+/// The text without what a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+/// A number of things: `1 rule`, `2 rules`.
+pub(super) fn count(number: impl TryInto<u64>, thing: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{ending}")
+}
+
 /// The text, or `-`.
 pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() {
@@ -104,7 +123,25 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_obeys_no_cell() {
+        let mut out = Vec::new();
+        let rows = [vec!["\u{1b}[31mred\nline".into(), "x".into()]];
+        table(&mut out, &["N", "V"], &rows).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "  N              V\n  \u{fffd}[31mred\u{fffd}line  x\n"
+        );
+    }
+
+    #[test]
+    fn one_thing_is_singular() {
+        let said = [0_u32, 1, 2].map(|number| count(number, "rule"));
+        assert_eq!(said, ["0 rules", "1 rule", "2 rules"]);
+    }
+
+    #[test]
     fn times_are_rfc_3339() {
+        assert_eq!(json_time(None), Value::Null);
         let time_text = time(Some(&Timestamp {
             seconds: 1_767_225_600,
             nanos: 7,

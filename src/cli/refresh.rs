@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::cli::{AdminArgs, Exit, Failure, client, output};
 
+/// The daemon's word for a name that its configuration does not have.
+const UNKNOWN: &str = "unknown";
+
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -49,13 +52,23 @@ pub(super) async fn refresh(
         let rows: Vec<_> = results.iter().map(row).collect();
         output::table(out, &["NAME", "RESULT", "REMEDY"], &rows)?;
     }
-    match results.iter().filter(|result| !result.ok).count() {
-        0 => Ok(()),
-        failed => {
-            let what = format!("{failed} of {} could not be refreshed", results.len());
-            Err(Failure::new(Exit::Unavailable, what, ""))
-        }
+    let failed: Vec<_> = results.iter().filter(|result| !result.ok).collect();
+    if failed.is_empty() {
+        return Ok(());
     }
+    let what = format!(
+        "{} of {} could not be refreshed",
+        failed.len(),
+        results.len()
+    );
+    // Waiting does not help a name that the configuration does not have.
+    let misnamed = failed.iter().all(|result| result.error == UNKNOWN);
+    let (exit, remedy) = if misnamed {
+        (Exit::Usage, "`claviger status` lists the names.")
+    } else {
+        (Exit::Unavailable, "")
+    };
+    Err(Failure::new(exit, what, remedy))
 }
 
 fn row(result: &RefreshResult) -> Vec<String> {

@@ -32,7 +32,8 @@ pub(super) async fn reload(
         output::json(
             out,
             &json!({
-                "applied": answer.applied, "changes": answer.changes, "problems": answer.problems,
+                "dry_run": args.dry_run, "valid": answer.applied,
+                "applied": answer.applied && !args.dry_run, "changes": answer.changes, "problems": answer.problems,
             }),
         )?;
     } else if answer.applied {

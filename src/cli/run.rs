@@ -12,14 +12,18 @@ use clap::Args;
 use crate::cli::{CONFIG, Exit, Failure, Surroundings};
 use crate::config::{Config, Mode};
 use crate::daemon::{self, Launch};
-use crate::server::Sockets;
+use crate::server::{ListenError, Sockets};
 use crate::{memory, registry, telemetry};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The daemon stays in the foreground and tells a service manager when it is ready (sd_notify). SIGTERM ends it in good order,
-SIGHUP makes it read its configuration again. It takes sockets over from a service manager if it passes two, named
-`broker` and `admin`.")]
+The daemon stays in the foreground and tells a service manager when it is ready (sd_notify). SIGTERM ends it in good order, \
+SIGHUP makes it read its configuration again. It takes sockets over from a service manager if it passes two, named \
+`broker` and `admin`.
+
+Examples:
+  sudo claviger run
+  claviger run --config ./claviger.toml")]
 pub(super) struct RunArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
@@ -27,8 +31,10 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Failure> {
-    let config = Config::load(&args.config)
-        .map_err(|problems| Failure::new(exit_of_faulty(&args.config), problems.to_string(), ""))?;
+    let config = Config::load(&args.config).map_err(|problems| {
+        let exit = exit_of_faulty(&args.config);
+        Failure::new(exit, problems.to_string(), remedy_of_faulty(exit))
+    })?;
     telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
     let backends = registry::open_all(&config.backends, &registry::Backends::default())
@@ -38,7 +44,9 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     } else {
         Sockets::inherit(surroundings.listeners, &surroundings.listener_names)
     };
-    let sockets = sockets.map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
+    let sockets = sockets.map_err(|error| {
+        Failure::new(Exit::System, error.to_string(), remedy_of_sockets(&error))
+    })?;
     let protections = memory::harden(&memory::Settings::default())
         .map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
     let launch = Launch {
@@ -63,6 +71,25 @@ pub(super) fn exit_of_faulty(config: &Path) -> Exit {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Exit::NoInput,
         _ => Exit::Config,
     }
+}
+
+/// What to do about such a configuration.
+pub(super) fn remedy_of_faulty(exit: Exit) -> &'static str {
+    if exit == Exit::NoInput {
+        "Write it; the README's first configuration and deploy/claviger.toml are there to begin with."
+    } else {
+        "Mend the file, then see what `claviger check` says."
+    }
+}
+
+fn remedy_of_sockets(error: &ListenError) -> &'static str {
+    // The others say themselves what to do.
+    if let ListenError::Os(_, _, source) = error
+        && source.kind() == io::ErrorKind::PermissionDenied
+    {
+        return "Run it as root or by the socket units, or configure a `server.socket` in a directory of this user.";
+    }
+    ""
 }
 
 /// A secret in the environment is there for every child, every crash report and every `docker inspect` to see.

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::cli::{AdminArgs, Failure, client, output};
 
+/// How often it is shown to those who watch.
+const EVERY: Duration = Duration::from_secs(2);
+
 #[derive(Args, Clone, Debug)]
 pub(super) struct StatusArgs {
     /// Show it again every two seconds, until interrupted
@@ -22,25 +25,45 @@ pub(super) struct StatusArgs {
 pub(super) async fn status(
     args: &StatusArgs,
     as_json: bool,
-    out: &mut dyn Write,
+    (out, is_terminal): (&mut dyn Write, bool),
 ) -> Result<(), Failure> {
-    let mut client = client::admin(&args.admin.admin_socket).await?;
+    let mut shown = ask(args).await?;
     loop {
-        let status = client.status(StatusRequest {}).await?.into_inner();
-        if args.watch && !as_json {
+        if args.watch && is_terminal && !as_json {
             // Clear the screen and go to its first line (ECMA-48 ED and CUP).
             write!(out, "\u{1b}[2J\u{1b}[H")?;
         }
         if as_json {
-            output::json(out, &describe(&status))?;
+            output::json(out, &describe(&shown))?;
         } else {
-            print(out, &status)?;
+            print(out, &shown)?;
         }
         out.flush()?;
         if !args.watch {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        shown = again(args).await;
+    }
+}
+
+async fn ask(args: &StatusArgs) -> Result<StatusResponse, Failure> {
+    let mut client = client::admin(&args.admin.admin_socket).await?;
+    Ok(client.status(StatusRequest {}).await?.into_inner())
+}
+
+/// The next status. Whoever watches wants to see the daemon come back, so its absence is told and waited out.
+async fn again(args: &StatusArgs) -> StatusResponse {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        match ask(args).await {
+            Ok(status) => return status,
+            Err(failure) if !told => {
+                failure.report();
+                told = true;
+            }
+            Err(_still_away) => {}
+        }
     }
 }
 
@@ -108,12 +131,12 @@ fn print_process(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Fai
     let server = status.server.clone().unwrap_or_default();
     writeln!(
         out,
-        "\nSockets\n  {} for programs, {} for operators\n  {} connections open, {} refused; {} requests answered, {} denied, {} failed",
+        "\nSockets\n  {} for programs, {} for operators\n  {} open, {} refused; {} answered, {} denied, {} failed",
         server.broker_socket,
         server.admin_socket,
-        server.connections,
+        output::count(server.connections, "connection"),
         server.connections_refused,
-        server.requests_answered,
+        output::count(server.requests_answered, "request"),
         server.requests_denied,
         server.requests_failed,
     )?;
@@ -166,10 +189,10 @@ fn secret_row(secret: &v1::SecretStatus) -> Vec<String> {
 
 fn upstream_rows(status: &StatusResponse) -> Vec<Vec<String>> {
     let backends = status.backends.iter().map(|backend| {
-        let state = if backend.reachable {
-            "answers".to_owned()
-        } else {
-            backend.last_error.clone()
+        let state = match (backend.reachable, backend.last_success) {
+            (true, Some(_)) => "answers".to_owned(),
+            (true, None) => "not asked yet".to_owned(),
+            (false, _) => backend.last_error.clone(),
         };
         let kind = format!("{} backend", backend.kind);
         let last = output::time(backend.last_success.as_ref());
@@ -193,7 +216,7 @@ fn upstream_rows(status: &StatusResponse) -> Vec<Vec<String>> {
 }
 
 fn describe(status: &StatusResponse) -> serde_json::Value {
-    let time = |value: &Option<prost_types::Timestamp>| output::time(value.as_ref());
+    let time = |value: &Option<prost_types::Timestamp>| output::json_time(value.as_ref());
     let seconds = |value: &Option<prost_types::Duration>| value.as_ref().map(|value| value.seconds);
     let server = status.server.clone().unwrap_or_default();
     json!({

@@ -1,7 +1,6 @@
 //! `claviger token`.
 
-use std::io::Write;
-use std::time::Duration;
+use std::io::{self, Write};
 
 use clap::Args;
 use claviger_proto::v1::{Freshness, GetTokenRequest, GetTokenResponse};
@@ -14,8 +13,10 @@ use crate::cli::{Failure, output};
 #[command(after_help = "\
 Examples:
   claviger token billing-api
-  curl -H \"Authorization: Bearer $(claviger token billing-api)\" https://api.example.com/invoices
-  claviger token billing-api --scope read:invoices --min-remaining 600 --output json")]
+  claviger token billing-api --scope read:invoices --min-remaining 600 --output json
+  claviger token billing-api |
+      sed 's/^/Authorization: Bearer /' | curl -H @- https://api.example.com
+      Not as an argument of curl: everybody on the host can read those.")]
 pub(super) struct TokenArgs {
     /// The token's name in the daemon's configuration
     name: String,
@@ -32,11 +33,12 @@ pub(super) struct TokenArgs {
     broker: BrokerArgs,
 }
 
-/// Prints a token: the token alone for people and shells, all that is known of it as JSON.
+/// Prints a token: the token alone for people and shells, all that is known of it as JSON. Whoever sees it on a terminal is
+/// told what they see.
 pub(super) async fn token(
     args: &TokenArgs,
     as_json: bool,
-    out: &mut dyn Write,
+    (out, is_terminal): (&mut dyn Write, bool),
 ) -> Result<(), Failure> {
     let mut client = client::tokens(&args.broker.socket).await?;
     let request = GetTokenRequest {
@@ -54,6 +56,15 @@ pub(super) async fn token(
     } else {
         writeln!(out, "{}", answer.access_token)?;
     }
+    if is_terminal {
+        out.flush()?;
+        let left = output::wire_duration(answer.lifetime_left.as_ref());
+        // Nobody is told where nobody can be told.
+        drop(writeln!(
+            io::stderr(),
+            "  ! whoever sees this token can use it for the {left} that it is good for"
+        ));
+    }
     Ok(())
 }
 
@@ -69,8 +80,7 @@ fn describe(answer: &GetTokenResponse) -> serde_json::Value {
         "access_token": answer.access_token,
         "token_type": answer.token_type,
         "expires_in": left,
-        "expires_at": output::time(answer.expires_at.as_ref()),
-        "lifetime_left": output::duration(Duration::from_secs(u64::try_from(left).unwrap_or(0))),
+        "expires_at": output::json_time(answer.expires_at.as_ref()),
         "freshness": freshness,
         "scopes": answer.scopes,
         "generation": answer.generation,

@@ -37,6 +37,7 @@ mod values;
 
 pub use accounts::{Accounts, AccountsUnavailable, SystemAccounts};
 pub use problems::{Problem, Problems};
+pub(crate) use report::nearest;
 pub use secrets::{NamedSecret, Refresh};
 pub use settings::{Config, HeldReference, Mode, PeerConfig};
 

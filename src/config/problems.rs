@@ -69,6 +69,20 @@ impl Problems {
         &self.origin
     }
 
+    /// One line for each, with the file and the line in it.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.list.iter().map(|problem| self.line(problem)).collect()
+    }
+
+    fn line(&self, problem: &Problem) -> String {
+        let origin = self.origin.display();
+        match problem.line {
+            Some(line) => format!("{origin}:{line}: {problem}"),
+            None => format!("{origin}: {problem}"),
+        }
+    }
+
     /// The faults.
     #[must_use]
     pub fn list(&self) -> &[Problem] {
@@ -78,17 +92,7 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.list.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{}", self.origin.display())?;
-            if let Some(line) = problem.line {
-                write!(f, ":{line}")?;
-            }
-            write!(f, ": {problem}")?;
-        }
-        Ok(())
+        f.write_str(&self.lines().join("\n"))
     }
 }
 

@@ -115,6 +115,12 @@ impl<'a> Section<'a> {
         })
     }
 
+    #[cfg(test)]
+    fn bound(&self, key: &str, from: &dyn Display, to: &dyn Display) {
+        let mut bounds = self.report.bounds.borrow_mut();
+        bounds.insert(self.join(key), format!("{from} to {to}"));
+    }
+
     /// Refuses keys that the specification of the file has and this build does not.
     pub(super) fn unsupported(&self, keys: &[&'static str]) {
         for key in keys {
@@ -228,6 +234,8 @@ impl<'a> Section<'a> {
         T: TryFrom<i64> + PartialOrd + Display,
     {
         let found = self.get(key)?;
+        #[cfg(test)]
+        self.bound(key, &range.start(), &range.end());
         let Some(integer) = found.value.as_integer() else {
             return self.mistyped(&found, "a whole number");
         };
@@ -249,6 +257,12 @@ impl<'a> Section<'a> {
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
         let found = self.get(key)?;
+        #[cfg(test)]
+        self.bound(
+            key,
+            &duration::Written(*range.start()),
+            &duration::Written(*range.end()),
+        );
         let Some(text) = found.value.as_str() else {
             return self.mistyped(&found, "a duration such as \"30s\"");
         };

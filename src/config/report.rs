@@ -36,6 +36,9 @@ pub(super) struct Report {
     /// Every key that a reader knows, for the test that compares them with the reference.
     #[cfg(test)]
     pub asked: RefCell<std::collections::BTreeSet<String>>,
+    /// The bounds that were looked at, for the same test.
+    #[cfg(test)]
+    pub bounds: RefCell<std::collections::BTreeMap<String, String>>,
 }
 
 impl Report {
@@ -49,6 +52,8 @@ impl Report {
             warnings: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
+            #[cfg(test)]
+            bounds: RefCell::default(),
         }
     }
 
@@ -122,7 +127,7 @@ fn push(list: &RefCell<Vec<Problem>>, place: &Place, message: String, meant: Opt
 }
 
 /// The name of `known` that is most like `text`, if one is like it at all.
-pub(super) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > LONGEST_COMPARED {
         return None;
     }

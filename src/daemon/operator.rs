@@ -157,13 +157,7 @@ impl Daemon {
             } = in_force;
             (config.origin.clone(), backends.clone(), assembled.clone())
         });
-        let config = Config::load(&path).map_err(|problems| {
-            problems
-                .list()
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        })?;
+        let config = Config::load(&path).map_err(|problems| problems.lines())?;
         let changes = self.with(|in_force| in_force.config.differences(&config));
         let fixed = self.with(|in_force| in_force.config.fixed_differences(&config));
         if !fixed.is_empty() {

@@ -1,14 +1,16 @@
 //! Asking every backend and issuer of a configuration whether it would do its part. For `claviger check`.
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::sync::Arc;
 
-use claviger_backend::SecretRef;
+use claviger_backend::{BackendError, SecretRef};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::oauth::{ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
+use crate::secrets;
 
 /// Values that people leave in place of a secret.
 const PLACEHOLDERS: [&str; 8] = [
@@ -27,7 +29,9 @@ const PLACEHOLDERS: [&str; 8] = [
 pub struct Probe {
     /// Who was asked, for example `backend prod` or `issuer acme`.
     pub subject: String,
-    /// What was found, or what is wrong.
+    /// Whether the daemon is not ready without it.
+    pub needed: bool,
+    /// What was found, or what is wrong and what to do.
     pub outcome: Result<String, String>,
 }
 
@@ -38,14 +42,16 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         let outcome = source.probe().await;
         probes.push(Probe {
             subject: format!("backend {name}"),
+            needed: true,
             outcome: outcome
                 .map(|()| "answers".to_owned())
-                .map_err(|error| error.to_string()),
+                .map_err(|error| told(&error)),
         });
     }
     for held in config.references() {
         probes.push(Probe {
             subject: format!("secret {}", held.reference),
+            needed: true,
             outcome: secret(backends, &held.reference).await,
         });
     }
@@ -54,18 +60,20 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         let outcome = match &issuer {
             Ok(issuer) => match issuer.discover().await {
                 Ok(()) => Ok("endpoints known".to_owned()),
-                Err(error) => Err(format!("{error}: {}", error.kind.remedy())),
+                Err(error) => Err(format!("{}: {}", error.kind.as_str(), error.kind.remedy())),
             },
             Err(error) => Err(error.to_string()),
         };
         probes.push(Probe {
             subject: format!("issuer {}", settings.name),
+            needed: false,
             outcome,
         });
         let Ok(issuer) = issuer else { continue };
         for resource in verified(config, &settings.name) {
             probes.push(Probe {
                 subject: format!("resource {resource}"),
+                needed: false,
                 outcome: vouched(&issuer, resource).await,
             });
         }
@@ -101,6 +109,14 @@ fn verified<'a>(config: &'a Config, issuer: &str) -> BTreeSet<&'a str> {
         .collect()
 }
 
+/// What a backend said, with its cause, and what to do.
+fn told(error: &BackendError) -> String {
+    let kind = error.kind.as_str();
+    let cause = error.source().map(|cause| format!(" ({cause})"));
+    let remedy = secrets::remedy(error.kind);
+    format!("{kind}{}: {remedy}", cause.unwrap_or_default())
+}
+
 async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, String> {
     let sources = backends.sources();
     let source = sources
@@ -109,9 +125,9 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
     let fetched = source
         .fetch(&reference.name, &reference.version)
         .await
-        .map_err(|error| error.to_string())?;
-    let value = crate::secrets::pick_one(&fetched.value, reference.field.as_ref())
-        .map_err(|kind| format!("the field cannot be read: {}", kind.as_str()))?;
+        .map_err(|error| told(&error))?;
+    let value = secrets::pick_one(&fetched.value, reference.field.as_ref())
+        .map_err(|kind| format!("the field: {}: {}", kind.as_str(), secrets::remedy(kind)))?;
     #[expect(
         clippy::disallowed_methods,
         reason = "compares with known placeholders and forgets it"

@@ -1,6 +1,7 @@
 //! How the demo fails.
 
 use std::io;
+use std::path::PathBuf;
 
 /// How the demo fails.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,20 @@ pub enum Error {
     /// The operating system refused something.
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
+    /// There is no place for the demo's folder.
+    #[error("cannot make a folder in {}: {source}", place.display())]
+    Folder {
+        /// Where it should be.
+        place: PathBuf,
+        /// Why it cannot be made.
+        source: io::Error,
+    },
+    /// The folder's path would not fit into a socket's address, or not into the configuration as it is.
+    #[error("the path of {} is too long or too strange for the demo's sockets and configuration", .0.display())]
+    Unfit(PathBuf),
+    /// Somebody had enough of it.
+    #[error("interrupted; nothing is left of it")]
+    Interrupted,
     /// Printing failed.
     #[error("cannot write the output: {}", .0.kind())]
     Output(#[from] io::Error),
@@ -33,7 +48,10 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NoExecutable | Self::System(..) | Self::Output(_) => "",
+            Self::NoExecutable | Self::System(..) | Self::Output(_) | Self::Interrupted => "",
+            Self::Folder { .. } | Self::Unfit(_) => {
+                "Set TMPDIR to a plain, short path where you may make folders: `TMPDIR=/tmp claviger demo`."
+            }
             Self::NotReady(_) | Self::Refused(_) | Self::Unexpected(_) | Self::Leaked(_) => {
                 "This is a defect of claviger or of this machine's set-up: please report it with the text above."
             }

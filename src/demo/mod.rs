@@ -6,6 +6,7 @@
 //! and for tests alone; no daemon ever starts it.
 
 mod error;
+mod interruption;
 pub mod issuer;
 mod scene;
 
@@ -15,13 +16,14 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use error::Error;
+use interruption::Interruption;
 use issuer::Issuer;
 use scene::Scene;
 
 /// Runs the demo; with `stay` the daemon is kept up until it is interrupted.
 ///
 /// # Errors
-/// If a step does not do what it should. The demo is also a test of the whole.
+/// If a step does not do what it should. The demo is also a test of the whole. Whatever happens, nothing is left of it.
 pub fn run(stay: bool, executable: Option<PathBuf>, out: &mut dyn Write) -> Result<(), Error> {
     let executable = executable.ok_or(Error::NoExecutable)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,17 +31,60 @@ pub fn run(stay: bool, executable: Option<PathBuf>, out: &mut dyn Write) -> Resu
         .enable_all()
         .build()
         .map_err(|error| Error::System("make a runtime", error))?;
+    let interruption = Interruption::expected(runtime.handle())
+        .map_err(|error| Error::System("listen for signals", error))?;
     let issuer = runtime.block_on(Issuer::start())?;
-    let mut scene = Scene::set(executable, &issuer)?;
-    let told = tell(&mut scene, &issuer, out);
+    play(stay, executable, &issuer, &interruption, out).map_err(|error| {
+        // A signal to the whole group may end a step's process before it is moved to its own.
+        if interruption.comes_now() {
+            Error::Interrupted
+        } else {
+            error
+        }
+    })
+}
+
+fn play(
+    stay: bool,
+    executable: PathBuf,
+    issuer: &Issuer,
+    interruption: &Interruption,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let mut scene = Scene::set(executable, issuer, interruption)?;
+    let told = tell(&scene, issuer, interruption, out);
     if told.is_ok() && stay {
-        runtime.block_on(remain(&scene, out))?;
+        remain(&scene, out)?;
+        interruption.awaited();
     }
     scene.strike()?;
     told
 }
 
-fn tell(scene: &mut Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
+fn tell(
+    scene: &Scene,
+    issuer: &Issuer,
+    interruption: &Interruption,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    introduce(scene, issuer, out)?;
+    first_token(scene, issuer, out)?;
+    interruption.check()?;
+    cached_token(scene, issuer, out)?;
+    interruption.check()?;
+    refusal(scene, out)?;
+    interruption.check()?;
+    status(scene, out)?;
+    interruption.check()?;
+    search(scene, out)?;
+    writeln!(
+        out,
+        "\nThat is all there is to it: programs ask for a token by name, and the secret stays where it is.\nNext: the README's first configuration for your own issuer, and `claviger check --config FILE`."
+    )?;
+    Ok(())
+}
+
+fn introduce(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(out, "claviger demo\n")?;
     writeln!(out, "1. A scene, in {}:", scene.folder().display())?;
     writeln!(
@@ -47,10 +92,7 @@ fn tell(scene: &mut Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), E
         "   · an OAuth issuer at {} that knows one client",
         issuer.url()
     )?;
-    writeln!(
-        out,
-        "   · a sealed file that holds the client's secret and an encryption key"
-    )?;
+    writeln!(out, "   · a sealed file that holds the client's secret")?;
     writeln!(
         out,
         "   · a daemon (pid {}) with this configuration:\n",
@@ -59,15 +101,6 @@ fn tell(scene: &mut Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), E
     for line in scene.configuration().lines() {
         writeln!(out, "     {line}")?;
     }
-    first_token(scene, issuer, out)?;
-    cached_token(scene, issuer, out)?;
-    refusal(scene, out)?;
-    status(scene, out)?;
-    search(scene, out)?;
-    writeln!(
-        out,
-        "\nThat is all there is to it: programs ask for a token by name, and the secret stays where it is.\nNext: the README's first configuration for your own issuer, and `claviger check --config FILE`."
-    )?;
     Ok(())
 }
 
@@ -80,11 +113,11 @@ fn first_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<()
     expect(&token, "freshness", "refreshed")?;
     writeln!(
         out,
-        "   It gets one that the daemon obtained with the secret ({}): {} characters, scope \"{}\", {} left.",
+        "   It gets one that the daemon obtained with the secret ({}): {} characters, scope \"{}\", {} s left.",
         text(&token, "freshness"),
         text(&token, "access_token").len(),
         scopes(&token),
-        text(&token, "lifetime_left"),
+        token.get("expires_in").and_then(Value::as_u64).unwrap_or(0),
     )?;
     writeln!(
         out,
@@ -174,7 +207,7 @@ fn search(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-async fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
+fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(
         out,
         "\nThe daemon stays up. Try:\n  claviger token demo-api --socket {socket} --output json\n  curl --unix-socket {socket} -H 'claviger-request: true' http://claviger/v1/token/demo-api\n  claviger status --watch --admin-socket {admin}\n  claviger refresh --admin-socket {admin}\n  $EDITOR {config}; claviger reload --admin-socket {admin}\nCtrl-C ends it.",
@@ -182,10 +215,7 @@ async fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
         admin = scene.admin_socket(),
         config = scene.configuration_file().display(),
     )?;
-    out.flush()?;
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|error| Error::System("wait for Ctrl-C", error))
+    Ok(out.flush()?)
 }
 
 /// Has a client process ask for a token, and reads its answer.

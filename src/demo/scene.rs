@@ -5,7 +5,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -17,10 +18,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::demo::Error;
+use crate::demo::interruption::Interruption;
 use crate::demo::issuer::Issuer;
 
-/// How long the daemon may take to become ready.
-const READY: Duration = Duration::from_secs(10);
+/// How long the daemon may take to become ready: so many looks at it, each so long.
+const LOOKS: u32 = 100;
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where the sockets are in the folder.
+const BROKER_SOCKET: &str = "run/broker.sock";
+const ADMIN_SOCKET: &str = "run/admin/admin.sock";
+
+/// The room for a path in the kernel's `sockaddr_un`, less the byte that ends it.
+const LONGEST_SOCKET_PATH: usize = 107;
 
 /// A folder with everything that the demo needs. Gone when it is struck or dropped.
 pub(super) struct Scene {
@@ -36,9 +46,13 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Makes the folder, fills the store, and starts the daemon.
-    pub(super) fn set(executable: PathBuf, issuer: &Issuer) -> Result<Self, Error> {
+    pub(super) fn set(
+        executable: PathBuf,
+        issuer: &Issuer,
+        interruption: &Interruption,
+    ) -> Result<Self, Error> {
         let folder = make_folder()?;
-        let built = Self::build(folder.clone(), executable, issuer);
+        let built = Self::build(folder.clone(), executable, issuer, interruption);
         if built.is_err() {
             // The first problem is the one to report.
             drop(fs::remove_dir_all(&folder));
@@ -46,16 +60,21 @@ impl Scene {
         built
     }
 
-    fn build(folder: PathBuf, executable: PathBuf, issuer: &Issuer) -> Result<Self, Error> {
+    fn build(
+        folder: PathBuf,
+        executable: PathBuf,
+        issuer: &Issuer,
+        interruption: &Interruption,
+    ) -> Result<Self, Error> {
         fill_store(&folder, &executable, issuer)?;
         let configuration = configuration(&folder, issuer);
         fs::write(folder.join("claviger.toml"), &configuration)
             .map_err(|error| Error::System("write the configuration", error))?;
-        let daemon = start_daemon(&folder, &executable)?;
+        let daemon = start_daemon(&folder, &executable, interruption)?;
         let path = |name: &str| folder.join(name).display().to_string();
         Ok(Self {
-            socket: path("run/broker.sock"),
-            admin_socket: path("run/admin/admin.sock"),
+            socket: path(BROKER_SOCKET),
+            admin_socket: path(ADMIN_SOCKET),
             folder,
             executable,
             configuration,
@@ -93,6 +112,7 @@ impl Scene {
         Command::new(&self.executable)
             .args(arguments)
             .stdin(Stdio::null())
+            .process_group(0)
             .output()
             .map_err(|error| Error::System("start a client", error))
     }
@@ -153,12 +173,34 @@ impl Drop for Scene {
 
 /// A folder that nobody else can look into, under a name that nobody can guess.
 fn make_folder() -> Result<PathBuf, Error> {
-    let folder = std::env::temp_dir().join(format!("claviger-demo-{}", random_hex(8)?));
+    let place = absolute(std::env::temp_dir());
+    let folder = place.join(format!("claviger-demo-{}", random_hex(8)?));
+    if !is_fit(&folder) {
+        return Err(Error::Unfit(place));
+    }
     DirBuilder::new()
         .mode(0o700)
         .create(&folder)
-        .map_err(|error| Error::System("make a temporary folder", error))?;
+        .map_err(|source| Error::Folder { place, source })?;
     Ok(folder)
+}
+
+/// TMPDIR may be empty or relative; paths of the configuration may not.
+fn absolute(place: PathBuf) -> PathBuf {
+    if place.as_os_str().is_empty() {
+        return PathBuf::from("/tmp");
+    }
+    std::path::absolute(&place).unwrap_or(place)
+}
+
+/// Whether the paths below `folder` can be written into the configuration as they are, and bound as sockets.
+fn is_fit(folder: &Path) -> bool {
+    let admin_socket = folder.join(ADMIN_SOCKET);
+    let fits = admin_socket.as_os_str().len() <= LONGEST_SOCKET_PATH;
+    let plain =
+        |text: &str| !text.contains(|letter: char| letter.is_control() || "\"\\".contains(letter));
+    fits && admin_socket.to_str().is_some_and(plain)
+        && !folder.components().any(|part| part == Component::ParentDir)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {
@@ -185,25 +227,16 @@ fn fill_store(folder: &Path, executable: &Path, issuer: &Issuer) -> Result<(), E
     let key = folder.join("store.key").display().to_string();
     let init = ["file", "init", "--store", &store, "--generate-key", &key];
     feed(executable, &init, &Secret::new(Vec::new()))?;
-    let put = |name: &str, field: &str, value: &Secret| {
-        let mut arguments = vec!["file", "put", name, "--store", &store, "--key-file", &key];
-        if !field.is_empty() {
-            arguments.extend(["--field", field]);
-        }
-        feed(executable, &arguments, value)
+    let put = |field: &str, value: &Secret| {
+        let arguments = ["file", "put", "oauth/demo", "--field", field];
+        let place = ["--store", &store, "--key-file", &key];
+        feed(executable, &[&arguments[..], &place].concat(), value)
     };
     put(
-        "oauth/demo",
         "client_id",
         &Secret::from_text(issuer.client_id().to_owned()),
     )?;
-    put("oauth/demo", "client_secret", &issuer.client_secret())?;
-    let encryption_key = STANDARD.encode(random::<32>()?);
-    put(
-        "oauth/encryption-key",
-        "",
-        &Secret::from_text(encryption_key),
-    )
+    put("client_secret", &issuer.client_secret())
 }
 
 /// Runs a command with a value on its standard input.
@@ -211,6 +244,7 @@ fn feed(executable: &Path, arguments: &[&str], value: &Secret) -> Result<(), Err
     let start = |error| Error::System("fill the store", error);
     let mut child = Command::new(executable)
         .args(arguments)
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -277,33 +311,58 @@ tokens = ["payroll-api"]
 }
 
 /// Starts `claviger run` and waits for its word that it is ready.
-fn start_daemon(folder: &Path, executable: &Path) -> Result<Child, Error> {
+fn start_daemon(
+    folder: &Path,
+    executable: &Path,
+    interruption: &Interruption,
+) -> Result<Child, Error> {
     let log = folder.join("daemon.log");
     let system = |error| Error::System("start the daemon", error);
     let notify = folder.join("notify.sock");
     let ready = UnixDatagram::bind(&notify).map_err(system)?;
-    ready.set_read_timeout(Some(READY)).map_err(system)?;
+    ready.set_read_timeout(Some(LOOK)).map_err(system)?;
     let mut daemon = Command::new(executable)
         .args(["run", "--config"])
         .arg(folder.join("claviger.toml"))
         .env_clear()
         .env("NOTIFY_SOCKET", &notify)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(&log).map_err(system)?)
         .spawn()
         .map_err(system)?;
-    let mut word = [0; 256];
-    let heard = ready
-        .recv(&mut word)
-        .ok()
-        .and_then(|length| word.get(..length));
-    if heard.is_some_and(|word| word.starts_with(b"READY=1")) {
+    let heard = await_ready(&ready, &mut daemon, interruption);
+    if matches!(heard, Ok(true)) {
         return Ok(daemon);
     }
     drop(daemon.kill());
     drop(daemon.wait());
+    heard?;
     Err(Error::NotReady(
         fs::read_to_string(&log).unwrap_or_default(),
     ))
+}
+
+/// Whether the daemon says that it is ready, before it ends or time is up.
+fn await_ready(
+    ready: &UnixDatagram,
+    daemon: &mut Child,
+    interruption: &Interruption,
+) -> Result<bool, Error> {
+    let mut word = [0; 256];
+    for _ in 0..LOOKS {
+        let heard = ready
+            .recv(&mut word)
+            .ok()
+            .and_then(|length| word.get(..length));
+        if heard.is_some_and(|word| word.starts_with(b"READY=1")) {
+            return Ok(true);
+        }
+        interruption.check()?;
+        if !matches!(daemon.try_wait(), Ok(None)) {
+            break;
+        }
+    }
+    Ok(false)
 }

@@ -186,7 +186,7 @@ pub fn verify() -> Report {
                 status.no_new_privileges
             }),
             every(CAPABILITIES, &threads, |status| status.capabilities == 0),
-            every(BOUNDING, &threads, |status| status.bounding == 0),
+            bounding(&threads),
             swap(&threads),
         ]),
         Err(error) => protections.extend([NO_NEW_PRIVILEGES, CAPABILITIES, BOUNDING, SWAP].map(
@@ -273,6 +273,16 @@ fn every(name: &'static str, threads: &[Status], holds: fn(&Status) -> bool) -> 
         holds: held == threads.len(),
         detail: format!("{held} of {} threads", threads.len()),
     }
+}
+
+fn bounding(threads: &[Status]) -> Protection {
+    let mut protection = every(BOUNDING, threads, |status| status.bounding == 0);
+    if !protection.holds {
+        protection.detail.push_str(
+            "; run it by the shipped unit, for a process without privileges cannot empty it",
+        );
+    }
+    protection
 }
 
 fn swap(threads: &[Status]) -> Protection {
@@ -380,5 +390,12 @@ mod tests {
         };
         let protection = swap(&[status]);
         assert!(!protection.holds && protection.detail.contains("4 KiB"));
+        assert!(!bounding(&[status]).detail.contains("unit"));
+        let full = Status {
+            bounding: 1,
+            ..status
+        };
+        let protection = bounding(&[full]);
+        assert!(!protection.holds && protection.detail.contains("unit"));
     }
 }

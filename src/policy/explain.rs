@@ -243,7 +243,7 @@ fn describe_executable(wanted: Option<&Path>, actual: Option<&Path>) -> String {
 }
 
 /// What makes `actual` look like `wanted` although it is another name.
-fn near_miss(wanted: &str, actual: &str) -> Option<&'static str> {
+pub(crate) fn near_miss(wanted: &str, actual: &str) -> Option<&'static str> {
     if wanted.eq_ignore_ascii_case(actual) {
         return Some("the case differs");
     }

@@ -16,6 +16,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use explain::near_miss;
 pub use explain::{Explanation, RuleVerdict};
 pub use permit::Permit;
 pub use rights::{Denial, Policy, Rights};

@@ -86,6 +86,16 @@ pub enum Error {
     File(BackendName, #[source] file::Error),
 }
 
+impl Error {
+    /// Which backend, and what is wrong with it.
+    #[must_use]
+    pub fn parts(&self) -> (&BackendName, &dyn std::error::Error) {
+        match self {
+            Self::File(name, error) => (name, error),
+        }
+    }
+}
+
 /// Opens every backend; those of `previous` with the same settings are kept, with their logins. Blocks while it reads
 /// credentials.
 ///

@@ -74,7 +74,8 @@ impl Error {
     }
 }
 
-fn remedy(kind: Kind) -> &'static str {
+/// What an operator should do about a failure of a backend, in one sentence.
+pub(crate) fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::NotFound => {
             "Create the secret (or the field) in the backend, or correct the reference."

@@ -36,6 +36,7 @@ use crate::secrets::upstream::Upstream;
 use crate::shutdown::Drain;
 
 pub use error::Error;
+pub(crate) use error::remedy;
 pub use live::{Freshness, Live, Missing, Reading, Version};
 pub use pick::pick_one;
 pub use status::{State, Status};

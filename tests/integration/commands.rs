@@ -1,9 +1,10 @@
 //! The command line, as people and scripts use it.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -26,6 +27,8 @@ table![
     without_a_daemon_every_command_says_how_to_start_one,
     an_impostor_is_not_asked,
     a_store_is_filled_and_read_back,
+    output_that_nobody_takes_is_no_panic,
+    what_prints_nothing_for_programs_says_so,
 ];
 
 /// A command against a daemon's sockets.
@@ -145,7 +148,7 @@ fn refusals_have_exit_codes_and_remedies() -> Result<(), String> {
             "SCOPES_NOT_CONFIGURED",
         ),
         (&["token", "api"], 69, "INVALID_CLIENT"),
-        (&["refresh", "no-such"], 69, "could not be refreshed"),
+        (&["refresh", "no-such"], 64, "could not be refreshed"),
         (
             &["explain", "api", "--pid", "4194303"],
             64,
@@ -225,6 +228,16 @@ fn explain_decides_as_a_request_would() -> Result<(), String> {
         (&unit["allowed"], &unit["rule"]),
         (&Value::Bool(true), &Value::from(2))
     );
+    let typo = json(&program.node, &["explain", "payrol", "--user", "42001"]);
+    assert_eq!(
+        typo["reason"],
+        "the configuration has no token \"payrol\"; did you mean \"payroll\"?"
+    );
+    let secret = ["explain", "api", "--action", "secret", "--user", "1"];
+    assert_eq!(
+        json(&program.node, &secret)["reason"],
+        "the configuration has no secret \"api\""
+    );
     let user = json(&program.node, &["explain", "payroll", "--user", "42001"]);
     assert_eq!(user["allowed"], false);
     assert_eq!(
@@ -261,6 +274,13 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
         dry.out.contains("would be") && dry.out.contains("allow: changed"),
         "{dry:?}"
     );
+    // What a service manager would have read meanwhile, so that there is room for more.
+    assert!(program.hear("READY=1") && program.hear("READY=1"));
+    let dry = json(&program.node, &["reload", "--dry-run"]);
+    assert_eq!(
+        (&dry["valid"], &dry["applied"], &dry["dry_run"]),
+        (&true.into(), &false.into(), &true.into())
+    );
     assert_eq!(
         against(&program.node, &["token", "payroll"]).code,
         Some(77),
@@ -281,6 +301,11 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
     assert!(
         refused["problems"].as_array().unwrap().len() > 1,
         "{refused}"
+    );
+    let first = refused["problems"][0].as_str().unwrap();
+    assert!(
+        first.contains("claviger.toml:1: mode: "),
+        "where it is: {first}"
     );
     Ok(())
 }
@@ -307,6 +332,14 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
             .all(|probe| probe["ok"] == true)
     );
     assert_eq!(node.issuer.requests(), 0, "no token is spent");
+    node.put("oauth/demo", b"{\"client_id\": \"x\"}");
+    let missing = check(&[]);
+    let wanted = "client_secret: the field: not_found: Create the secret";
+    assert!(
+        missing.code == Some(69) && missing.out.contains(wanted),
+        "{missing:?}"
+    );
+    assert!(missing.err.contains("not be ready"), "{missing:?}");
     node.put(
         "oauth/demo",
         b"{\"client_id\": \"x\", \"client_secret\": \"changeme\"}",
@@ -317,12 +350,44 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
         "{placeholder:?}"
     );
     assert_eq!(check(&["--offline"]).code, Some(0));
+    let key = node.path("store.key");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let broken = check(&["--output", "json"]);
+    let value: Value = serde_json::from_str(&broken.out).unwrap();
+    assert_eq!((broken.code, &value["valid"]), (Some(78), &true.into()));
+    let probe = &value["probes"][0];
+    assert_eq!(
+        (&probe["subject"], &probe["ok"]),
+        (&"backend local".into(), &false.into())
+    );
+    assert!(
+        probe["detail"].as_str().unwrap().contains("chmod 600"),
+        "{probe}"
+    );
+    assert!(broken.err.contains("would not start"), "{broken:?}");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let nobody = node
+        .configuration()
+        .replace(&node.issuer.url(), "http://127.0.0.1:9");
+    node.write("claviger.toml", &nobody);
+    node.put_client_secret("a better secret");
+    let alone = check(&[]);
+    assert!(
+        alone.code == Some(69) && alone.out.contains("✗ issuer demo: unreachable: "),
+        "{alone:?}"
+    );
+    assert!(alone.err.contains("when a token is wanted"), "{alone:?}");
     node.write("claviger.toml", "mode = 5\n[tokens.x]\ngrnat = 1\n");
     let bad = check(&["--output", "json"]);
     let value: Value = serde_json::from_str(&bad.out).unwrap();
     assert!(
         bad.code == Some(78) && value["problems"].as_array().unwrap().len() > 2,
         "{bad:?}"
+    );
+    let first = value["problems"][0].as_str().unwrap();
+    assert!(
+        first.contains("claviger.toml:1: mode: "),
+        "where it is: {first}"
     );
     let missing = claviger(&["check", "--config", "/no/such/file"]);
     assert_eq!(missing.code, Some(66), "{missing:?}");
@@ -377,10 +442,12 @@ fn an_impostor_is_not_asked() -> Result<(), String> {
         command.args(["status", "--admin-socket", admin.to_str().unwrap()]),
         b"",
     );
+    let locked = "run/admin belongs to user root and group root, with mode 0700";
     assert!(
-        finished.code == Some(77) && finished.err.contains("→"),
+        finished.code == Some(77) && finished.err.contains(locked),
         "{finished:?}"
     );
+    assert!(finished.err.contains("user 42001 may not"), "{finished:?}");
     drop(Lent::by(ANNA, &program.node.socket())?);
     program.signal(Signal::SIGTERM);
     Ok(())
@@ -422,5 +489,45 @@ fn a_store_is_filled_and_read_back() -> Result<(), String> {
         missing.code == Some(66) && !missing.err.is_empty(),
         "{missing:?}"
     );
+    Ok(())
+}
+
+fn output_that_nobody_takes_is_no_panic() -> Result<(), String> {
+    let commands: &[&[&str]] = &[
+        &["--help"],
+        &["token", "--help"],
+        &["man"],
+        &["completions", "bash"],
+        &["completions", "fish"],
+    ];
+    for arguments in commands {
+        let run = |out: File| {
+            let mut command = Command::new(BINARY);
+            command.args(*arguments).stdin(Stdio::null());
+            Finished::from(command.stdout(out).output().unwrap())
+        };
+        let full = run(File::options().write(true).open("/dev/full").unwrap());
+        assert_eq!(full.code, Some(71), "{arguments:?}: {full:?}");
+        assert!(full.err.contains("cannot write"), "{arguments:?}: {full:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = run(File::from(OwnedFd::from(writer)));
+        assert_eq!(closed.code, Some(0), "{arguments:?}: {closed:?}");
+        assert_eq!(closed.err, "", "{arguments:?}: the reader had enough");
+    }
+    Ok(())
+}
+
+fn what_prints_nothing_for_programs_says_so() -> Result<(), String> {
+    for arguments in [
+        &["demo"] as &[&str],
+        &["run"],
+        &["man"],
+        &["completions", "zsh"],
+    ] {
+        let finished = claviger(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(finished.code, Some(64), "{arguments:?}: {finished:?}");
+        assert_eq!(finished.out, "", "{arguments:?}");
+    }
     Ok(())
 }

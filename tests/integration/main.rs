@@ -36,6 +36,7 @@ mod runner;
 mod wire;
 
 mod commands;
+mod demo;
 mod dialect;
 mod guard;
 mod hostile;
@@ -43,8 +44,10 @@ mod lifecycle;
 mod limits;
 mod peers;
 mod property;
+mod readme;
 mod refusals;
 mod secrets;
+mod terminal;
 mod tokens;
 
 use std::process::ExitCode;
@@ -71,6 +74,9 @@ fn main() -> ExitCode {
         hostile::ALL,
         lifecycle::ALL,
         commands::ALL,
+        terminal::ALL,
+        demo::ALL,
+        readme::ALL,
         property::ALL,
     ]
     .concat();

@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) rules: String,
     /// Further sections.
     pub(crate) more: String,
+    /// The whole configuration, if it is not to follow from the fields above.
+    pub(crate) instead: Option<String>,
 }
 
 impl Node {
@@ -81,6 +83,7 @@ impl Node {
             limits: String::new(),
             rules,
             more: String::new(),
+            instead: None,
         };
         let secret = String::from_utf8(node.issuer.client_secret().expose().to_vec()).unwrap();
         node.put_client_secret(&secret);
@@ -127,6 +130,9 @@ impl Node {
 
     /// The configuration as it would be written now.
     pub(crate) fn configuration(&self) -> String {
+        if let Some(text) = &self.instead {
+            return text.clone();
+        }
         let folder = self.folder.path().display();
         format!(
             r#"mode = "dev"

@@ -205,25 +205,56 @@ async fn grpc_of_other_users_is_judged_by_the_kernels_word() {
     }
 }
 
+/// The rig's Python, which has gRPC and the generated modules.
+fn python() -> Result<Command, Skip> {
+    if !rig().join("python.stamp").exists() {
+        return Err(Skip::because(
+            "the Python client is not installed (`make rig`)",
+        ));
+    }
+    let mut command = Command::new(rig().join("venv/bin/python"));
+    command.env("PYTHONPATH", rig().join("py"));
+    Ok(command)
+}
+
+#[tokio::test]
+async fn the_lines_of_python_in_the_readme_work() {
+    let name = "the_lines_of_python_in_the_readme_work";
+    let (Some(plan), Some(mut python)) = (Plan::draw(name), python().or_skip(name)) else {
+        return;
+    };
+    let world = plan.token("billing-api", "basic", "").start().await;
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme
+        .split_once("```python\n")
+        .expect("there are such lines");
+    let (lines, _) = rest.split_once("```").expect("they end");
+    let socket = world.site.socket();
+    let shown = "unix:///run/claviger/broker.sock";
+    assert!(lines.contains(shown));
+    let lines = lines.replace(shown, &format!("unix://{}", socket.display()));
+    let output = python.args(["-c", &lines]).output().expect("python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.starts_with("Bearer ") && said.ends_with(" s left\n"),
+        "{output:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_client_in_python_gets_a_token() {
     let name = "a_client_in_python_gets_a_token";
-    let installed = rig().join("python.stamp").exists();
-    let python = installed
-        .then_some(())
-        .ok_or_else(|| Skip::because("the Python client is not installed (`make rig`)"));
-    let (Some(plan), Some(())) = (Plan::draw(name), python.or_skip(name)) else {
+    let (Some(plan), Some(mut python)) = (Plan::draw(name), python().or_skip(name)) else {
         return;
     };
     let mut world = plan
         .token("api", "basic", "scopes = [\"read\", \"write\"]")
         .start()
         .await;
-    let output = Command::new(rig().join("venv/bin/python"))
+    let output = python
         .arg(root().join("tests/live/client.py"))
         .arg(world.site.socket())
         .arg("api")
-        .env("PYTHONPATH", rig().join("py"))
         .output()
         .expect("python runs");
     assert!(

@@ -138,7 +138,12 @@ pub fn declares_test(text: &str, function: &str) -> bool {
         .chars()
         .filter(|letter| !letter.is_whitespace())
         .collect();
-    if dense.contains(&listed) {
+    let mut tables = dense.split("table![").skip(1);
+    let tabled = tables.any(|rest| {
+        let mut names = rest.split(']').next().unwrap_or_default().split(',');
+        names.any(|name| name == function)
+    });
+    if tabled || dense.contains(&listed) {
         return true;
     }
     let mut attributed = false;

@@ -72,7 +72,7 @@ pub enum Error {
     #[error("there is no such secret")]
     NoSecret,
     /// The secret has no such version.
-    #[error("the secret has no such version")]
+    #[error("the secret has no such version; `claviger file versions` lists those that it has")]
     NoVersion,
     /// The version is retired: its value is destroyed.
     #[error("this version is retired; its value is destroyed")]
@@ -108,7 +108,7 @@ pub enum Error {
         name: &'static str,
     },
     /// The system refused.
-    #[error("cannot {doing} {}", path.display())]
+    #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -157,7 +157,9 @@ pub enum DirectoryFault {
         mode: u32,
     },
     /// It belongs to somebody else.
-    #[error("belongs to uid {owner}, and this process is uid {us}; run as its owner")]
+    #[error(
+        "belongs to uid {owner}, and this process is uid {us}; run as its owner, for example with `sudo -u '#{owner}'`"
+    )]
     Owner {
         /// Whose it is.
         owner: u32,
@@ -374,6 +376,11 @@ mod tests {
         assert_eq!(
             said,
             "the key file /k is open to others (mode 0644); run `chmod 600` on it"
+        );
+        let said = Error::io(Path::new("/s/x"), "open", Errno::ACCESS).to_string();
+        assert!(
+            said.starts_with("cannot open /s/x: Permission denied"),
+            "{said}"
         );
     }
 }

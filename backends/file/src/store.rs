@@ -7,6 +7,7 @@
 //!
 //! Never deletes anything before the current generation has opened. Next: `secrets`, `register`, `rekey`.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use claviger_backend::{HeapKeeper, KeyKeeper, Kind};
 
 use crate::config::FileSettings;
 use crate::disk::{self, Dir, Steps, Write, Written};
-use crate::error::{Damage, Error};
+use crate::error::{Damage, DirectoryFault, Error};
 use crate::generation::Generation;
 use crate::lock::{self, Lock};
 use crate::roster::{self, Roster};
@@ -104,7 +105,8 @@ impl FileStore {
     pub(crate) fn make(&self) -> Result<(), Error> {
         // Before anything is made: a key that cannot be used leaves no trace.
         drop(self.settings.key.read_for_sealing()?);
-        let root = Dir::make_root(&self.settings.directory, &self.steps)?;
+        let root = Dir::make_root(&self.settings.directory, &self.steps)
+            .map_err(|error| unless_something_else(error, Error::NotEmpty))?;
         // Looked at before the lock, which may leave a file in whatever directory this is; what counts is the second look.
         unmade(&root)?;
         let _lock = root.lock(self.patience)?;
@@ -193,6 +195,7 @@ impl FileStore {
 
     fn root(&self) -> Result<Dir, Error> {
         Dir::open_root(&self.settings.directory, &self.steps)
+            .map_err(|error| unless_something_else(error, Error::NoStore))
     }
 
     /// The current generation, opened anew if it is another one than before.
@@ -285,6 +288,29 @@ pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<
             drop(root.remove_dir(generation.name()));
         }
     })
+}
+
+/// Whoever names `/var/lib` must not be told to shut everybody else out of it: what is neither a store nor empty is refused
+/// as that.
+fn unless_something_else(error: Error, instead: fn(PathBuf) -> Error) -> Error {
+    if let Error::Directory {
+        path,
+        fault: DirectoryFault::Mode { .. },
+    } = &error
+        && is_something_else(path)
+    {
+        return instead(path.clone());
+    }
+    error
+}
+
+fn is_something_else(directory: &Path) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let ours = |name: &String| name == CURRENT || Generation::is_name(name);
+    !names.is_empty() && !names.iter().any(ours)
 }
 
 /// Makes sure that a directory is to become a store, and gives what earlier attempts left in it.

@@ -14,7 +14,7 @@ pub enum FileCommand {
     /// Make a new store.
     #[command(after_help = "\
 Examples:
-  claviger file init --store /var/lib/claviger/secrets --generate-key /etc/claviger/file.key
+  claviger file init --store /var/lib/claviger/secrets --generate-key /etc/claviger/secrets.key
       A new store and a new random key. Keep a copy of the key apart from copies of the store.
   claviger file init --store ./secrets
       Asks for a passphrase, twice.")]

@@ -1,11 +1,13 @@
 //! Why `claviger file` failed, and with which exit code.
 //!
 //! Owns the exit codes of the subcommand, which are those of sysexits.h that say most: 64 usage, 66 something named is not
-//! there, 69 waiting may help, 70 internal, 73 cannot be made or changed, 77 not permitted, 78 configuration. They are
-//! stable; texts are not.
+//! there, 69 waiting may help, 70 damaged or internal, 71 the system, 73 cannot be made or changed, 77 not permitted, 78
+//! configuration. They are stable; texts are not.
 
 use std::io;
 use std::path::PathBuf;
+
+use claviger_backend::{SecretName, VersionId};
 
 use crate::registry::file_store::{Error as StoreError, KeyFault};
 
@@ -22,6 +24,24 @@ pub enum Error {
         path: PathBuf,
         /// Why the store refused.
         source: StoreError,
+    },
+    /// There is no secret of that name.
+    #[error("there is no secret {name}; {}", instead(.meant.as_ref()))]
+    NoSecret {
+        /// What was asked for.
+        name: SecretName,
+        /// What was probably meant.
+        meant: Option<SecretName>,
+    },
+    /// There is a secret that should be new.
+    #[error(
+        "{name} is there already, at version {version}; leave --new out to write its next version"
+    )]
+    NotNew {
+        /// Which secret.
+        name: SecretName,
+        /// Its current version.
+        version: VersionId,
     },
     /// Nothing opens the store, and nobody can be asked.
     #[error("give --key-file or --passphrase-file; there is no terminal to ask for a passphrase")]
@@ -47,10 +67,10 @@ pub enum Error {
     #[error("a field holds text, and what was read is not UTF-8; leave --field out")]
     NotText,
     /// The terminal or standard input failed.
-    #[error("cannot read the value")]
+    #[error("cannot read the value: {0}")]
     Input(#[source] io::Error),
     /// Standard output failed.
-    #[error("cannot write the answer")]
+    #[error("cannot write the answer: {0}")]
     Output(#[source] io::Error),
 }
 
@@ -66,10 +86,18 @@ impl Error {
             | Self::IsCurrent
             | Self::NotObject
             | Self::NotText => 64,
-            Self::NoField => 66,
-            Self::Input(_) | Self::Output(_) => 70,
+            Self::NoField | Self::NoSecret { .. } => 66,
+            Self::NotNew { .. } => 73,
+            Self::Input(_) | Self::Output(_) => 71,
         }
     }
+}
+
+fn instead(meant: Option<&SecretName>) -> String {
+    meant.map_or_else(
+        || "`claviger file list` shows what there is".to_owned(),
+        |meant| format!("did you mean {meant}?"),
+    )
 }
 
 fn store_code(error: &StoreError) -> u8 {
@@ -116,6 +144,6 @@ fn io_code(kind: io::ErrorKind) -> u8 {
     } else if kind == io::ErrorKind::NotFound {
         66
     } else {
-        70
+        71
     }
 }

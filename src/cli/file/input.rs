@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use claviger_backend::{FieldName, MAX_VALUE_BYTES, Secret, SecretName};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -52,7 +53,14 @@ pub(super) struct Input {
 /// # Errors
 /// If there is no terminal, or it was closed.
 pub fn ask(question: &str) -> io::Result<Secret> {
-    rpassword::prompt_password(question).map(Secret::from_text)
+    // At Ctrl-C, SIGINT is raised before the terminal has its echo back, and would leave it like that. So it is held until the
+    // terminal is as it was, and only then ends the process.
+    let mut interrupt = SigSet::empty();
+    interrupt.add(Signal::SIGINT);
+    let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let answer = rpassword::prompt_password(question).map(Secret::from_text);
+    before.thread_set_mask()?;
+    answer
 }
 
 impl Console<'_> {

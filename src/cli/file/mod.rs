@@ -14,7 +14,7 @@ mod object;
 mod tests;
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +23,8 @@ use claviger_backend::{
 };
 use serde_json::json;
 
+use crate::cli::output;
+use crate::config;
 use crate::registry::file_store::{
     Error as StoreError, Expected, FileSettings, FileStore, Listed, StoreKey, generate_key_file,
 };
@@ -103,15 +105,32 @@ fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
     // Opened before the value is asked for: nobody types a secret only to hear that the key is wrong.
     let store = console.open(args.place)?;
     let value = console.value(&name, args.field.as_ref(), args.trim)?;
+    if value.secret.is_empty() {
+        // Of a field, too: it would be an empty password, set by a key pressed too early.
+        return Err(StoreError::Empty.into());
+    }
     let expected = match args.expect {
         Some(version) => Expected::Version(version),
         None if args.new => Expected::Nothing,
         None => Expected::Anything,
     };
     let written = match &args.field {
-        None => store.put(&name, &value.secret, &expected)?,
-        Some(field) => put_field(&store, &name, (field, &value.secret), &expected)?,
+        None => store
+            .put(&name, &value.secret, &expected)
+            .map_err(Error::from),
+        Some(field) => put_field(&store, &name, (field, &value.secret), &expected),
     };
+    let written = written.map_err(|error| {
+        if let Error::Store(StoreError::Conflict(Some(version))) = &error
+            && args.new
+        {
+            return Error::NotNew {
+                name: name.clone(),
+                version: version.clone(),
+            };
+        }
+        about(&store, &name, error)
+    })?;
     let made = json!({ "name": name.as_str(), "version": written.as_str() });
     console.say(json.then_some(&made), |out| {
         write!(out, "{name} is now at version {written}")?;
@@ -161,7 +180,9 @@ fn get(args: Get, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
     let version = args
         .version
         .map_or(VersionSelector::Current, VersionSelector::Exact);
-    let fetched = store.get(&args.name, &version)?;
+    let fetched = store
+        .get(&args.name, &version)
+        .map_err(|error| about(&store, &args.name, error))?;
     let value = match &args.field {
         Some(field) => object::field(&fetched.value, field)?,
         None => fetched.value,
@@ -221,7 +242,10 @@ fn list(args: List, console: &mut Console<'_>, json: bool) -> Result<(), Error> 
 }
 
 fn versions(args: Versions, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
-    let versions = console.open(args.place)?.versions(&args.name)?;
+    let store = console.open(args.place)?;
+    let versions = store
+        .versions(&args.name)
+        .map_err(|error| about(&store, &args.name, error))?;
     let row = |info: &VersionInfo| {
         [
             info.version.to_string(),
@@ -249,12 +273,13 @@ fn retire(args: Retire, console: &mut Console<'_>, json: bool) -> Result<(), Err
         version,
         place,
     } = args;
-    match console.open(place)?.retire(&name, &version) {
-        Err(StoreError::Conflict(Some(current))) if current == version => {
-            return Err(Error::IsCurrent);
+    let store = console.open(place)?;
+    store.retire(&name, &version).map_err(|error| {
+        if matches!(&error, StoreError::Conflict(Some(current)) if *current == version) {
+            return Error::IsCurrent;
         }
-        other => other?,
-    }
+        about(&store, &name, error)
+    })?;
     let done = json!({ "name": name.as_str(), "retired": version.as_str() });
     console.say(json.then_some(&done), |out| {
         writeln!(out, "the value of version {version} of {name} is destroyed")
@@ -278,6 +303,21 @@ fn rekey(args: Rekey, console: &mut Console<'_>, json: bool) -> Result<(), Error
         )?;
         writeln!(out, "give the new key to the daemon that reads this store")
     })
+}
+
+/// Says which secret is not there, and which one was probably meant.
+fn about(store: &FileStore, name: &SecretName, error: impl Into<Error>) -> Error {
+    let error = error.into();
+    if !matches!(error, Error::Store(StoreError::NoSecret)) {
+        return error;
+    }
+    let listed = store.list().unwrap_or_default();
+    let known = listed.iter().map(|secret| secret.name.as_str());
+    let meant = config::nearest(name.as_str(), known).and_then(|meant| meant.parse().ok());
+    Error::NoSecret {
+        name: name.clone(),
+        meant,
+    }
 }
 
 fn state(state: VersionState) -> &'static str {
@@ -313,25 +353,5 @@ fn table<const N: usize>(
 
 /// A time as RFC 3339 writes it, in UTC and whole seconds.
 fn utc(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // The Gregorian calendar in years that begin in March, so that the leap day is the last one. Counted from the first of
-    // March of the year 0, which is 719,468 days before the epoch; 400 years are 146,097 days.
-    let day = days.saturating_add(719_468);
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    let year = era * 400 + year + next;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
+    output::time(Some(&time.into()))
 }

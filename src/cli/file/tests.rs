@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{CommandFactory as _, Parser};
 use serde_json::Value;
@@ -205,6 +205,13 @@ fn one_field_is_edited_and_the_others_stay() {
     );
     assert_eq!(shell.on("get c --field client_secret", "").ok(), "s3cret");
     assert_eq!(shell.on("get c --field n", "").ok(), "1.50");
+    let said = shell.on("put c --field client_secret", "").failed(64);
+    assert!(said.contains("empty"), "{said}");
+    let said = shell
+        .on("put c --field client_secret --trim", "\n")
+        .failed(64);
+    assert!(said.contains("empty"), "{said}");
+    assert_eq!(shell.on("get c --field client_secret", "").ok(), "s3cret");
     shell.on("put new --field f", "x").ok();
     assert_eq!(shell.on("get new", "").ok(), r#"{"f":"x"}"#);
     shell.on("put plain", "text").ok();
@@ -218,7 +225,11 @@ fn one_field_is_edited_and_the_others_stay() {
 fn a_put_is_refused_when_somebody_else_was_first() {
     let shell = Shell::with_store();
     shell.on("put a --new", "one").ok();
-    shell.on("put a --new", "x").failed(73);
+    let said = shell.on("put a --new", "x").failed(73);
+    assert_eq!(
+        said,
+        "a is there already, at version 1; leave --new out to write its next version"
+    );
     shell.on("put a --expect 1", "two").ok();
     let said = shell.on("put a --expect 1", "x").failed(73);
     assert_eq!(said, "somebody else wrote first; version 2 is current now");
@@ -303,8 +314,22 @@ fn mistakes_have_their_exit_codes_and_remedies() {
     shell.on("put a", "").failed(64);
     shell.on("put a", vec![b'x'; 64 * 1024 + 1]).failed(64);
     shell.on("put a", vec![b'x'; 64 * 1024]).ok();
-    shell.on("get absent", "").failed(66);
-    shell.on("get a --version 9", "").failed(66);
+    let said = shell.on("get absent", "").failed(66);
+    assert!(
+        said.contains("secret absent; `claviger file list`"),
+        "{said}"
+    );
+    shell.on("put oauth/billing", "x").ok();
+    for line in [
+        "get oauth/biling",
+        "versions Oauth/Billing",
+        "retire oauth/biling 1",
+    ] {
+        let said = shell.on(line, "").failed(66);
+        assert!(said.ends_with("did you mean oauth/billing?"), "{said}");
+    }
+    let said = shell.on("get a --version 9", "").failed(66);
+    assert!(said.contains("claviger file versions"), "{said}");
     let said = shell.on("retire a 1", "").failed(64);
     assert!(said.contains("is current"), "{said}");
     shell.run("list --store s --key-file k2", "").failed(66);

@@ -3,14 +3,13 @@
 mod canary;
 mod faults;
 mod file;
+mod reference;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use claviger_backend::SecretRef;
 
-use crate::config::report::Report;
 use crate::config::{
     Accounts, AccountsUnavailable, Config, Mode, Problems, Refresh, SystemAccounts,
 };
@@ -325,43 +324,6 @@ fn the_sample_parses_without_a_word() {
     );
     assert_eq!(plain.refresh, full.refresh);
     assert_eq!(plain.log, full.log);
-}
-
-/// The keys that the readers know, with the names of definitions left open.
-fn known_keys() -> BTreeSet<String> {
-    let report = Report::new(COMPLETE);
-    Config::parse_into(&report, COMPLETE, &FakeAccounts).unwrap();
-    let asked = report.asked.borrow();
-    let key = |path: &String| {
-        let mut parts: Vec<&str> = path.split('.').collect();
-        let named = ["backends", "issuers", "clients", "tokens", "secrets"];
-        if let [section, name, ..] = parts.as_mut_slice()
-            && named.contains(section)
-        {
-            *name = "NAME";
-        }
-        parts.join(".").replace("[1]", "").replace("[2]", "")
-    };
-    asked.iter().map(key).collect()
-}
-
-#[test]
-fn the_reference_has_every_key_and_no_other() {
-    let reference = include_str!("../../../docs/configuration.md");
-    let documented: BTreeSet<String> = reference
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .filter_map(|line| line.split_once('`'))
-        .map(|(key, _)| key.to_owned())
-        .filter(|key| !key.contains([':', '-', '"', '/']) && !key.starts_with(char::is_numeric))
-        .collect();
-    let tables = ["server", "server.limits", "log", "refresh", "peer", "allow"];
-    let tables = tables.into_iter().map(str::to_owned);
-    let sections = ["backends", "issuers", "clients", "tokens", "secrets"];
-    let sections = sections.into_iter().map(str::to_owned);
-    let undocumented = tables.chain(sections).collect();
-    let keys: BTreeSet<String> = known_keys().difference(&undocumented).cloned().collect();
-    assert_eq!(keys, documented);
 }
 
 #[test]

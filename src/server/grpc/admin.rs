@@ -3,6 +3,7 @@
 use claviger_proto::v1::{self, admin_server::Admin};
 use tonic::{Request, Response, Status};
 
+use crate::broker::Unknown;
 use crate::peer::{Cgroup, Facts};
 use crate::policy::Action;
 use crate::server::grpc::{convert, status};
@@ -75,9 +76,10 @@ impl Admin for Service {
             .broker
             .explain(&facts, action, name, &scopes);
         let explanation = explained.explanation;
-        let (rule, reason) = match &explanation.decision {
-            Ok(rule) => (*rule, format!("rule {rule} allows it")),
-            Err(denial) => (0, denial.to_string()),
+        let (rule, reason) = match (&explanation.decision, &explained.unknown) {
+            (Ok(rule), _) => (*rule, format!("rule {rule} allows it")),
+            (Err(_), Some(unknown)) => (0, missing(action, name, unknown)),
+            (Err(denial), None) => (0, denial.to_string()),
         };
         let rules = (1_u32..)
             .zip(explanation.rules)
@@ -179,6 +181,14 @@ fn action(word: &str) -> Result<Action, Status> {
         .into_iter()
         .find(|action| action.as_str() == word)
         .ok_or_else(|| status::invalid("action", "expected \"token\", \"secret\" or \"revoke\""))
+}
+
+/// That no rule can help, because the configuration does not have what is asked for.
+fn missing(action: Action, name: &str, unknown: &Unknown) -> String {
+    let meant = unknown.meant.as_ref();
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+    let subject = action.subject();
+    format!("the configuration has no {subject} {name:?}{meant}")
 }
 
 fn described(peer: v1::PeerDescription) -> Facts {

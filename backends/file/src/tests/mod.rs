@@ -389,9 +389,17 @@ fn a_directory_that_is_no_store_or_not_ours_alone_is_refused() {
     assert!(matches!(open(), Error::NoStore(_)));
     fs::write(home.path("store/notes.txt"), "mine").unwrap();
     assert!(matches!(init(), Error::NotEmpty(_)));
+    // It may be `/var/lib`: nobody is told to shut others out of it.
+    mode(0o755).unwrap();
+    assert!(matches!(init(), Error::NotEmpty(_)));
+    assert!(matches!(open(), Error::NoStore(_)));
+    mode(0o700).unwrap();
     fs::remove_file(home.path("store/notes.txt")).unwrap();
     home.init();
     assert!(matches!(init(), Error::StoreExists(_)));
+    mode(0o750).unwrap();
+    assert_eq!(fault(open()), DirectoryFault::Mode { mode: 0o750 });
+    mode(0o700).unwrap();
     symlink(home.store_path(), home.path("link")).unwrap();
     let linked = FileSettings {
         directory: home.path("link"),

@@ -1,0 +1,152 @@
+//! The command line on a terminal: what it asks, shows and leaves behind.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus};
+
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use crate::node::{Node, run};
+use crate::program::{BINARY, Program, claviger};
+use crate::table;
+
+table![
+    the_terminal_is_given_back_after_an_interrupted_question,
+    a_token_on_a_terminal_comes_with_a_warning,
+    whoever_watches_sees_the_daemon_come_back,
+];
+
+/// How long something may take to be shown.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 60,
+    tv_nsec: 0,
+};
+
+/// A terminal, and this process in the place of the person at it.
+struct Terminal {
+    person: File,
+    program: OwnedFd,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&person).unwrap();
+        unlockpt(&person).unwrap();
+        let name = ptsname(&person, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let program = openat(CWD, &name, flags, Mode::empty()).unwrap();
+        Self {
+            person: File::from(person),
+            program,
+        }
+    }
+
+    /// Runs a command of the binary with it as the controlling terminal.
+    fn run(&self, arguments: &[&str]) -> Result<Child, String> {
+        let side = || self.program.try_clone().unwrap();
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(BINARY).args(arguments);
+        let child = command.stdin(side()).stdout(side()).stderr(side()).spawn();
+        child.map_err(|error| format!("needs setsid: {error}"))
+    }
+
+    fn modes(&self) -> LocalModes {
+        tcgetattr(self.program.as_fd()).unwrap().local_modes
+    }
+
+    fn types(&mut self, keys: &[u8]) {
+        self.person.write_all(keys).unwrap();
+    }
+
+    /// What is shown, up to and with this word.
+    fn shows(&mut self, word: &str) -> String {
+        let mut shown = Vec::new();
+        let mut byte = [0];
+        while !shown.ends_with(word.as_bytes()) {
+            let mut wait = [PollFd::new(&self.person, PollFlags::IN)];
+            let more = poll(&mut wait, Some(&PATIENCE)).unwrap();
+            let so_far = String::from_utf8_lossy(&shown);
+            assert!(more > 0, "{word} does not come; shown: {so_far}");
+            self.person.read_exact(&mut byte).unwrap();
+            shown.extend(byte);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+}
+
+/// The end of a child that is about to end.
+fn end(mut child: Child) -> ExitStatus {
+    child.wait().unwrap()
+}
+
+fn the_terminal_is_given_back_after_an_interrupted_question() -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (store, key) = (path("store"), path("key"));
+    let made = claviger(&["file", "init", "--store", &store, "--generate-key", &key]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+
+    let mut terminal = Terminal::new();
+    let place = ["--store", &store, "--key-file", &key];
+    let put = ["file", "put", "oauth/billing", "--field", "client_secret"];
+    let usual = terminal.modes();
+    for (keys, ends) in [("half a sec\x03", None), ("the whole secret\r", Some(0))] {
+        let child = terminal.run(&[&put[..], &place].concat())?;
+        terminal.shows("client_secret of oauth/billing: ");
+        // The question comes a moment before the echo goes.
+        while terminal.modes().contains(LocalModes::ECHO) {
+            std::thread::yield_now();
+        }
+        terminal.types(keys.as_bytes());
+        let status = end(child);
+        assert_eq!(status.code(), ends, "{status}");
+        let interrupted = ends.is_none().then_some(Signal::SIGINT as i32);
+        assert_eq!(status.signal(), interrupted, "{status}");
+        assert_eq!(terminal.modes(), usual, "echo, lines and signals are back");
+    }
+    Ok(())
+}
+
+fn a_token_on_a_terminal_comes_with_a_warning() -> Result<(), String> {
+    let program = Program::on(run(Node::new()));
+    let socket = program.node.socket();
+    let token = ["token", "api", "--socket", socket.to_str().unwrap()];
+    let mut terminal = Terminal::new();
+    let child = terminal.run(&token)?;
+    let shown = terminal.shows("good for");
+    assert!(program.node.issuer.knows(shown.lines().next().unwrap()));
+    assert!(shown.contains("whoever sees this token"), "{shown}");
+    assert!(end(child).success());
+    assert_eq!(claviger(&token).err, "", "a pipe needs no warning");
+    Ok(())
+}
+
+fn whoever_watches_sees_the_daemon_come_back() -> Result<(), String> {
+    let program = Program::on(run(Node::new()));
+    let first = program.pid();
+    let socket = program.node.admin_socket();
+    let watch = [
+        "status",
+        "--watch",
+        "--admin-socket",
+        socket.to_str().unwrap(),
+    ];
+    let mut terminal = Terminal::new();
+    let mut child = terminal.run(&watch)?;
+    let shown = terminal.shows(&format!("pid {first}, ready"));
+    assert!(shown.starts_with("\u{1b}[2J"), "a clear screen: {shown:?}");
+    let (_, _, node) = program.terminate();
+    terminal.shows("no daemon is listening");
+    let program = Program::on(node);
+    terminal.shows(&format!("pid {}, ready", program.pid()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Ok(())
+}
