@@ -24,6 +24,7 @@ table![
     requests_that_are_not_meant_for_claviger_are_refused,
     health_needs_no_header_on_either_socket,
     reflection_lists_what_each_socket_serves,
+    reflection_knows_the_details_of_errors,
     each_socket_serves_its_own,
     two_users_are_told_apart,
     nobody_becomes_another_by_saying_so,
@@ -105,12 +106,12 @@ fn health_needs_no_header_on_either_socket() -> Result<(), String> {
     Ok(())
 }
 
-/// The services that reflection lists.
-async fn services(channel: Channel) -> Vec<String> {
+/// What reflection says.
+async fn reflected(channel: Channel, question: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::with_interceptor(channel, meant());
     let request = ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
+        message_request: Some(question),
     };
     let answer = client
         .server_reflection_info(tokio_stream::once(request))
@@ -118,7 +119,13 @@ async fn services(channel: Channel) -> Vec<String> {
         .unwrap();
     let mut answers: Streaming<ServerReflectionResponse> = answer.into_inner();
     let answer = answers.message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+    answer.message_response.expect("there is an answer")
+}
+
+/// The services that reflection lists.
+async fn services(channel: Channel) -> Vec<String> {
+    let answer = reflected(channel, MessageRequest::ListServices(String::new())).await;
+    let MessageResponse::ListServicesResponse(list) = answer else {
         panic!("{answer:?}")
     };
     let mut names: Vec<String> = list
@@ -145,6 +152,24 @@ fn reflection_lists_what_each_socket_serves() -> Result<(), String> {
         );
         let admin = services(daemon.admin().await.channel).await;
         assert_eq!(admin, ["claviger.v1.Admin", "grpc.health.v1.Health"]);
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn reflection_knows_the_details_of_errors() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        for channel in [daemon.caller().await.channel, daemon.admin().await.channel] {
+            for detail in ["google.rpc.ErrorInfo", "google.rpc.RetryInfo"] {
+                let question = MessageRequest::FileContainingSymbol(detail.to_owned());
+                let answer = reflected(channel.clone(), question).await;
+                assert!(
+                    matches!(answer, MessageResponse::FileDescriptorResponse(_)),
+                    "{detail}: {answer:?}"
+                );
+            }
+        }
         daemon.stop().await;
     });
     Ok(())

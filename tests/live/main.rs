@@ -17,6 +17,8 @@ mod support;
 
 mod faults;
 mod grants;
+mod grpcurl;
+mod h2spec;
 mod peers;
 mod refusals;
 mod rig;

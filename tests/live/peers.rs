@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::support::client::named;
 use crate::support::user::{OTHER_STRANGER, STRANGER, command_as, own_uid};
-use crate::support::{OrSkip as _, Skip, rig, root};
+use crate::support::{OrSkip as _, Skip, installed, rig, root};
 use crate::world::Plan;
 
 /// What `curl` got.
@@ -207,11 +207,7 @@ async fn grpc_of_other_users_is_judged_by_the_kernels_word() {
 
 /// The rig's Python, which has gRPC and the generated modules.
 fn python() -> Result<Command, Skip> {
-    if !rig().join("python.stamp").exists() {
-        return Err(Skip::because(
-            "the Python client is not installed (`make rig`)",
-        ));
-    }
+    installed("python")?;
     let mut command = Command::new(rig().join("venv/bin/python"));
     command.env("PYTHONPATH", rig().join("py"));
     Ok(command)
@@ -271,5 +267,64 @@ async fn a_client_in_python_gets_a_token() {
     assert!(
         said["lifetime"].as_i64().is_some_and(|left| left > 500),
         "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_in_go_gets_a_token_and_reads_refusals() {
+    let name = "a_client_in_go_gets_a_token_and_reads_refusals";
+    let (Some(plan), Some(())) = (Plan::draw(name), installed("go-client").or_skip(name)) else {
+        return;
+    };
+    let mut world = plan
+        .token("api", "basic", "scopes = [\"read\", \"write\"]")
+        .start()
+        .await;
+    let output = Command::new(rig().join("bin/go-client"))
+        .arg(world.site.socket())
+        .args(["api", "no-such-token"])
+        .env_clear()
+        .output()
+        .expect("the client runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let own = world.caller.get("api").await.unwrap();
+    assert_eq!(said["health"], "SERVING");
+    assert_eq!(said["fingerprint"], own.fingerprint.as_str());
+    assert_eq!(said["watched"], own.fingerprint.as_str());
+    assert_eq!(said["length"], own.access_token.len());
+    assert_eq!(said["token_type"], "Bearer");
+    assert_eq!(said["scopes"], serde_json::json!(["read", "write"]));
+    assert!(
+        said["lifetime"].as_i64().is_some_and(|left| left > 500),
+        "{said}"
+    );
+    for (refusal, reason, remedy) in [
+        ("denied", "DENIED", "`claviger explain`"),
+        ("unmeant", "NOT_FOR_CLAVIGER", "`claviger-request: true`"),
+    ] {
+        let refusal = &said[refusal];
+        assert_eq!(refusal["code"], "PermissionDenied", "{said}");
+        assert_eq!(refusal["reason"], reason, "{said}");
+        let told = refusal["remedy"].as_str().unwrap_or_default();
+        assert!(told.contains(remedy), "{said}");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_go_that_is_tested() {
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (readme, tested) = (text("README.md"), text("tests/live/go/main.go"));
+    let shown = readme
+        .split_once("```go\n")
+        .and_then(|(_, rest)| rest.split_once("```"));
+    let (shown, _) = shown.expect("the README has a part in Go");
+    assert!(
+        shown.contains("claviger-request") && tested.contains(shown),
+        "the README shows other Go than tests/live/go/main.go has:\n{shown}"
     );
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs the servers and clients of the live tests into target/rig. Nothing outside that folder is touched, and what is
-# there already is not installed again: each part has a stamp with the digest of what it was made from.
+# Installs the servers and clients of the live tests into target/rig. Nothing outside that folder is touched but the caches of
+# npm, pip and go, and what is there already is not installed again: each part has a stamp with the digest of what it was
+# made from.
 #
 # A part that cannot be installed is reported, and the tests that need it skip themselves. With STRICT=1 it is an error.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/rig
+live_go=tests/live/go
 rig=target/rig
 mkdir -p "$rig"
 failed=()
@@ -30,6 +32,43 @@ python() {
   "$rig/venv/bin/python" -m grpc_tools.protoc -I proto --python_out="$rig/py" --grpc_python_out="$rig/py" \
     proto/claviger/v1/*.proto
   "$rig/venv/bin/python" -c 'import sys; sys.path.insert(0, sys.argv[1]); import claviger.v1.tokens_pb2_grpc' "$rig/py"
+}
+
+# Runs the go command in a copy of the module of tests/live/go: its go.mod and go.sum pin the tools and all that they need.
+in_go() {
+  local root="$PWD"
+  mkdir -p "$rig/go" "$rig/bin"
+  cp "$live_go"/{go.mod,go.sum,main.go} "$rig/go/"
+  (
+    cd "$rig/go"
+    export GOBIN="$root/$rig/bin" GOFLAGS="-modcacherw -buildvcs=false -mod=readonly"
+    export GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0
+    go "$@"
+  )
+}
+
+grpcurl() {
+  in_go install -ldflags="-s -w" github.com/fullstorydev/grpcurl/cmd/grpcurl
+  "$rig/bin/grpcurl" -version
+}
+
+h2spec() {
+  in_go install -ldflags="-s -w" github.com/summerwind/h2spec/cmd/h2spec
+  "$rig/bin/h2spec" --version
+}
+
+go_client() {
+  local stubs=claviger.test/live/clavigerv1 options=() file
+  in_go install google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+  # The .proto files name no package of Go; whoever generates says which.
+  for file in proto/claviger/v1/*.proto; do
+    options+=("--go_opt=M${file#proto/}=$stubs" "--go-grpc_opt=M${file#proto/}=$stubs")
+  done
+  rm -rf "$rig/go/clavigerv1"
+  PATH="$rig/bin:$PATH" "$rig/venv/bin/python" -m grpc_tools.protoc -I proto "${options[@]}" \
+    --go_out="$rig/go" --go_opt=module="${stubs%/*}" --go-grpc_out="$rig/go" --go-grpc_opt=module="${stubs%/*}" \
+    proto/claviger/v1/*.proto
+  in_go build -ldflags="-s -w" -o "../bin/go-client" .
 }
 
 part() { # name, tools, function, inputs...
@@ -65,6 +104,10 @@ fi
 
 part oidc-provider "node npm openssl" oidc_provider "$here"/oidc-provider/*
 part python "python3" python "$here/requirements.txt" proto/claviger/v1/*.proto
+part grpcurl "go" grpcurl "$live_go"/go.{mod,sum}
+part h2spec "go" h2spec "$live_go"/go.{mod,sum}
+# After the Python client, whose protoc it uses.
+part go-client "go python3" go_client "$live_go"/* "$here/requirements.txt" proto/claviger/v1/*.proto
 
 if [ "${#failed[@]}" -gt 0 ] && [ "${STRICT:-}" = 1 ]; then
   exit 1

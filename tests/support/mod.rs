@@ -27,3 +27,14 @@ pub fn root() -> PathBuf {
 pub fn rig() -> PathBuf {
     root().join("target/rig")
 }
+
+/// Whether it has installed a part; each has a stamp.
+pub fn installed(part: &str) -> Result<(), Skip> {
+    if rig().join(format!("{part}.stamp")).exists() {
+        Ok(())
+    } else {
+        Err(Skip::because(format!(
+            "{part} is not installed (`make rig`)"
+        )))
+    }
+}

@@ -7,7 +7,7 @@ use super::architecture::ticked;
 use super::source::{files_below, relative, root};
 
 /// Documents of other people, or lists made by tools.
-const FOREIGN: [&str; 3] = ["Cargo.lock", "package-lock.json", "LICENSE"];
+const FOREIGN: [&str; 4] = ["Cargo.lock", "package-lock.json", "go.sum", "LICENSE"];
 
 /// Every text file of the tree with its content.
 pub fn texts() -> Vec<(String, String)> {

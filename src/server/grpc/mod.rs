@@ -49,7 +49,8 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
-    /// Those of one socket: reflection lists what that socket serves.
+    /// Those of one socket: reflection lists what that socket serves, and knows the details that errors carry, which tools
+    /// without code of ours can decode no other way.
     pub(crate) fn new<S>(health: S, face: Face) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
@@ -67,6 +68,7 @@ impl Standing {
             let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(claviger_proto::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
                 .with_service_name("grpc.health.v1.Health");
             served
                 .iter()
