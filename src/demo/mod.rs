@@ -210,7 +210,9 @@ fn search(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
 fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(
         out,
-        "\nThe daemon stays up. Try:\n  claviger token demo-api --socket {socket} --output json\n  curl --unix-socket {socket} -H 'claviger-request: true' http://claviger/v1/token/demo-api\n  claviger status --watch --admin-socket {admin}\n  claviger refresh --admin-socket {admin}\n  $EDITOR {config}; claviger reload --admin-socket {admin}\nCtrl-C ends it.",
+        "\nThe daemon stays up. Try:\n  {program} token demo-api --socket {socket} --output json\n  curl --unix-socket {socket} -H 'claviger-request: true' http://claviger/v1/token/demo-api\n  {program} status --watch --admin-socket {admin}\n  {program} refresh --admin-socket {admin}\n  $EDITOR {config}; {program} reload --admin-socket {admin}\nCtrl-C ends it.",
+        // It need not be installed: the commands are there to be copied.
+        program = scene.executable().display(),
         socket = scene.socket(),
         admin = scene.admin_socket(),
         config = scene.configuration_file().display(),

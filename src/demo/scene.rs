@@ -83,6 +83,10 @@ impl Scene {
         })
     }
 
+    pub(super) fn executable(&self) -> &Path {
+        &self.executable
+    }
+
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -75,6 +75,8 @@ fn staying(place: &Path) -> Child {
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut lines = lines.map(Result::unwrap);
+    let shown = format!("  {BINARY} status --watch ");
+    assert!(lines.any(|line| line.starts_with(&shown)), "to be copied");
     assert!(lines.any(|line| line == "Ctrl-C ends it."), "it stays");
     child
 }

@@ -139,11 +139,11 @@ pub fn declares_test(text: &str, function: &str) -> bool {
         .filter(|letter| !letter.is_whitespace())
         .collect();
     let mut tables = dense.split("table![").skip(1);
-    let tabled = tables.any(|rest| {
+    let in_a_table = tables.any(|rest| {
         let mut names = rest.split(']').next().unwrap_or_default().split(',');
         names.any(|name| name == function)
     });
-    if tabled || dense.contains(&listed) {
+    if in_a_table || dense.contains(&listed) {
         return true;
     }
     let mut attributed = false;
