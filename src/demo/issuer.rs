@@ -34,6 +34,13 @@ const SCOPES: [&str; 4] = ["read:demo", "write:demo", "read:payroll", LARGE];
 const LARGE: &str = "read:large";
 /// The lifetime of a token, in seconds.
 const LIFETIME: u64 = 3600;
+/// Parameters by which a client proves itself otherwise than in the header.
+const OTHER_PROOFS: [&str; 4] = [
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+];
 /// The largest request that is read, in bytes.
 const LARGEST_REQUEST: usize = 16 * 1024;
 
@@ -156,6 +163,11 @@ impl State {
         let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6749 §5.2: the scheme that the client used.
+            let scheme = http::HeaderValue::from_static("Basic");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
         let json = http::HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(
@@ -187,11 +199,7 @@ impl State {
     ) -> Answer {
         let bad = || refuse(StatusCode::BAD_REQUEST, "invalid_request");
         let (head, body) = request.into_parts();
-        let form = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes()
-                .starts_with(b"application/x-www-form-urlencoded")
-        });
-        if !form || head.uri.query().is_some() {
+        if !is_form(&head.headers) || head.uri.query().is_some() {
             return bad();
         }
         let Ok(body) = Limited::new(body, LARGEST_REQUEST).collect().await else {
@@ -207,11 +215,12 @@ impl State {
                 return bad();
             }
         }
-        if fields.contains_key("client_secret") || fields.contains_key("client_assertion") {
+        let mut proofs = head.headers.get_all(header::AUTHORIZATION).iter();
+        let authorization = proofs.next();
+        if proofs.next().is_some() || OTHER_PROOFS.iter().any(|name| fields.contains_key(*name)) {
             // RFC 6749 §2.3: not more than one authentication method in each request.
             return bad();
         }
-        let authorization = head.headers.get(header::AUTHORIZATION);
         if !authorization.is_some_and(|value| self.is_client(value.as_bytes())) {
             return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
         }
@@ -275,9 +284,156 @@ impl State {
     }
 }
 
+/// Whether the body is said to be a form, once and by exactly that name.
+fn is_form(headers: &http::HeaderMap) -> bool {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let (kind, other) = (kinds.next(), kinds.next());
+    let name = kind.and_then(|kind| kind.to_str().ok()?.split(';').next());
+    let form = "application/x-www-form-urlencoded";
+    other.is_none() && name.is_some_and(|name| name.trim().eq_ignore_ascii_case(form))
+}
+
 fn form_decode(half: &str) -> Option<String> {
-    // A half never holds `=` or `&` unescaped, so it reads as one name without a value.
+    // A half never holds `=` or `&` unescaped, so it reads as one name without a value. A parser of forms would overlook them.
+    if half.contains(['=', '&']) {
+        return None;
+    }
     let mut pairs = form_urlencoded::parse(half.as_bytes());
-    let (name, value) = pairs.next().unwrap_or_default();
-    (pairs.next().is_none() && value.is_empty()).then(|| name.into_owned())
+    Some(pairs.next().unwrap_or_default().0.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
+    const GRANT: &str = "grant_type=client_credentials";
+
+    /// The status and the body of the answer.
+    async fn post(issuer: &Issuer, target: &str, headers: &str, body: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(issuer.state.address).await.unwrap();
+        let request = format!(
+            "POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head["HTTP/1.1 ".len()..][..3].to_owned();
+        assert_eq!(head.contains("www-authenticate: Basic"), status == "401");
+        (status, body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn what_a_strict_issuer_refuses_is_refused() {
+        let issuer = Issuer::start().await.unwrap();
+        let basic = |pair: String| format!("authorization: Basic {}\r\n", STANDARD.encode(pair));
+        let good = basic(format!("{CLIENT_ID}:{}", issuer.state.secret));
+        let proof = format!("{FORM}{good}");
+        let (status, body) = post(&issuer, "/token", &proof, GRANT).await;
+        assert_eq!(status, "200");
+        let token: Value = serde_json::from_str(&body).unwrap();
+        assert!(issuer.knows(token["access_token"].as_str().unwrap()));
+        let charset =
+            format!("content-type: Application/x-www-form-urlencoded; charset=utf-8\r\n{good}");
+        assert_eq!(post(&issuer, "/token", &charset, GRANT).await.0, "200");
+
+        let wrong = format!("{FORM}{}", basic(format!("{CLIENT_ID}:x")));
+        let raw = format!(
+            "{FORM}{}",
+            basic(format!("{CLIENT_ID}:{}&", issuer.state.secret))
+        );
+        let json = format!("content-type: application/json\r\n{good}");
+        let longer = format!("content-type: application/x-www-form-urlencoded2\r\n{good}");
+        let twice = format!("{FORM}{FORM}{good}");
+        let two = format!("{FORM}{good}{good}");
+        let with = |more: &str| format!("{GRANT}&{more}");
+        for (target, headers, body, status, error) in [
+            ("/token", FORM, GRANT.to_owned(), "401", "invalid_client"),
+            ("/token", &wrong, GRANT.to_owned(), "401", "invalid_client"),
+            ("/token", &raw, GRANT.to_owned(), "401", "invalid_client"),
+            ("/token", &two, GRANT.to_owned(), "400", "invalid_request"),
+            ("/token", &good, GRANT.to_owned(), "400", "invalid_request"),
+            ("/token", &json, GRANT.to_owned(), "400", "invalid_request"),
+            (
+                "/token",
+                &longer,
+                GRANT.to_owned(),
+                "400",
+                "invalid_request",
+            ),
+            ("/token", &twice, GRANT.to_owned(), "400", "invalid_request"),
+            (
+                "/token?a=b",
+                &proof,
+                GRANT.to_owned(),
+                "400",
+                "invalid_request",
+            ),
+            ("/token", &proof, with(GRANT), "400", "invalid_request"),
+            (
+                "/token",
+                &proof,
+                with("client_id=demo-client"),
+                "400",
+                "invalid_request",
+            ),
+            (
+                "/token",
+                &proof,
+                with("client_secret=x"),
+                "400",
+                "invalid_request",
+            ),
+            (
+                "/token",
+                &proof,
+                with("client_assertion=x"),
+                "400",
+                "invalid_request",
+            ),
+            (
+                "/token",
+                &proof,
+                with("scope=admin"),
+                "400",
+                "invalid_scope",
+            ),
+            (
+                "/token",
+                &proof,
+                with("scope=read:demo++write:demo"),
+                "400",
+                "invalid_scope",
+            ),
+            ("/token", &proof, String::new(), "400", "invalid_request"),
+            (
+                "/token",
+                &proof,
+                "grant_type=password".to_owned(),
+                "400",
+                "unsupported_grant_type",
+            ),
+            ("/revoke", &proof, String::new(), "400", "invalid_request"),
+            (
+                "/revoke",
+                FORM,
+                "token=x".to_owned(),
+                "401",
+                "invalid_client",
+            ),
+        ] {
+            let answer = post(&issuer, target, headers, &body).await;
+            let expected = format!(r#"{{"error":"{error}"}}"#);
+            assert_eq!(
+                answer,
+                (status.to_owned(), expected),
+                "{target} {headers} {body}"
+            );
+        }
+    }
 }

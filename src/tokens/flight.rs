@@ -32,6 +32,15 @@ pub(super) struct Failure {
 /// What a flight brought. `None` inside the channel: still under way.
 pub(super) type Outcome = Option<Result<Arc<Held>, Failure>>;
 
+/// Who wants a newer token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Those who use it, or the background on their behalf.
+    Use,
+    /// An operator, who need not spare the limit for anybody.
+    Operator,
+}
+
 /// A request under way.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
@@ -78,6 +87,7 @@ pub(super) fn join(
     supply: &Arc<Supply>,
     entry: &Arc<Entry>,
     core: &mut Core,
+    asker: Asker,
 ) -> Result<Flight, Error> {
     if let Some(flight) = &core.flight
         && flight.is_under_way()
@@ -98,9 +108,8 @@ pub(super) fn join(
         | State::Refused { .. } => None,
     };
     let now = shared.clock.now();
-    let early = entry
-        .serving(now)
-        .is_some_and(|held| !held.refresh_at.passed(now));
+    let fresh = |held: Arc<Held>| !held.refresh_at.passed(now);
+    let early = asker == Asker::Use && entry.serving(now).is_some_and(fresh);
     let (done, receiver) = watch::channel(None);
     let flight = Flight {
         started: now,

@@ -41,7 +41,7 @@ use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::shutdown::Drain;
 use crate::tokens::entry::{Entry, Step};
-use crate::tokens::flight::{Flight, PENDING};
+use crate::tokens::flight::{Asker, Flight, PENDING};
 use crate::tokens::held::Fingerprints;
 use crate::tokens::scope::Effective;
 use crate::tokens::state::Plan;
@@ -295,7 +295,8 @@ impl Tokens {
             .map(|entry| {
                 let mut core = entry.lock();
                 let before = entry.current.load().as_ref().map(|held| held.generation);
-                flight::join(&self.shared, supply, &entry, &mut core).map(|flight| (flight, before))
+                flight::join(&self.shared, supply, &entry, &mut core, Asker::Operator)
+                    .map(|flight| (flight, before))
             })
             .collect();
         let mut results = Vec::with_capacity(flights.len());
@@ -341,7 +342,9 @@ impl Tokens {
                     let paid = if under_way { Ok(()) } else { pay(now) };
                     let flight = paid
                         .map_err(|retry_in| Error::Limited { retry_in })
-                        .and_then(|()| flight::join(&self.shared, supply, entry, &mut core));
+                        .and_then(|()| {
+                            flight::join(&self.shared, supply, entry, &mut core, Asker::Use)
+                        });
                     match (flight, entry.serving(now).filter(|_| fallback)) {
                         (Ok(flight), _) => Begun::Asked { flight, fallback },
                         // The daemon stops, or the caller is over its budget. What is held is good to the end.

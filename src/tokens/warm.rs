@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::{Deadline, Moment, sleep_until};
 use crate::tokens::Shared;
 use crate::tokens::entry::Entry;
-use crate::tokens::flight::{self, Flight};
+use crate::tokens::flight::{self, Asker, Flight};
 use crate::tokens::state::{Event, Plan, State};
 use crate::tokens::supply::Supply;
 
@@ -85,7 +85,7 @@ fn tend(
     }
     if due {
         // Only a drain refuses, and that ends this loop.
-        drop(flight::join(shared, supply, entry, &mut core));
+        drop(flight::join(shared, supply, entry, &mut core, Asker::Use));
         return None;
     }
     Some(match core.state {

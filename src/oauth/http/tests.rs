@@ -66,6 +66,8 @@ enum Behavior {
     Drip(String),
     /// Answers these bytes, and then zeros without end.
     Endless(String),
+    /// Answers the first, and then the second without end.
+    Flood(String, &'static str),
     /// Reads the request and closes.
     Hang,
     /// Reads the request and never answers.
@@ -189,9 +191,10 @@ async fn serve(
     }
     // The client may be gone already, which is what some tests are about.
     let (head, tail) = match behavior {
-        Behavior::Answer(head) | Behavior::Drip(head) | Behavior::Endless(head) => {
-            (head.as_str(), behavior)
-        }
+        Behavior::Answer(head)
+        | Behavior::Drip(head)
+        | Behavior::Endless(head)
+        | Behavior::Flood(head, _) => (head.as_str(), behavior),
         Behavior::Hang => return,
         Behavior::Silent => return std::future::pending().await,
     };
@@ -204,6 +207,7 @@ async fn serve(
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+        Behavior::Flood(_, unit) => while stream.write_all(unit.as_bytes()).await.is_ok() {},
         Behavior::Endless(_) => while stream.write_all(&[b'0'; 4096]).await.is_ok() {},
         Behavior::Answer(_) | Behavior::Hang | Behavior::Silent => {
             drop(stream.shutdown().await);
@@ -460,6 +464,49 @@ async fn bodies_are_bounded_in_size_and_time() {
         settings.timeout = Duration::from_millis(300);
         assert_eq!(obtain(settings).await, Err(ErrorKind::Timeout));
         assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn floods_around_the_body_are_bounded_too() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let body = format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer"}}"#);
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n");
+    let whole = format!("{chunked}{:x}\r\n{body}\r\n0\r\n", body.len());
+    for (what, behavior) in [
+        (
+            "interim answers",
+            Behavior::Flood(String::new(), "HTTP/1.1 100 Continue\r\n\r\n"),
+        ),
+        ("headers", Behavior::Flood(head.to_owned(), "a: b\r\n")),
+        (
+            "one header",
+            Behavior::Flood(format!("{head}a: "), "bbbbbbbbbbbbbbbb"),
+        ),
+        (
+            "extensions of a chunk",
+            Behavior::Flood(format!("{chunked}5;"), ";a=bbbbbbbbbbbb"),
+        ),
+        ("trailers", Behavior::Flood(whole, "a: bbbbbbbbbbbb\r\n")),
+        (
+            "empty chunks",
+            Behavior::Flood(chunked.clone(), "1\r\n \r\n"),
+        ),
+    ] {
+        let server = Server::clear(behavior).await;
+        let mut settings = server.issuer("http");
+        settings.timeout = Duration::from_millis(500);
+        let kind = obtain(settings).await.unwrap_err();
+        // Cut off by size, and then tried again, or else by time.
+        let lost = ErrorKind::Unavailable {
+            status: 0,
+            retry_after: None,
+        };
+        assert!(
+            kind == lost || kind == ErrorKind::Timeout,
+            "{what}: {kind:?}"
+        );
+        assert!(server.requests().len() <= 3, "{what}");
     }
 }
 

@@ -10,6 +10,10 @@ use crate::oauth::wire::json;
 /// The largest metadata document that is read.
 pub const MAX_BODY: usize = 1024 * 1024;
 
+/// The longest list in one, and the longest address. Real ones have a dozen items.
+const MOST_ITEMS: usize = 1024;
+const LONGEST: usize = 2048;
+
 /// The fields that matter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Metadata {
@@ -28,7 +32,7 @@ pub struct Metadata {
 /// Why a document is no metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataFlaw {
-    /// Longer or deeper than is parsed.
+    /// Longer or deeper than is parsed, or with a longer list or address.
     #[error("the metadata is too large")]
     TooLarge,
     /// Not a JSON object with an `issuer`, a field of another type, or a field twice.
@@ -48,7 +52,25 @@ pub fn parse(body: &[u8]) -> Result<Metadata, MetadataFlaw> {
     if !text.starts_with(b"{") {
         return Err(MetadataFlaw::Malformed);
     }
-    serde_json::from_slice(text).map_err(|_quotes_input| MetadataFlaw::Malformed)
+    let metadata: Metadata =
+        serde_json::from_slice(text).map_err(|_quotes_input| MetadataFlaw::Malformed)?;
+    let lists = [
+        &metadata.token_endpoint_auth_methods_supported,
+        &metadata.grant_types_supported,
+    ];
+    let many = lists
+        .into_iter()
+        .flatten()
+        .any(|list| list.len() > MOST_ITEMS);
+    let addresses = [&metadata.token_endpoint, &metadata.revocation_endpoint];
+    let long = addresses
+        .into_iter()
+        .flatten()
+        .any(|one| one.len() > LONGEST);
+    if many || long || metadata.issuer.len() > LONGEST {
+        return Err(MetadataFlaw::TooLarge);
+    }
+    Ok(metadata)
 }
 
 /// Where the metadata of `issuer` may lie, in the order in which to ask: the path inserted (RFC 8414 §3.1), then appended
@@ -161,7 +183,16 @@ mod tests {
             "[".repeat(99),
             "]".repeat(99)
         );
-        assert_eq!(parse(deep.as_bytes()), Err(MetadataFlaw::TooLarge));
+        let many = format!(
+            r#"{{"issuer":"a","token_endpoint_auth_methods_supported":[{}""]}}"#,
+            r#""m","#.repeat(MOST_ITEMS)
+        );
+        let long = "a".repeat(LONGEST + 1);
+        let issuer = format!(r#"{{"issuer":"{long}"}}"#);
+        let endpoint = format!(r#"{{"issuer":"a","token_endpoint":"{long}"}}"#);
+        for large in [deep, many, issuer, endpoint] {
+            assert_eq!(parse(large.as_bytes()), Err(MetadataFlaw::TooLarge));
+        }
     }
 
     proptest! {
