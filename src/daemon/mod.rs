@@ -13,6 +13,7 @@ mod operator;
 mod probe;
 mod service_manager;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
@@ -105,6 +106,8 @@ pub struct Running {
     daemon: Arc<Daemon>,
     server: Server,
     drain: Drain,
+    /// Where programs connect.
+    socket: PathBuf,
 }
 
 /// Starts a daemon on the runtime that calls, which a test can pause, and on `threads` more for connections (0: none).
@@ -135,7 +138,8 @@ pub async fn start(
         budget,
         Arc::clone(&clock),
     ));
-    let settings = config.server.clone();
+    let mut settings = config.server.clone();
+    sockets.settle(&mut settings);
     let peers = Arc::new(assembly::peers(config.peer));
     let required = config.require_backend_at_start;
     let daemon = Daemon::new(
@@ -167,6 +171,7 @@ pub async fn start(
         daemon,
         server,
         drain,
+        socket: settings.socket,
     })
 }
 
@@ -199,7 +204,8 @@ impl Running {
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut hangup = listen(SignalKind::hangup())?;
         service_manager::ready();
-        tokio::spawn(service_manager::feed_watchdog(self.daemon.broker_socket()));
+        let (socket, pulse) = (self.socket.clone(), self.server.pulse());
+        tokio::spawn(service_manager::feed_watchdog(socket, pulse));
         tracing::info!(target: "claviger", "ready");
         let name = loop {
             tokio::select! {

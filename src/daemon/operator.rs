@@ -1,6 +1,5 @@
 //! What operators see and do: the overview, and the reload.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -76,10 +75,6 @@ impl Daemon {
 
     fn with<T>(&self, read: impl FnOnce(&InForce) -> T) -> T {
         read(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn broker_socket(&self) -> PathBuf {
-        self.with(|in_force| in_force.config.server.socket.clone())
     }
 
     pub(super) fn drain_grace(&self) -> Duration {
