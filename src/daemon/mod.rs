@@ -36,6 +36,10 @@ use operator::{Daemon, InForce};
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
 
+/// How long it waits for them before it serves anybody. Programs may have connected before it was started, and began to wait
+/// then; without this they would be told that there is no credential, a moment before there is.
+const HEAD_START: Duration = Duration::from_secs(2);
+
 /// How often readiness is looked at.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -157,6 +161,7 @@ pub async fn start(
         drain: drain.clone(),
         threads,
     };
+    secrets.first_round(HEAD_START).await;
     let server = Server::start(sockets, &settings, &parts)
         .map_err(|error| Error::System("listen", error))?;
     let asked = secrets.first_round(FIRST_ROUND).await;
