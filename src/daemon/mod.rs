@@ -216,7 +216,7 @@ impl Running {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
-                _ = hangup.recv() => self.daemon.reload_and_log().await,
+                _ = hangup.recv() => drop(self.daemon.reload(false).await),
                 () = tokio::time::sleep(TICK) => {}
             }
             self.server.set_ready(self.daemon.overview().ready).await;

@@ -80,17 +80,17 @@ impl Daemon {
     pub(super) fn drain_grace(&self) -> Duration {
         self.with(|in_force| in_force.config.drain_grace)
     }
+}
 
-    /// Reloads because of SIGHUP, when nobody waits for the answer.
-    pub(super) async fn reload_and_log(&self) {
-        match self.reload(false).await {
-            Ok(changes) => {
-                tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
-            }
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
-                }
+/// The log tells of every reload, whoever asked for it.
+fn log_reload(outcome: &Result<Vec<String>, Vec<String>>) {
+    match outcome {
+        Ok(changes) => {
+            tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
+        }
+        Err(problems) => {
+            for problem in problems {
+                tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
             }
         }
     }
@@ -134,9 +134,13 @@ impl Operator for Daemon {
 
     async fn reload(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
         let _one = self.reloading.lock().await;
+        if dry_run {
+            return self.replace(true).await;
+        }
         service_manager::reloading(false);
-        let outcome = self.replace(dry_run).await;
+        let outcome = self.replace(false).await;
         service_manager::reloading(true);
+        log_reload(&outcome);
         outcome
     }
 }
@@ -153,11 +157,8 @@ impl Daemon {
             (config.origin.clone(), backends.clone(), assembled.clone())
         });
         let config = Config::load(&path).map_err(|problems| {
-            problems
-                .list()
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
+            let lines = problems.to_string();
+            lines.lines().map(str::to_owned).collect::<Vec<_>>()
         })?;
         let changes = self.with(|in_force| in_force.config.differences(&config));
         let fixed = self.with(|in_force| in_force.config.fixed_differences(&config));
