@@ -82,8 +82,14 @@ impl Backends {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The sealed local file is not in order.
-    #[error("backends.{0}: {1}")]
+    #[error("backends.{0}: {1}{cause}", cause = cause(.1))]
     File(BackendName, #[source] file::Error),
+}
+
+/// What the system said, such as that permission is denied: the daemon runs as a user of its own, who may read little.
+fn cause(error: &file::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(String::new, |source| format!(": {source}"))
 }
 
 /// Opens every backend; those of `previous` with the same settings are kept, with their logins. Blocks while it reads
