@@ -34,6 +34,10 @@ fn main() -> ExitCode {
                 the_unit_keeps_secrets_off_the_disk,
             ),
             (
+                "the_unit_is_restarted_for_ever",
+                the_unit_is_restarted_for_ever,
+            ),
+            (
                 "the_sockets_have_names_and_modes",
                 the_sockets_have_names_and_modes,
             ),
@@ -97,7 +101,7 @@ fn the_units_are_understood() -> Result<(), String> {
             "claviger-admin.socket",
         ] {
             // The program need not be installed where the units are checked.
-            let text = text(file).replace("ExecStart=/usr/bin/claviger ", "ExecStart=/bin/true ");
+            let text = text(file).replace("/usr/bin/claviger ", "/bin/true ");
             fs::write(scratch.path().join(file), change(text)).unwrap();
         }
         let files = ["verify", "--man=no", "--recursive-errors=no"].map(str::to_owned);
@@ -172,6 +176,19 @@ fn the_unit_keeps_secrets_off_the_disk() -> Result<(), String> {
         assert_eq!(values("claviger.service", setting), [value], "{setting}");
     }
     assert!(values("claviger.service", "Environment").is_empty());
+    Ok(())
+}
+
+/// systemd gives up for good after this many starts in this time; a daemon that crashes must not use them up.
+fn the_unit_is_restarted_for_ever() -> Result<(), String> {
+    let seconds = |setting| {
+        let values = values("claviger.service", setting);
+        let value = values[0].strip_suffix('s').unwrap();
+        value.parse::<u32>().unwrap()
+    };
+    assert_eq!(values("claviger.service", "Restart"), ["on-failure"]);
+    let starts = 5;
+    assert!(seconds("StartLimitIntervalSec") < starts * seconds("RestartSec"));
     Ok(())
 }
 

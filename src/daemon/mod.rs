@@ -13,6 +13,7 @@ mod operator;
 mod probe;
 mod service_manager;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
@@ -38,6 +39,10 @@ const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// Threads for work that blocks: reading files, and one resolution by the system for each issuer, which may hang. They are
 /// made when they are needed.
 const BLOCKING_THREADS: usize = 24;
+
+/// How long it waits for them before it serves anybody. Programs may have connected before it was started, and began to wait
+/// then; without this they would be told that there is no credential, a moment before there is.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// How often readiness is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -109,6 +114,8 @@ pub struct Running {
     daemon: Arc<Daemon>,
     server: Server,
     drain: Drain,
+    /// Where programs connect.
+    socket: PathBuf,
 }
 
 /// Starts a daemon on the runtime that calls, which a test can pause, and on `threads` more for connections (0: none).
@@ -139,7 +146,8 @@ pub async fn start(
         budget,
         Arc::clone(&clock),
     ));
-    let settings = config.server.clone();
+    let mut settings = config.server.clone();
+    sockets.settle(&mut settings);
     let peers = Arc::new(assembly::peers(config.peer));
     let required = config.require_backend_at_start;
     let daemon = Daemon::new(
@@ -157,6 +165,7 @@ pub async fn start(
         drain: drain.clone(),
         threads,
     };
+    secrets.first_round(HEAD_START).await;
     let server = Server::start(sockets, &settings, &parts)
         .map_err(|error| Error::System("listen", error))?;
     let asked = secrets.first_round(FIRST_ROUND).await;
@@ -171,6 +180,7 @@ pub async fn start(
         daemon,
         server,
         drain,
+        socket: settings.socket,
     })
 }
 
@@ -203,13 +213,14 @@ impl Running {
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut hangup = listen(SignalKind::hangup())?;
         service_manager::ready();
-        tokio::spawn(service_manager::feed_watchdog(self.daemon.broker_socket()));
+        let (socket, pulse) = (self.socket.clone(), self.server.pulse());
+        tokio::spawn(service_manager::feed_watchdog(socket, pulse));
         tracing::info!(target: "claviger", "ready");
         let name = loop {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
-                _ = hangup.recv() => self.daemon.reload_and_log().await,
+                _ = hangup.recv() => drop(self.daemon.reload(false).await),
                 () = tokio::time::sleep(TICK) => {}
             }
             self.server.set_ready(self.daemon.overview().ready).await;

@@ -1,6 +1,5 @@
 //! What operators see and do: the overview, and the reload.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -78,24 +77,20 @@ impl Daemon {
         read(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn broker_socket(&self) -> PathBuf {
-        self.with(|in_force| in_force.config.server.socket.clone())
-    }
-
     pub(super) fn drain_grace(&self) -> Duration {
         self.with(|in_force| in_force.config.drain_grace)
     }
+}
 
-    /// Reloads because of SIGHUP, when nobody waits for the answer.
-    pub(super) async fn reload_and_log(&self) {
-        match self.reload(false).await {
-            Ok(changes) => {
-                tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
-            }
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
-                }
+/// The log tells of every reload, whoever asked for it.
+fn log_reload(outcome: &Result<Vec<String>, Vec<String>>) {
+    match outcome {
+        Ok(changes) => {
+            tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
+        }
+        Err(problems) => {
+            for problem in problems {
+                tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
             }
         }
     }
@@ -139,9 +134,13 @@ impl Operator for Daemon {
 
     async fn reload(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
         let _one = self.reloading.lock().await;
+        if dry_run {
+            return self.replace(true).await;
+        }
         service_manager::reloading(false);
-        let outcome = self.replace(dry_run).await;
+        let outcome = self.replace(false).await;
         service_manager::reloading(true);
+        log_reload(&outcome);
         outcome
     }
 }

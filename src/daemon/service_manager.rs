@@ -1,7 +1,8 @@
 //! What the service manager is told: readiness, the end, and that the daemon still works.
 //!
 //! Owns the notifications of systemd's `sd_notify(3)`. The watchdog is fed only after a request to ourselves came back over
-//! the broker socket: a loop that merely runs proves nothing about the threads that serve.
+//! the broker socket and every thread that serves has done a piece of work: a loop that merely runs proves nothing about
+//! them, and the request reaches one of them only.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +12,10 @@ use sd_notify::NotifyState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-/// How long our own request may take.
+use crate::server::Pulse;
+
+/// How long our own request may take. Under a short limit of the watchdog it may take a sixth of that: with the pauses
+/// before and after it, one that is lost leaves time for the next.
 const OWN_REQUEST: Duration = Duration::from_secs(3);
 
 /// Tells that the daemon serves.
@@ -40,15 +44,20 @@ fn notify(states: &[NotifyState<'_>]) {
 }
 
 /// Feeds the watchdog, if there is one, as long as requests to ourselves are answered. Never ends.
-pub(super) async fn feed_watchdog(socket: PathBuf) {
+pub(super) async fn feed_watchdog(socket: PathBuf, pulse: Pulse) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
+    let patience = OWN_REQUEST.min(limit / 6);
     loop {
-        match tokio::time::timeout(OWN_REQUEST, ask_ourselves(&socket)).await {
+        let proof = async {
+            pulse.felt().await;
+            ask_ourselves(&socket).await
+        };
+        match tokio::time::timeout(patience, proof).await {
             Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(target: "claviger", "a request to ourselves was not answered; the watchdog is not fed");
+                tracing::warn!(target: "claviger", "a request to ourselves was not answered, or a thread that serves hangs; the watchdog is not fed");
             }
         }
         tokio::time::sleep(limit / 3).await;

@@ -45,6 +45,11 @@ pub enum ListenError {
         "socket activation passed {0} sockets named \"{1}\"; the socket units must pass two, named `broker` and `admin` (FileDescriptorName=)"
     )]
     Activation(usize, String),
+    /// Socket activation gave a socket without a path, which everybody in the network namespace can reach.
+    #[error(
+        "socket activation passed a socket \"{0}\" that has no path; set ListenStream= of its unit to a path, because an abstract socket has no permissions"
+    )]
+    Abstract(String),
 }
 
 /// A listening socket, and what must be kept while it listens.
@@ -52,6 +57,8 @@ pub enum ListenError {
 pub struct Bound {
     /// The listener.
     pub(crate) listener: UnixListener,
+    /// Where it is, which an inherited one knows better than the configuration.
+    path: PathBuf,
     /// Removes the file at the end; absent for an inherited socket, which belongs to the service manager.
     _file: Option<SocketFile>,
 }
@@ -98,39 +105,57 @@ impl Sockets {
         Ok(Self { broker, admin })
     }
 
-    /// Takes over two sockets of the service manager, in the order of `names`.
+    /// Takes over two sockets of the service manager, in the order of `names`. What else it passed, `main` has left out of
+    /// `listeners`, so there are more names than listeners then.
     ///
     /// # Errors
-    /// If they are not exactly one `broker` and one `admin`.
+    /// If they are not exactly one `broker` and one `admin`, each at a path.
     pub fn inherit(listeners: Vec<UnixListener>, names: &str) -> Result<Self, ListenError> {
         let count = listeners.len();
+        let complete = count == 2 && names.split(':').count() == 2;
         let mut broker = None;
         let mut admin = None;
         for (listener, name) in listeners.into_iter().zip(names.split(':')) {
             match name {
-                "broker" => {
-                    broker = Some(Bound {
-                        listener,
-                        _file: None,
-                    });
-                }
-                "admin" => {
-                    admin = Some(Bound {
-                        listener,
-                        _file: None,
-                    });
-                }
+                "broker" => broker = Some(inherited(listener, name)?),
+                "admin" => admin = Some(inherited(listener, name)?),
                 _ => {}
             }
         }
         match (broker, admin) {
-            (Some(broker), Some(admin)) if count == 2 => Ok(Self { broker, admin }),
+            (Some(broker), Some(admin)) if complete => Ok(Self { broker, admin }),
             _ => Err(ListenError::Activation(
                 count,
                 names.chars().take(80).collect(),
             )),
         }
     }
+
+    /// Puts into `settings` where the sockets are. Says so where the configuration says something else.
+    pub(crate) fn settle(&self, settings: &mut Settings) {
+        for (bound, configured) in [
+            (&self.broker, &mut settings.socket),
+            (&self.admin, &mut settings.admin_socket),
+        ] {
+            if *configured != bound.path {
+                tracing::warn!(
+                    target: "claviger::server", configured = %configured.display(), passed = %bound.path.display(),
+                    "the service manager passed a socket at another path than the configured one; the passed one is served"
+                );
+                configured.clone_from(&bound.path);
+            }
+        }
+    }
+}
+
+fn inherited(listener: UnixListener, name: &str) -> Result<Bound, ListenError> {
+    let address = listener.local_addr().ok();
+    let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
+    Ok(Bound {
+        listener,
+        path: path.ok_or_else(|| ListenError::Abstract(name.to_owned()))?,
+        _file: None,
+    })
 }
 
 fn bind(
@@ -154,6 +179,7 @@ fn bind(
     let inode = fs::symlink_metadata(path).ok().map(|meta| meta.ino());
     Ok(Bound {
         listener,
+        path: path.to_owned(),
         _file: Some(SocketFile {
             path: path.to_owned(),
             inode,
@@ -231,6 +257,8 @@ fn clear(path: &Path) -> Result<(), ListenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+
     use super::*;
 
     fn settings(directory: &Path) -> Settings {
@@ -305,9 +333,42 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let listen = |name: &str| UnixListener::bind(directory.path().join(name)).unwrap();
         assert!(Sockets::inherit(vec![listen("a"), listen("b")], "admin:broker").is_ok());
-        for (names, count) in [("broker", 1), ("broker:other", 2), ("", 0)] {
+        for (names, count) in [
+            ("broker", 1),
+            ("broker:other", 2),
+            ("", 0),
+            ("broker:admin:tcp", 2),
+        ] {
             let listeners = (0..count).map(|n| listen(&format!("{names}{n}"))).collect();
             assert!(Sockets::inherit(listeners, names).is_err(), "{names}");
         }
+    }
+
+    #[test]
+    fn an_inherited_socket_needs_a_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().as_os_str().as_encoded_bytes();
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+        let listeners = vec![
+            UnixListener::bind_addr(&address).unwrap(),
+            UnixListener::bind(directory.path().join("admin")).unwrap(),
+        ];
+        let error = Sockets::inherit(listeners, "broker:admin").unwrap_err();
+        assert!(error.to_string().contains("\"broker\""), "{error}");
+        assert!(error.to_string().contains("ListenStream="), "{error}");
+    }
+
+    #[test]
+    fn an_inherited_socket_is_where_the_service_manager_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let [broker, admin] = ["elsewhere", "admin"].map(|name| directory.path().join(name));
+        let listeners = [&broker, &admin].map(|path| UnixListener::bind(path).unwrap());
+        let sockets = Sockets::inherit(listeners.into(), "broker:admin").unwrap();
+        let mut settings = Settings {
+            admin_socket: admin.clone(),
+            ..settings(directory.path())
+        };
+        sockets.settle(&mut settings);
+        assert_eq!((settings.socket, settings.admin_socket), (broker, admin));
     }
 }

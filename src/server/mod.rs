@@ -26,6 +26,7 @@ pub use accept::Metrics;
 pub use listen::{Bound, ListenError, Sockets};
 pub use operator::{IssuerOverview, Operator, Overview, ProtectionOverview};
 pub use settings::{Limits, Settings};
+pub use workers::Pulse;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -59,7 +60,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     health: tonic_health::server::HealthReporter,
     /// Kept until the drain is over: a thread ends, and cuts off what it serves, when nobody can give it work any more.
-    _workers: Arc<Workers>,
+    workers: Arc<Workers>,
 }
 
 impl Server {
@@ -101,13 +102,18 @@ impl Server {
         Ok(Self {
             metrics,
             health,
-            _workers: workers,
+            workers,
         })
     }
 
     /// Counts of connections.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Whether the threads that serve still work.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::downgrade(&self.workers))
     }
 
     /// Says over `grpc.health.v1` whether the daemon can serve. The empty service name stands for all of it.

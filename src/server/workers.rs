@@ -7,11 +7,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A connection, ready to be served where it lands. Made there, because its timers and sockets belong to that runtime.
 pub(crate) type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -55,6 +56,38 @@ impl Workers {
     }
 }
 
+/// Tells whether the threads still work. Does not keep them alive.
+#[derive(Clone, Debug)]
+pub struct Pulse(pub(super) Weak<Workers>);
+
+impl Pulse {
+    /// Waits until every thread has done a piece of work. A thread that hangs makes it wait for ever: bound it.
+    ///
+    /// A connection stays on its thread, so one request to the daemon says nothing about the other threads.
+    pub async fn felt(&self) {
+        let mut beats = Vec::new();
+        if let Some(workers) = self.0.upgrade() {
+            for queue in &workers.queues {
+                let (beat, felt) = oneshot::channel();
+                let job: Job = Box::new(move || {
+                    Box::pin(async move {
+                        // Nobody listens if it took too long.
+                        beat.send(()).ok();
+                    })
+                });
+                // A thread that has ended takes no work, and drops it.
+                queue.send(job).ok();
+                beats.push(felt);
+            }
+        }
+        for beat in beats {
+            if beat.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 fn start_one(index: usize) -> io::Result<mpsc::UnboundedSender<Job>> {
     let (queue, mut jobs) = mpsc::unbounded_channel::<Job>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -71,4 +104,63 @@ fn start_one(index: usize) -> io::Result<mpsc::UnboundedSender<Job>> {
             })?,
     );
     Ok(queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc as blocking};
+
+    use super::*;
+
+    /// A job that tells when it is done, and does `work` first.
+    fn job(work: impl FnOnce() + Send + 'static) -> (Job, oneshot::Receiver<()>) {
+        let (done, told) = oneshot::channel();
+        let job: Job = Box::new(|| {
+            Box::pin(async {
+                work();
+                done.send(()).unwrap();
+            })
+        });
+        (job, told)
+    }
+
+    #[tokio::test]
+    async fn one_thread_that_hangs_stops_the_pulse() {
+        let workers = Arc::new(Workers::start(3).unwrap());
+        let pulse = Pulse(Arc::downgrade(&workers));
+        pulse.felt().await;
+        for hung in 0..3 {
+            let (release, wait) = blocking::channel::<()>();
+            let (hanging, end) = job(move || wait.recv().unwrap());
+            assert!(workers.queues[hung].send(hanging).is_ok());
+            let mut felt = tokio::spawn({
+                let pulse = pulse.clone();
+                async move { pulse.felt().await }
+            });
+            // Let all others do what they were given, this one included: the pulse waits for none but the one that hangs.
+            for queue in workers
+                .queues
+                .iter()
+                .take(hung)
+                .chain(&workers.queues[hung + 1..])
+            {
+                tokio::task::yield_now().await;
+                let (next, done) = job(|| ());
+                assert!(queue.send(next).is_ok());
+                done.await.unwrap();
+            }
+            assert!(futures_util::poll!(&mut felt).is_pending(), "thread {hung}");
+            release.send(()).unwrap();
+            end.await.unwrap();
+            felt.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_pulse_keeps_no_thread_alive() {
+        let workers = Arc::new(Workers::start(1).unwrap());
+        let pulse = Pulse(Arc::downgrade(&workers));
+        drop(workers);
+        pulse.felt().await;
+    }
 }

@@ -119,7 +119,10 @@ fn tls(http2: bool) -> (ServerConfig, String) {
     let authority = Authority::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();
     let mut server = CertificateParams::default();
-    server.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+    server.subject_alt_names = vec![
+        SanType::IpAddress(Ipv4Addr::LOCALHOST.into()),
+        SanType::DnsName("issuer.test".try_into().unwrap()),
+    ];
     let certificate = server.signed_by(&key, &authority).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));

@@ -294,7 +294,8 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
     let refused = against(&program.node, &["reload"]);
     assert_eq!(refused.code, Some(78), "{refused:?}");
     assert!(
-        refused.err.contains("mode") && refused.err.contains("more"),
+        refused.err.contains("claviger.toml:1: mode")
+            && refused.err.contains("claviger.toml:2: more"),
         "{refused:?}"
     );
     let refused = json(&program.node, &["reload"]);

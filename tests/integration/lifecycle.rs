@@ -1,9 +1,10 @@
 //! The daemon as a process: its start and its refusals to start, signals, reloads, sockets that others made.
 
 use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -26,6 +27,7 @@ table![
     a_reload_waits_for_no_dead_backend,
     sighup_reloads,
     sockets_are_taken_over_whatever_their_order,
+    whoever_connected_before_the_start_is_served,
     systemd_passes_its_sockets,
     a_daemon_that_must_not_start_says_why,
     a_secret_in_the_environment_is_refused_by_its_name,
@@ -313,6 +315,29 @@ fn sockets_are_taken_over_whatever_their_order() -> Result<(), String> {
     let (status, log, _node) = program.wait();
     assert_eq!(status.code(), Some(71), "{log}");
     assert!(log.contains("FileDescriptorName="), "{log}");
+    Ok(())
+}
+
+fn whoever_connected_before_the_start_is_served() -> Result<(), String> {
+    let node = run(Node::new());
+    let sockets = listeners(&node);
+    let mut early: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = UnixStream::connect(node.socket()).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            let request = "GET /v1/secret/password HTTP/1.1\r\nhost: claviger\r\nclaviger-request: true\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let program = Program::by(node, activated(sockets, "broker:admin"));
+    for stream in &mut early {
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200", "{}", program.log());
+    }
     Ok(())
 }
 

@@ -1,0 +1,74 @@
+//! A daemon that hangs, in whole or in part, is replaced.
+
+use std::fs;
+
+use crate::node::Node;
+use crate::support::daemon::eventually;
+
+/// What systemd says when it has not heard of a service for too long.
+const TIMEOUT: &str = "claviger.service: Watchdog timeout";
+
+/// A node whose daemon has shown more than once that it lives.
+fn watched() -> Option<Node> {
+    let node = Node::start()?;
+    node.drop_in("watchdog", "WatchdogSec=6s\n");
+    node.systemctl(&["restart", "claviger.service"]);
+    let fed = || node.property("WatchdogTimestampMonotonic");
+    for _ in 0..2 {
+        let last = fed();
+        assert!(eventually(|| fed() != last), "{}", node.machine.story());
+    }
+    let log = node.machine.log();
+    assert!(!log.contains(TIMEOUT), "control: {log}");
+    Some(node)
+}
+
+/// Waits until there is another daemon than `pid`, and sees that it serves.
+fn replaced(node: &Node, pid: &str) {
+    let other = || node.property("ActiveState") == "active" && node.pid() != pid;
+    assert!(eventually(other), "{}", node.machine.story());
+    let log = node.machine.log();
+    assert!(log.contains(TIMEOUT), "{log}");
+    node.serves();
+}
+
+#[test]
+fn a_daemon_that_stands_still_is_replaced() {
+    let Some(node) = watched() else { return };
+    let pid = node.pid();
+    node.systemctl(&[
+        "kill",
+        "--kill-who=main",
+        "--signal=STOP",
+        "claviger.service",
+    ]);
+    replaced(&node, &pid);
+}
+
+/// The main loop goes on, and so do the other threads that serve.
+#[test]
+fn a_daemon_with_one_thread_that_hangs_is_replaced() {
+    let Some(node) = watched() else { return };
+    let pid = node.pid();
+    let service = node.machine.cgroup("system.slice/claviger.service");
+    // A cgroup for threads can hold, and freeze, some of a process.
+    let frozen = service.join("frozen");
+    fs::create_dir(&frozen).unwrap();
+    fs::write(frozen.join("cgroup.type"), "threaded").unwrap();
+    let main = fs::read_to_string(service.join("cgroup.procs")).unwrap();
+    let threads = format!("/proc/{}/task", main.trim());
+    let serving = fs::read_dir(threads)
+        .unwrap()
+        .map(|thread| thread.unwrap().path())
+        .find(|thread| {
+            let name = fs::read_to_string(thread.join("comm")).unwrap();
+            name.starts_with("claviger-serve-")
+        })
+        .expect("a thread that serves");
+    let id = serving.file_name().unwrap().to_str().unwrap();
+    fs::write(frozen.join("cgroup.threads"), id).unwrap();
+    fs::write(frozen.join("cgroup.freeze"), "1").unwrap();
+    replaced(&node, &pid);
+    let log = node.log();
+    assert!(log.contains("the watchdog is not fed"), "{log}");
+}

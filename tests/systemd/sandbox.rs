@@ -1,0 +1,218 @@
+//! What the unit takes from the daemon, and that it leaves enough.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::node::{Node, TOKEN};
+use crate::support::daemon::eventually;
+
+/// Everything that operators and programs can ask for.
+fn drive(node: &Node) {
+    node.serves();
+    let api = ["claviger", "token", "api"];
+    for more in [
+        &["--force-refresh"] as &[&str],
+        &["--output", "json"],
+        &["--min-remaining", "60"],
+    ] {
+        let said = node.run_as("billing.service", &[], &[&api[..], more].concat());
+        assert_eq!(said.code, Some(0), "{said:?}\n{}", node.machine.story());
+    }
+    for path in [
+        "v1/secret/password",
+        "v1/token/api",
+        "health",
+        "ready",
+        "nothing",
+    ] {
+        let url = format!("http://claviger/{path}");
+        let words = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--unix-socket",
+            "/run/claviger/broker.sock",
+            "--header",
+            "claviger-request: true",
+            &url,
+        ];
+        assert_eq!(node.run_as("billing.service", &[], &words).code, Some(0));
+    }
+    assert_eq!(node.token_as("other.service", &[]).code, Some(77));
+    let pid = node.pid();
+    for words in [
+        &["status"] as &[&str],
+        &["status", "--output", "json"],
+        &["refresh"],
+        &["refresh", "api"],
+        &["explain", "api", "--pid", &pid],
+        &["reload", "--dry-run"],
+        &["reload"],
+    ] {
+        node.machine.ok(&[&["claviger"], words].concat());
+    }
+    node.systemctl(&["reload", "claviger.service"]);
+}
+
+/// The filter answers with an error, which a daemon could swallow. Here it kills, so nothing is swallowed.
+#[test]
+fn no_system_call_is_missed() {
+    let Some(node) = Node::install() else { return };
+    node.drop_in("filter", "SystemCallErrorNumber=\nWatchdogSec=9s\n");
+    node.systemctl(&["start", "claviger.service"]);
+    let pid = node.pid();
+    drive(&node);
+    let log = node.log();
+    for bad in [
+        "locked memory",
+        "not permitted",
+        "EPERM",
+        "ERROR",
+        "not fed",
+    ] {
+        assert!(!log.contains(bad), "{bad}:\n{log}");
+    }
+    assert_eq!((node.pid(), node.property("NRestarts")), (pid, "0".into()));
+    node.systemctl(&["stop", "claviger.service"]);
+    assert_eq!(node.property("Result"), "success");
+
+    // Control: without the line that lets it, a call that the daemon needs kills it.
+    let unit = node
+        .machine
+        .read("/usr/lib/systemd/system/claviger.service");
+    let narrower = unit.replace("SystemCallFilter=memfd_secret ", "SystemCallFilter=");
+    assert_ne!(narrower, unit);
+    node.machine
+        .write("/etc/systemd/system/claviger.service", &narrower);
+    node.systemctl(&["daemon-reload"]);
+    let start = ["systemctl", "start", "claviger.service"];
+    assert_ne!(node.machine.run(&start).code, Some(0));
+    assert_eq!(node.property("ExecMainStatus"), "31", "SIGSYS");
+}
+
+#[test]
+fn the_kernel_confirms_every_protection() {
+    let Some(node) = Node::start() else { return };
+    node.serves();
+    let machine = &node.machine;
+    let process = format!("/proc/{}", node.pid());
+    let user = machine.ok(&["id", "--user", "claviger"]);
+    let tasks = machine.path(&format!("{process}/task"));
+    // A thread that worked on a file may be gone again.
+    let threads: Vec<_> = fs::read_dir(tasks)
+        .unwrap()
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
+        .collect();
+    assert!(threads.len() > 1, "control: there are threads that serve");
+    for status in &threads {
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.unwrap_or_else(|| panic!("{name} in {status}"));
+            value.split_whitespace().next().unwrap().to_owned()
+        };
+        for (name, expected) in [
+            ("Uid:", user.trim()),
+            ("NoNewPrivs:", "1"),
+            ("Seccomp:", "2"),
+            ("VmSwap:", "0"),
+            ("CapInh:", "0000000000000000"),
+            ("CapPrm:", "0000000000000000"),
+            ("CapEff:", "0000000000000000"),
+            ("CapBnd:", "0000000000000000"),
+            ("CapAmb:", "0000000000000000"),
+        ] {
+            assert_eq!(value(name), expected, "{name}");
+        }
+    }
+    let maps = machine.read(&format!("{process}/maps"));
+    assert!(maps.contains("/secretmem"), "the keys of the store: {maps}");
+
+    looks(&node, &process, user.trim());
+    limits(&node, &process);
+    let status = machine.ok(&["claviger", "status"]);
+    assert!(
+        status.contains('✓') && !status.contains('✗'),
+        "as it says itself: {status}"
+    );
+}
+
+/// Nobody but root may look into the process.
+fn looks(node: &Node, process: &str, user: &str) {
+    let machine = &node.machine;
+    // Whoever may not be looked into belongs to root.
+    let environment = format!("{process}/environ");
+    let owner = |path: &str| fs::metadata(machine.path(path)).unwrap().uid();
+    assert_eq!(owner(&environment), 0);
+    let peek = ["runuser", "-u", "claviger", "--", "cat", &environment];
+    assert_ne!(
+        machine.run(&peek).code,
+        Some(0),
+        "its own user may not either"
+    );
+    let bare = [
+        "systemd-run",
+        "--quiet",
+        "--unit=bare.service",
+        "--uid=claviger",
+        "sleep",
+        "60",
+    ];
+    machine.ok(&bare);
+    let bare = format!(
+        "/proc/{}/environ",
+        machine.property("bare.service", "MainPID")
+    );
+    assert_eq!(owner(&bare).to_string(), user, "control: an ordinary one");
+    machine.ok(&["runuser", "-u", "claviger", "--", "cat", &bare]);
+}
+
+/// Limits that systemd sets, as far as the machine can: it may lack a controller, or the privilege to raise a limit.
+fn limits(node: &Node, process: &str) {
+    let limits = node.machine.read(&format!("{process}/limits"));
+    let row = |name: &str| limits.lines().find_map(|line| line.strip_prefix(name));
+    let columns = |name| row(name).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(columns("Max core file size")[..2], ["0", "0"]);
+    let locked: u64 = columns("Max locked memory")[0].parse().unwrap();
+    assert!((1..=64 << 20).contains(&locked), "{locked}");
+    for (name, value) in [
+        ("MemorySwapMax", "0"),
+        ("MemoryMax", "268435456"),
+        ("TasksMax", "64"),
+        ("LimitCORE", "0"),
+        ("LimitMEMLOCK", "67108864"),
+        ("LimitNOFILE", "65536"),
+        ("OOMScoreAdjust", "-500"),
+    ] {
+        assert_eq!(node.property(name), value, "{name}");
+    }
+    for (file, value) in [
+        ("memory.swap.max", "0"),
+        ("memory.max", "268435456"),
+        ("pids.max", "64"),
+    ] {
+        let file = node
+            .machine
+            .cgroup("system.slice/claviger.service")
+            .join(file);
+        if let Ok(text) = fs::read_to_string(file) {
+            assert_eq!(text.trim(), value);
+        }
+    }
+}
+
+/// As shipped the daemon reaches this host only, and what a drop-in allows.
+#[test]
+fn the_network_is_closed_until_it_is_opened() {
+    let Some(node) = Node::start() else { return };
+    node.serves();
+    // Without the line for this host nothing is left.
+    node.drop_in("network", "IPAddressAllow=\n");
+    node.systemctl(&["restart", "claviger.service"]);
+    let said = node.token_as("billing.service", &[]);
+    assert_eq!(said.code, Some(69), "{said:?}\n{}", node.machine.story());
+    node.drop_in("network", "IPAddressAllow=\nIPAddressAllow=127.0.0.1\n");
+    let open = || node.token_as("billing.service", &[]).out.starts_with(TOKEN);
+    // A failed issuer is left alone for a moment.
+    assert!(eventually(open), "{}", node.machine.story());
+}
