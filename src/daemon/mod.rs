@@ -19,6 +19,7 @@ use std::{io, thread};
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 pub use probe::{Probe, probe};
 
@@ -201,11 +202,17 @@ impl Running {
         service_manager::ready();
         tokio::spawn(service_manager::feed_watchdog(self.daemon.broker_socket()));
         tracing::info!(target: "claviger", "ready");
+        // Beside this loop: a reload may wait for a backend, and must not keep us from ending.
+        let mut reloads = JoinSet::new();
         let name = loop {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
-                _ = hangup.recv() => self.daemon.reload_and_log().await,
+                // One that waits for its turn will read what is written now.
+                _ = hangup.recv(), if reloads.len() < 2 => {
+                    drop(reloads.spawn(Arc::clone(&self.daemon).reload_and_log()));
+                }
+                Some(_) = reloads.join_next() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
             self.server.set_ready(self.daemon.overview().ready).await;
@@ -216,8 +223,8 @@ impl Running {
     }
 
     /// What operators can see and do.
-    pub fn operator(&self) -> &dyn Operator {
-        &*self.daemon
+    pub fn operator(&self) -> Arc<dyn Operator> {
+        Arc::<Daemon>::clone(&self.daemon)
     }
 
     /// Ends it in good order.

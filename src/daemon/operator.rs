@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::broker::Broker;
 use crate::clock::{Clock, Moment};
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::daemon::assembly::{self, Assembled, Ground};
 use crate::daemon::{FIRST_ROUND, environments, service_manager};
 use crate::memory::Report;
@@ -16,6 +16,9 @@ use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
 use crate::registry::{self, Backends};
 use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview};
 use crate::shutdown::Drain;
+
+/// Why a reload that meets the end of the daemon is refused.
+const STOPPING: &str = "the daemon is stopping";
 
 /// The configuration that is in force, and what was built from it.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ pub(super) struct Daemon {
     broker: Arc<Broker>,
     in_force: Mutex<InForce>,
     /// One reload at a time; the lock above is held for moments only.
-    reloading: tokio::sync::Mutex<()>,
+    reloading: Arc<tokio::sync::Mutex<()>>,
     protections: Report,
     started: SystemTime,
     clock: Arc<dyn Clock>,
@@ -66,7 +69,7 @@ impl Daemon {
         Arc::new(Self {
             broker,
             in_force: Mutex::new(in_force),
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
             protections,
             started,
             clock,
@@ -87,7 +90,7 @@ impl Daemon {
     }
 
     /// Reloads because of SIGHUP, when nobody waits for the answer.
-    pub(super) async fn reload_and_log(&self) {
+    pub(super) async fn reload_and_log(self: Arc<Self>) {
         match self.reload(false).await {
             Ok(changes) => {
                 tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
@@ -137,12 +140,27 @@ impl Operator for Daemon {
         })
     }
 
-    async fn reload(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
-        let _one = self.reloading.lock().await;
-        service_manager::reloading(false);
-        let outcome = self.replace(dry_run).await;
-        service_manager::reloading(true);
-        outcome
+    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
+        // In the order in which they were asked for.
+        let one = Arc::clone(&self.reloading).lock_owned().await;
+        // A task of its own, at home: who asked may go away, and half a reload is none. What it starts belongs there too.
+        let drain = self.drain.clone();
+        let reload = drain.spawn(async move {
+            let _one = one;
+            service_manager::reloading(false);
+            let outcome = tokio::select! {
+                biased;
+                () = self.drain.begun() => Err(vec![STOPPING.to_owned()]),
+                outcome = self.replace(dry_run) => outcome,
+            };
+            if !self.drain.has_begun() {
+                service_manager::reloading(true);
+            }
+            outcome
+        });
+        reload
+            .await
+            .unwrap_or_else(|_cut_off| Err(vec![STOPPING.to_owned()]))
     }
 }
 
@@ -157,20 +175,18 @@ impl Daemon {
             } = in_force;
             (config.origin.clone(), backends.clone(), assembled.clone())
         });
-        let config = Config::load(&path).map_err(|problems| {
-            problems
-                .list()
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        })?;
+        let config = blocking(move || Config::load(&path).map_err(|problems| lines(&problems)));
+        let config = config.await?;
         let changes = self.with(|in_force| in_force.config.differences(&config));
         let fixed = self.with(|in_force| in_force.config.fixed_differences(&config));
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let backends = registry::open_all(&config.backends, &opened)
-            .map_err(|error| vec![error.to_string()])?;
+        let settings = config.backends.clone();
+        let backends = blocking(move || {
+            registry::open_all(&settings, &opened).map_err(|error| vec![error.to_string()])
+        });
+        let backends = backends.await?;
         let shared = environments::shared(&config, &backends).await;
         if !shared.is_empty() {
             return Err(shared);
@@ -183,7 +199,22 @@ impl Daemon {
             drain: &self.drain,
             previous: Some(&previous),
         };
-        let issuers = assembly::issuers(&config, ground)?;
+        let issuers = {
+            let (config, previous) = (config.clone(), previous.clone());
+            let (clock, drain) = (Arc::clone(&self.clock), self.drain.clone());
+            blocking(move || {
+                let (clock, drain, previous) = (&clock, &drain, Some(&previous));
+                assembly::issuers(
+                    &config,
+                    Ground {
+                        clock,
+                        drain,
+                        previous,
+                    },
+                )
+            })
+        };
+        let issuers = issuers.await?;
         let secrets = assembly::secrets(&config, &backends, ground);
         // Let new references be fetched first, so that nobody meets an empty secret that a moment later would be there.
         // Meanwhile the old world goes on, renewals included: a backend that does not answer must not stop it.
@@ -195,6 +226,19 @@ impl Daemon {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
         Ok(changes)
     }
+}
+
+/// Does on another thread what may wait for a disk, or for an account database on the network.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Vec<String>> + Send + 'static,
+) -> Result<T, Vec<String>> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_cut_off| Err(vec![STOPPING.to_owned()]))
+}
+
+/// One problem a line, with its file and line.
+fn lines(problems: &Problems) -> Vec<String> {
+    problems.to_string().lines().map(str::to_owned).collect()
 }
 
 /// What went wrong last, unless it has worked again since.

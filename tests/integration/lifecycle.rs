@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::actor::need_root;
 use crate::caller::why;
+use crate::daemon::TestDaemon;
 use crate::node::{Node, own_uid, run};
 use crate::program::{BINARY, Finished, Program, claviger, finish};
 use crate::table;
@@ -24,7 +25,9 @@ table![
     a_reload_changes_open_connections_and_keeps_what_did_not_change,
     a_reload_is_whole_or_nothing,
     a_reload_waits_for_no_dead_backend,
+    a_reload_goes_on_when_nobody_waits_for_it,
     sighup_reloads,
+    a_reload_that_hangs_does_not_keep_the_daemon_from_ending,
     sockets_are_taken_over_whatever_their_order,
     systemd_passes_its_sockets,
     a_daemon_that_must_not_start_says_why,
@@ -234,6 +237,39 @@ fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
     Ok(())
 }
 
+fn a_reload_goes_on_when_nobody_waits_for_it() -> Result<(), String> {
+    use std::future::Future as _;
+    use std::task::{Context, Waker};
+    run(async {
+        let mut daemon = TestDaemon::new().await;
+        let mut caller = daemon.caller().await;
+        for polls in 1..=4_u32 {
+            // Something that has to be fetched before the reload can be done.
+            daemon.node.put(&format!("new-{polls}"), b"x");
+            daemon.node.more = format!("[secrets.new]\nreference = \"local:new-{polls}\"\n");
+            daemon.node.write_configuration();
+            let mut reload = Box::pin(daemon.running.operator().reload(false));
+            for _ in 0..polls {
+                let mut context = Context::from_waker(Waker::noop());
+                drop(reload.as_mut().poll(&mut context));
+                tokio::task::yield_now().await;
+            }
+            drop(reload);
+            // One after the other: this one waits for the end of that one, and changes nothing.
+            let after = daemon.running.operator().reload(true).await;
+            assert_eq!(after, Ok(Vec::new()), "what was begun is in force");
+            let value = format!("value {polls}");
+            daemon.node.put("password", value.as_bytes());
+            let refreshed = daemon.admin().await.refresh(&["password"]).await;
+            assert!(refreshed[0].ok, "{polls} polls: {refreshed:?}");
+            let secret = caller.secret("password").await.unwrap();
+            assert_eq!(secret.value, value.as_bytes());
+        }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
 fn sighup_reloads() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     let rules = std::mem::take(&mut program.node.rules);
@@ -256,6 +292,30 @@ fn sighup_reloads() -> Result<(), String> {
         log.contains("configuration reloaded") && log.contains("reload refused"),
         "{log}"
     );
+    Ok(())
+}
+
+fn a_reload_that_hangs_does_not_keep_the_daemon_from_ending() -> Result<(), String> {
+    let mut program = Program::on(run(Node::new()));
+    // Opening a pipe waits for somebody who writes into it, as a file on a lost network share waits for its server.
+    let pipe = program.node.path("ca.pem");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    program.node.more = format!(
+        "[issuers.hung]\nissuer = \"https://issuer.example\"\nca = \"{}\"\n",
+        pipe.display()
+    );
+    program.node.write_configuration();
+    program.signal(Signal::SIGHUP);
+    assert!(program.hear("RELOADING=1"));
+    run(async {
+        assert!(
+            program.caller().await.token("api").await.is_ok(),
+            "it serves on"
+        )
+    });
+    let (status, log, _node) = program.terminate();
+    assert_eq!(status.code(), Some(0), "{log}");
     Ok(())
 }
 
