@@ -177,7 +177,7 @@ async fn first_world(
     backends: &Backends,
     (clock, drain): (&Arc<dyn Clock>, &Drain),
 ) -> Result<Assembled, Error> {
-    let shared = environments::shared(config, backends).await;
+    let shared = environments::shared(config, &backends.sources()).await;
     if !shared.is_empty() {
         return Err(Error::Configuration(shared));
     }

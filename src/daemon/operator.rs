@@ -187,7 +187,7 @@ impl Daemon {
             registry::open_all(&settings, &opened).map_err(|error| vec![error.to_string()])
         });
         let backends = backends.await?;
-        let shared = environments::shared(&config, &backends).await;
+        let shared = environments::shared(&config, &backends.sources()).await;
         if !shared.is_empty() {
             return Err(shared);
         }

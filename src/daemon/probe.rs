@@ -7,6 +7,7 @@ use claviger_backend::SecretRef;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::daemon::environments;
 use crate::oauth::{ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
 
@@ -47,6 +48,12 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         probes.push(Probe {
             subject: format!("secret {}", held.reference),
             outcome: secret(backends, &held.reference).await,
+        });
+    }
+    for problem in environments::shared(config, &backends.sources()).await {
+        probes.push(Probe {
+            subject: "environments".to_owned(),
+            outcome: Err(problem),
         });
     }
     for settings in &config.issuers {
