@@ -76,7 +76,7 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
 
 fn probe_all(config: &Config) -> Result<Vec<Probe>, Failure> {
     let backends = registry::open_all(&config.backends, &registry::Backends::default())
-        .map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
+        .map_err(|errors| run::unusable(&errors))?;
     client::block_on(async { Ok(probe(config, &backends, Arc::new(SystemClock)).await) })
 }
 

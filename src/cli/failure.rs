@@ -1,11 +1,14 @@
 //! How a command fails.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use crate::telemetry::Causes;
 
 /// The exit codes, after BSD's `sysexits.h`. They are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,11 @@ impl Failure {
             what: what.into(),
             remedy: (!remedy.is_empty()).then_some(remedy),
         }
+    }
+
+    /// A failure with its causes, whose texts name the remedy.
+    pub fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
+        Self::new(exit, Causes(error).to_string(), "")
     }
 
     /// The exit code.

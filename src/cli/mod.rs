@@ -167,7 +167,7 @@ fn work_on_file(
         ask: &mut file::ask,
     };
     file::run(command, &mut console, json)
-        .map_err(|error| Failure::new(Exit::Other(error.exit_code()), error.to_string(), ""))
+        .map_err(|error| Failure::caused(Exit::Other(error.exit_code()), &error))
 }
 
 #[cfg(test)]

@@ -63,18 +63,10 @@ pub enum Error {
     Configuration(Vec<String>),
     /// A backend is down, and the configuration wants it at the start.
     #[error(
-        "not every secret could be fetched within {} s, and `require_backend_at_start` is set; look at the log for the backend",
+        "a backend has not answered within {} s, and `require_backend_at_start` is set; the log says which, and why",
         FIRST_ROUND.as_secs()
     )]
     NoBackend,
-}
-
-impl Error {
-    /// Whether the configuration must change before another start can succeed.
-    #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Configuration(_))
-    }
 }
 
 /// Runs the daemon until a signal ends it.
@@ -201,7 +193,8 @@ impl Running {
         let mut hangup = listen(SignalKind::hangup())?;
         service_manager::ready();
         tokio::spawn(service_manager::feed_watchdog(self.daemon.broker_socket()));
-        tracing::info!(target: "claviger", "ready");
+        let digest = self.daemon.overview().config_digest;
+        tracing::info!(target: "claviger", digest, "ready");
         // Beside this loop: a reload may wait for a backend, and must not keep us from ending.
         let mut reloads = JoinSet::new();
         let name = loop {

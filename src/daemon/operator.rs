@@ -16,6 +16,7 @@ use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
 use crate::registry::{self, Backends};
 use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview};
 use crate::shutdown::Drain;
+use crate::telemetry::Causes;
 
 /// Why a reload that meets the end of the daemon is refused.
 const STOPPING: &str = "the daemon is stopping";
@@ -91,15 +92,8 @@ impl Daemon {
 
     /// Reloads because of SIGHUP, when nobody waits for the answer.
     pub(super) async fn reload_and_log(self: Arc<Self>) {
-        match self.reload(false).await {
-            Ok(changes) => {
-                tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
-            }
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
-                }
-            }
+        for problem in self.reload(false).await.err().unwrap_or_default() {
+            tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
         }
     }
 }
@@ -184,7 +178,10 @@ impl Daemon {
         }
         let settings = config.backends.clone();
         let backends = blocking(move || {
-            registry::open_all(&settings, &opened).map_err(|error| vec![error.to_string()])
+            registry::open_all(&settings, &opened).map_err(|errors| {
+                let lines = errors.iter().map(|error| Causes(error).to_string());
+                lines.collect::<Vec<_>>()
+            })
         });
         let backends = backends.await?;
         let shared = environments::shared(&config, &backends.sources()).await;
@@ -222,6 +219,8 @@ impl Daemon {
         let assembled = assembly::assemble(&config, &issuers, secrets, ground)?;
         previous.world.secrets.end();
         self.broker.install(assembled.world.clone());
+        let (digest, count) = (config.digest.as_str(), changes.len());
+        tracing::info!(target: "claviger::event", event = "config_changed", digest, changes = count, "configuration reloaded");
         let in_force = InForce::new(config, backends, assembled, &*self.clock);
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
         Ok(changes)

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::daemon::environments;
 use crate::oauth::{ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
+use crate::telemetry::Causes;
 
 /// Values that people leave in place of a secret.
 const PLACEHOLDERS: [&str; 8] = [
@@ -41,7 +42,7 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             subject: format!("backend {name}"),
             outcome: outcome
                 .map(|()| "answers".to_owned())
-                .map_err(|error| error.to_string()),
+                .map_err(|error| Causes(&error).to_string()),
         });
     }
     for held in config.references() {
@@ -116,7 +117,7 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
     let fetched = source
         .fetch(&reference.name, &reference.version)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Causes(&error).to_string())?;
     let value = crate::secrets::pick_one(&fetched.value, reference.field.as_ref())
         .map_err(|kind| format!("the field cannot be read: {}", kind.as_str()))?;
     #[expect(

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::actor::need_root;
 use crate::caller::why;
 use crate::daemon::TestDaemon;
-use crate::node::{Node, own_uid, run};
+use crate::node::{Node, PASSWORD, own_uid, run};
 use crate::program::{BINARY, Finished, Program, claviger, finish};
 use crate::table;
 use crate::wire::get;
@@ -31,6 +31,8 @@ table![
     sockets_are_taken_over_whatever_their_order,
     systemd_passes_its_sockets,
     a_daemon_that_must_not_start_says_why,
+    a_backend_that_cannot_be_opened_names_the_reason,
+    a_damaged_file_is_named_in_the_log,
     a_secret_in_the_environment_is_refused_by_its_name,
     a_daemon_starts_while_its_issuer_and_secrets_are_missing,
     the_watchdog_is_fed,
@@ -164,6 +166,13 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
             why(caller.token("api").await).1,
             "DENIED",
             "taken away again"
+        );
+        let digest = program.admin().await.status().await.unwrap().config_digest;
+        let log = program.log();
+        let mut changes = log.lines().filter(|line| line.contains("config_changed"));
+        assert!(
+            changes.nth(1).is_some_and(|line| line.contains(&digest)),
+            "{log}"
         );
     });
     Ok(())
@@ -546,6 +555,61 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
         assert_eq!(finished.code, Some(78), "{finished:?}");
         assert!(finished.err.contains("chown root"), "{finished:?}");
     }
+    Ok(())
+}
+
+fn a_backend_that_cannot_be_opened_names_the_reason() -> Result<(), String> {
+    let mut node = run(Node::new());
+    // Too long for the system, which is no fault that the program looks for; and there are two of them.
+    for name in ["one", "two"] {
+        let path = format!("/{}", name.repeat(100));
+        node.more.push_str(&format!(
+            "[backends.{name}]\ntype = \"file\"\ndirectory = \"{path}\"\nkey_file = \"/k\"\n"
+        ));
+    }
+    let config = node.write_configuration();
+    let finished = refused(&node, &config);
+    assert_eq!(
+        finished.code,
+        Some(71),
+        "not for want of a right configuration: {finished:?}"
+    );
+    for name in ["backends.one: cannot open", "backends.two: cannot open"] {
+        let line = finished.err.lines().find(|line| line.contains(name));
+        assert!(
+            line.is_some_and(|line| line.contains("File name too long")),
+            "{finished:?}"
+        );
+    }
+    Ok(())
+}
+
+fn a_damaged_file_is_named_in_the_log() -> Result<(), String> {
+    let program = Program::on(run(Node::new()));
+    let mut directories = fs::read_dir(program.node.path("store")).unwrap();
+    let generation = directories.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.is_dir().then_some(path)
+    });
+    let values = fs::read_dir(generation.unwrap()).unwrap();
+    let values = values.map(|entry| entry.unwrap().path());
+    for value in values.filter(|path| path.extension().is_some_and(|end| end == "value")) {
+        fs::write(value, "clvg").unwrap();
+    }
+    run(async {
+        let results = program.admin().await.refresh(&["password"]).await;
+        assert_eq!(results[0].error, "undecryptable");
+        let held = program.caller().await.secret("password").await;
+        assert_eq!(held.unwrap().value, PASSWORD, "what is held is served");
+    });
+    let log = program.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("could not be refreshed"));
+    assert!(
+        line.is_some_and(|line| line.contains(".value does not authenticate")),
+        "{log}"
+    );
     Ok(())
 }
 
