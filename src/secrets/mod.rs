@@ -38,6 +38,7 @@ use crate::shutdown::Drain;
 pub use error::Error;
 pub use live::{Freshness, Live, Missing, Reading, Version};
 pub use pick::pick_one;
+pub use schedule::slowest_refresh;
 pub use status::{State, Status};
 pub use upstream::BackendHealth;
 pub use watcher::Watcher;

@@ -16,7 +16,7 @@ use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
 use crate::secrets::pick::{Picked, is_same, pick};
 use crate::secrets::schedule::{self, DICE, NEGATIVE};
-use crate::secrets::upstream::{OPERATION, Refusal};
+use crate::secrets::upstream::Refusal;
 use crate::telemetry::Causes;
 
 /// No value is served longer than this without a confirmation, whatever the configuration says.
@@ -225,9 +225,7 @@ fn hold(
     }
     own.expired = false;
     let until = sent.after(field.max_stale);
-    let stale_from = sent
-        .after(schedule::slowest_refresh(refresh, OPERATION))
-        .min(until);
+    let stale_from = sent.after(schedule::slowest_refresh(refresh)).min(until);
     // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
     let (same, other) = match &*field.slot.borrow() {
         Slot::Held { version, .. } if version.id == *id => {
