@@ -12,6 +12,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Problems};
 use crate::daemon::{Probe, probe};
 use crate::registry;
+use crate::telemetry::Causes;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -85,7 +86,7 @@ impl Findings {
                     let asked = async { Ok(probe(&config, &backends, clock).await) };
                     (client::block_on(asked)?, false)
                 }
-                Err(error) => (vec![broken(&error)], true),
+                Err(errors) => (errors.iter().map(broken).collect(), true),
             }
         };
         Ok(Self {
@@ -174,12 +175,12 @@ impl Findings {
     }
 }
 
-/// A backend that cannot even be opened. The others are not asked: the first such fault ends the daemon, too.
+/// A backend that cannot even be opened. The others are not asked: one such fault ends the daemon, too.
 fn broken(error: &registry::Error) -> Probe {
     let (backend, fault) = error.parts();
     Probe {
         subject: format!("backend {backend}"),
         needed: true,
-        outcome: Err(fault.to_string()),
+        outcome: Err(Causes(fault).to_string()),
     }
 }

@@ -1,6 +1,6 @@
 //! How a command fails.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::demo;
+use crate::telemetry::Causes;
 
 /// What shells report of a command that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
@@ -90,6 +91,11 @@ impl Failure {
             what: what.into(),
             remedy: (!remedy.is_empty()).then_some(remedy),
         }
+    }
+
+    /// A failure with its causes, whose texts name the remedy.
+    pub fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
+        Self::new(exit, Causes(error).to_string(), "")
     }
 
     /// The exit code.

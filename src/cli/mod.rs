@@ -210,11 +210,11 @@ fn work_on_file(
         ask: &mut file::ask,
     };
     file::run(command, &mut console, json).map_err(|error| {
-        let (exit, what) = (Exit::Other(error.exit_code()), error.to_string());
-        if let file::Error::Output(error) = error {
-            return error.into();
+        let failure = Failure::caused(Exit::Other(error.exit_code()), &error);
+        match error {
+            file::Error::Output(error) => error.into(),
+            _ => failure,
         }
-        Failure::new(exit, what, "")
     })
 }
 

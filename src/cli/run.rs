@@ -13,6 +13,7 @@ use crate::cli::{CONFIG, Exit, Failure, Surroundings};
 use crate::config::{Config, Mode};
 use crate::daemon::{self, Launch};
 use crate::server::{ListenError, Sockets};
+use crate::telemetry::Causes;
 use crate::{memory, registry, telemetry};
 
 #[derive(Args, Clone, Debug)]
@@ -38,31 +39,45 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
     let backends = registry::open_all(&config.backends, &registry::Backends::default())
-        .map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
+        .map_err(|errors| unusable(&errors))?;
     let sockets = if surroundings.listeners.is_empty() {
         Sockets::bind(&config.server)
     } else {
         Sockets::inherit(surroundings.listeners, &surroundings.listener_names)
     };
     let sockets = sockets.map_err(|error| {
-        Failure::new(Exit::System, error.to_string(), remedy_of_sockets(&error))
+        let what = Causes(&error).to_string();
+        Failure::new(Exit::System, what, remedy_of_sockets(&error))
     })?;
     let protections = memory::harden(&memory::Settings::default())
-        .map_err(|error| Failure::new(Exit::System, error.to_string(), ""))?;
+        .map_err(|error| Failure::caused(Exit::System, &error))?;
     let launch = Launch {
         config,
         backends,
         sockets,
         protections,
     };
-    daemon::run(launch).map_err(|error| {
-        let exit = if error.is_configuration() {
-            Exit::Config
-        } else {
-            Exit::System
-        };
-        Failure::new(exit, error.to_string(), "")
-    })
+    daemon::run(launch).map_err(|error| Failure::caused(exit_of(&error), &error))
+}
+
+fn exit_of(error: &daemon::Error) -> Exit {
+    match error {
+        daemon::Error::Configuration(_) => Exit::Config,
+        daemon::Error::NoBackend => Exit::Unavailable,
+        daemon::Error::System(..) => Exit::System,
+    }
+}
+
+/// Why the backends cannot be opened: all of it. What another start may heal by itself is no faulty configuration, on which a
+/// service manager would give up.
+pub(super) fn unusable(errors: &[registry::Error]) -> Failure {
+    let exit = if errors.iter().all(registry::Error::is_passing) {
+        Exit::System
+    } else {
+        Exit::Config
+    };
+    let lines = errors.iter().map(|error| Causes(error).to_string());
+    Failure::new(exit, lines.collect::<Vec<_>>().join("\n"), "")
 }
 
 /// How to exit over a configuration that cannot be read: a file that is not there is no faulty one.
@@ -111,4 +126,22 @@ fn refuse_secrets_in_environment(
         format!("the environment seems to hold secrets, by the names of its variables: {names}"),
         "Keep them in a backend and remove the variables; claviger never reads a secret from the environment.",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_faulty_configuration_is_reported_as_one() {
+        let refused = daemon::Error::Configuration(vec!["x".to_owned()]);
+        let system = daemon::Error::System("listen", io::ErrorKind::Other.into());
+        for (error, exit) in [
+            (refused, Exit::Config),
+            (daemon::Error::NoBackend, Exit::Unavailable),
+            (system, Exit::System),
+        ] {
+            assert_eq!(exit_of(&error), exit, "{error}");
+        }
+    }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use claviger_backend::SecretRef;
 
+use crate::config::duration::Written;
 use crate::config::reader::Section;
 use crate::config::values::reference;
 use crate::config::{Context, names};
+use crate::secrets::slowest_refresh;
 
 const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
 const LONGEST_REFRESH: Duration = Duration::from_hours(12);
@@ -91,9 +93,13 @@ fn freshness(section: &Section<'_>, interval_key: &'static str, defaults: Refres
     let mut refresh = given.map_or(defaults, Refresh::every);
     if let Some(max_stale) = stale {
         refresh.max_stale = max_stale;
-        if max_stale < refresh.interval {
+        let slowest = slowest_refresh(refresh.interval);
+        if max_stale < slowest {
             let place = section.place_at("max_stale");
-            let message = "shorter than the time until the next refresh: the value would be refused in between";
+            let message = format!(
+                "shorter than the time until the next refresh can be: the value would be refused in between; give at least {}",
+                Written(slowest)
+            );
             section.report.problem(&place, message);
         }
     }

@@ -1,75 +1,219 @@
-//! One secret, one environment.
+//! One credential, one environment.
 //!
-//! Owns the check that tokens of different environments do not use the same credential: whoever steals the one of a test
+//! Owns the check that tokens of different environments do not use the same client: whoever steals the credential of a test
 //! system would hold the one of production. References are compared when the configuration is read; here the values are,
-//! because the same secret is easily copied under two names. Reads nothing unless there are two environments, and keeps
-//! nothing. A backend that does not answer proves nothing, so it stops nobody.
+//! because the same credential is easily copied under two names. Reads nothing unless there are two environments, and keeps
+//! nothing. A backend that does not answer in time proves nothing, so it stops nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use claviger_backend::{Secret, SecretRef};
+use claviger_backend::{BackendName, Secret, SecretRef, SecretSource};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::oauth::AuthMethod;
-use crate::registry::Backends;
+use crate::oauth::{AuthMethod, ClientId, ClientSettings};
 use crate::secrets;
 
-/// Says which tokens share a credential across environments.
-pub(super) async fn shared(config: &Config, backends: &Backends) -> Vec<String> {
-    let environments: BTreeSet<_> = config
-        .tokens
-        .iter()
-        .filter_map(|token| token.environment.as_deref())
-        .collect();
+/// How long all backends together may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Requests at once.
+const TURNS: usize = 8;
+
+/// What reads from each backend.
+pub(super) type Sources = BTreeMap<BackendName, Arc<dyn SecretSource>>;
+
+/// Says which tokens share an identifier or a secret across environments.
+pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<String> {
+    let mut used = Vec::new();
+    for token in &config.tokens {
+        let client = config.clients.iter().find(|own| own.name == token.client);
+        if let (Some(environment), Some(client)) = (token.environment.as_deref(), client) {
+            used.extend(identities(client).map(|(word, identity)| Use {
+                token: &token.name,
+                environment,
+                word,
+                identity,
+            }));
+        }
+    }
+    let environments: BTreeSet<_> = used.iter().map(|one| one.environment).collect();
     if environments.len() < 2 {
         return Vec::new();
     }
-    let mut seen = Vec::<(&str, &str, Secret)>::new();
+    let values = read(&used, sources).await;
     let mut problems = Vec::new();
-    for token in &config.tokens {
-        let Some(environment) = token.environment.as_deref() else {
-            continue;
-        };
-        let client = config
-            .clients
-            .iter()
-            .find(|client| client.name == token.client);
-        let Some(AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) =
-            client.map(|client| &client.auth)
-        else {
-            continue;
-        };
-        let Some(value) = read(backends, secret).await else {
-            continue;
-        };
-        for (other, other_environment, other_value) in &seen {
-            if *other_environment != environment && same(&value, other_value) {
+    for (number, one) in used.iter().enumerate() {
+        for other in used.iter().take(number) {
+            let both = (one.value(&values), other.value(&values));
+            let differ = one.word == other.word && one.environment != other.environment;
+            if let (true, (Some(value), Some(other_value))) = (differ, both)
+                && is_same(value, other_value)
+            {
                 problems.push(format!(
-                    "tokens.{} ({environment}) and tokens.{other} ({other_environment}) use the same client secret; register a client for each environment",
-                    token.name,
+                    "tokens.{} ({}) and tokens.{} ({}) use the same client {}; register a client for each environment",
+                    one.token, one.environment, other.token, other.environment, one.word,
                 ));
             }
         }
-        seen.push((&token.name, environment, value));
     }
     problems
 }
 
-async fn read(backends: &Backends, reference: &SecretRef) -> Option<Secret> {
-    let sources = backends.sources();
-    let source = sources.get(&reference.backend)?;
-    let fetched = source
-        .fetch(&reference.name, &reference.version)
-        .await
-        .ok()?;
-    secrets::pick_one(&fetched.value, reference.field.as_ref()).ok()
+/// A token's use of something that two environments must not share.
+struct Use<'a> {
+    token: &'a str,
+    environment: &'a str,
+    word: &'static str,
+    identity: Identity<'a>,
+}
+
+enum Identity<'a> {
+    Literal(Secret),
+    Reference(&'a SecretRef),
+}
+
+impl Use<'_> {
+    fn value<'a>(&'a self, values: &'a BTreeMap<SecretRef, Secret>) -> Option<&'a Secret> {
+        match &self.identity {
+            Identity::Literal(value) => Some(value),
+            Identity::Reference(reference) => values.get(*reference),
+        }
+    }
+}
+
+fn identities(client: &ClientSettings) -> [(&'static str, Identity<'_>); 2] {
+    let id = match &client.id {
+        ClientId::Literal(id) => Identity::Literal(Secret::from_text(id.clone())),
+        ClientId::Reference(reference) => Identity::Reference(reference),
+    };
+    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
+    [("identifier", id), ("secret", Identity::Reference(secret))]
+}
+
+/// The values that can be had in time, once each.
+async fn read(used: &[Use<'_>], sources: &Sources) -> BTreeMap<SecretRef, Secret> {
+    let wanted = used.iter().filter_map(|one| match one.identity {
+        Identity::Literal(_) => None,
+        Identity::Reference(reference) => Some(reference),
+    });
+    let turns = Arc::new(Semaphore::new(TURNS));
+    let mut reading = JoinSet::new();
+    for reference in wanted.collect::<BTreeSet<_>>() {
+        let Some(source) = sources.get(&reference.backend).map(Arc::clone) else {
+            continue;
+        };
+        let (reference, turns) = (reference.clone(), Arc::clone(&turns));
+        reading.spawn(async move {
+            let _turn = turns.acquire().await.ok()?;
+            let fetched = source.fetch(&reference.name, &reference.version).await;
+            let value = secrets::pick_one(&fetched.ok()?.value, reference.field.as_ref()).ok()?;
+            Some((reference, value))
+        });
+    }
+    let mut values = BTreeMap::new();
+    let all = async {
+        while let Some(read) = reading.join_next().await {
+            values.extend(read.ok().flatten());
+        }
+    };
+    // What has not been read by then is not compared.
+    let _in_time = tokio::time::timeout(LIMIT, all).await;
+    values
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "compares two values in constant time and keeps neither"
 )]
-fn same(one: &Secret, other: &Secret) -> bool {
+fn is_same(one: &Secret, other: &Secret) -> bool {
     verify_slices_are_equal(one.expose(), other.expose()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use async_trait::async_trait;
+    use claviger_backend::{BackendError, Fetched, Kind, SecretName, VersionSelector};
+
+    use super::*;
+
+    /// Has the value of each name in itself; what it does not have it never answers.
+    #[derive(Debug)]
+    struct Shelf(&'static [(&'static str, &'static str)]);
+
+    #[async_trait]
+    impl SecretSource for Shelf {
+        async fn fetch(
+            &self,
+            name: &SecretName,
+            _version: &VersionSelector,
+        ) -> Result<Fetched, BackendError> {
+            let found = self.0.iter().find(|(known, _)| *known == name.as_str());
+            let Some((_, value)) = found else {
+                return std::future::pending().await;
+            };
+            Ok(Fetched {
+                value: Secret::from_text((*value).to_owned()),
+                version: "1".parse().unwrap(),
+                created: None,
+            })
+        }
+
+        async fn probe(&self) -> Result<(), BackendError> {
+            Err(BackendError::new(
+                Kind::Unavailable,
+                &"b".parse().unwrap(),
+                "probe",
+            ))
+        }
+    }
+
+    async fn found(values: &'static [(&'static str, &'static str)]) -> Vec<String> {
+        let mut text = "[backends.b]\ntype = 'file'\ndirectory = '/d'\nkey_file = '/k'\n\
+             [issuers.i]\nissuer = 'https://i.example'\n"
+            .to_owned();
+        for name in ["one", "two"] {
+            text.extend([format!(
+                "[clients.{name}]\nissuer = 'i'\nid = 'b:{name}-id'\n\
+                 auth = {{ method = 'client_secret_post', secret = 'b:{name}-secret' }}\n\
+                 [tokens.{name}]\nclient = '{name}'\ngrant = 'client_credentials'\nenvironment = '{name}'\n"
+            )]);
+        }
+        let config = Config::parse(&text, Path::new("claviger.toml"));
+        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        let source: Arc<dyn SecretSource> = Arc::new(Shelf(values));
+        shared(&config, &BTreeMap::from([("b".parse().unwrap(), source)])).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_that_two_environments_share_are_found_and_a_silent_backend_stops_nobody() {
+        const APART: &[(&str, &str)] = &[
+            ("one-id", "a"),
+            ("one-secret", "x"),
+            ("two-id", "b"),
+            ("two-secret", "y"),
+        ];
+        const SAME_ID: &[(&str, &str)] = &[("one-id", "a"), ("two-id", "a")];
+        const SAME_SECRET: &[(&str, &str)] = &[("one-secret", "x"), ("two-secret", "x")];
+        const CROSSED: &[(&str, &str)] = &[("one-id", "x"), ("two-secret", "x")];
+        assert_eq!(found(APART).await, [""; 0]);
+        for (values, word) in [(SAME_ID, "identifier"), (SAME_SECRET, "secret")] {
+            let problems = found(values).await;
+            let [problem] = problems.as_slice() else {
+                panic!("{problems:?}")
+            };
+            assert!(
+                problem.contains(&format!("the same client {word}")),
+                "{problem}"
+            );
+            assert!(problem.contains("tokens.one (one)") && problem.contains("tokens.two (two)"));
+        }
+        assert_eq!(found(CROSSED).await, [""; 0]);
+    }
 }

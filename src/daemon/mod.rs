@@ -20,6 +20,7 @@ use std::{io, thread};
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 pub use probe::{Probe, probe};
 
@@ -71,18 +72,10 @@ pub enum Error {
     Configuration(Vec<String>),
     /// A backend is down, and the configuration wants it at the start.
     #[error(
-        "not every secret could be fetched within {} s, and `require_backend_at_start` is set; look at the log for the backend",
+        "a backend has not answered within {} s, and `require_backend_at_start` is set; the log says which, and why",
         FIRST_ROUND.as_secs()
     )]
     NoBackend,
-}
-
-impl Error {
-    /// Whether the configuration must change before another start can succeed.
-    #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Configuration(_))
-    }
 }
 
 /// Runs the daemon until a signal ends it.
@@ -190,7 +183,7 @@ async fn first_world(
     backends: &Backends,
     (clock, drain): (&Arc<dyn Clock>, &Drain),
 ) -> Result<Assembled, Error> {
-    let shared = environments::shared(config, backends).await;
+    let shared = environments::shared(config, &backends.sources()).await;
     if !shared.is_empty() {
         return Err(Error::Configuration(shared));
     }
@@ -215,12 +208,19 @@ impl Running {
         service_manager::ready();
         let (socket, pulse) = (self.socket.clone(), self.server.pulse());
         tokio::spawn(service_manager::feed_watchdog(socket, pulse));
-        tracing::info!(target: "claviger", "ready");
+        let digest = self.daemon.overview().config_digest;
+        tracing::info!(target: "claviger", digest, "ready");
+        // Beside this loop: a reload may wait for a backend, and must not keep us from ending.
+        let mut reloads = JoinSet::new();
         let name = loop {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
-                _ = hangup.recv() => drop(self.daemon.reload(false).await),
+                // One that waits for its turn will read what is written now.
+                _ = hangup.recv(), if reloads.len() < 2 => {
+                    drop(reloads.spawn(Arc::clone(&self.daemon).reload(false)));
+                }
+                Some(_) = reloads.join_next() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
             self.server.set_ready(self.daemon.overview().ready).await;
@@ -231,8 +231,8 @@ impl Running {
     }
 
     /// What operators can see and do.
-    pub fn operator(&self) -> &dyn Operator {
-        &*self.daemon
+    pub fn operator(&self) -> Arc<dyn Operator> {
+        Arc::<Daemon>::clone(&self.daemon)
     }
 
     /// Ends it in good order.

@@ -15,6 +15,10 @@ use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
 use crate::registry::{self, Backends};
 use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview};
 use crate::shutdown::Drain;
+use crate::telemetry::Causes;
+
+/// Why a reload that meets the end of the daemon is refused.
+const STOPPING: &str = "the daemon is stopping";
 
 /// The configuration that is in force, and what was built from it.
 #[derive(Debug)]
@@ -47,7 +51,7 @@ pub(super) struct Daemon {
     broker: Arc<Broker>,
     in_force: Mutex<InForce>,
     /// One reload at a time; the lock above is held for moments only.
-    reloading: tokio::sync::Mutex<()>,
+    reloading: Arc<tokio::sync::Mutex<()>>,
     protections: Report,
     started: SystemTime,
     clock: Arc<dyn Clock>,
@@ -65,7 +69,7 @@ impl Daemon {
         Arc::new(Self {
             broker,
             in_force: Mutex::new(in_force),
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
             protections,
             started,
             clock,
@@ -82,17 +86,10 @@ impl Daemon {
     }
 }
 
-/// The log tells of every reload, whoever asked for it.
-fn log_reload(outcome: &Result<Vec<String>, Vec<String>>) {
-    match outcome {
-        Ok(changes) => {
-            tracing::info!(target: "claviger::event", event = "config_changed", changes = changes.len(), "configuration reloaded");
-        }
-        Err(problems) => {
-            for problem in problems {
-                tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
-            }
-        }
+/// The log tells of every reload that is refused, whoever asked for it.
+fn log_refusal(outcome: &Result<Vec<String>, Vec<String>>) {
+    for problem in outcome.as_ref().err().into_iter().flatten() {
+        tracing::error!(target: "claviger", problem, "reload refused; the old configuration goes on");
     }
 }
 
@@ -132,16 +129,31 @@ impl Operator for Daemon {
         })
     }
 
-    async fn reload(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
-        let _one = self.reloading.lock().await;
-        if dry_run {
-            return self.replace(true).await;
-        }
-        service_manager::reloading(false);
-        let outcome = self.replace(false).await;
-        service_manager::reloading(true);
-        log_reload(&outcome);
-        outcome
+    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
+        // In the order in which they were asked for.
+        let one = Arc::clone(&self.reloading).lock_owned().await;
+        // A task of its own, at home: who asked may go away, and half a reload is none. What it starts belongs there too.
+        let drain = self.drain.clone();
+        let reload = drain.spawn(async move {
+            let _one = one;
+            if dry_run {
+                return self.replace(true).await;
+            }
+            service_manager::reloading(false);
+            let outcome = tokio::select! {
+                biased;
+                () = self.drain.begun() => Err(vec![STOPPING.to_owned()]),
+                outcome = self.replace(false) => outcome,
+            };
+            if !self.drain.has_begun() {
+                service_manager::reloading(true);
+            }
+            log_refusal(&outcome);
+            outcome
+        });
+        reload
+            .await
+            .unwrap_or_else(|_cut_off| Err(vec![STOPPING.to_owned()]))
     }
 }
 
@@ -156,15 +168,22 @@ impl Daemon {
             } = in_force;
             (config.origin.clone(), backends.clone(), assembled.clone())
         });
-        let config = Config::load(&path).map_err(|problems| problems.lines())?;
+        let config = blocking(move || Config::load(&path).map_err(|problems| problems.lines()));
+        let config = config.await?;
         let changes = self.with(|in_force| in_force.config.differences(&config));
         let fixed = self.with(|in_force| in_force.config.fixed_differences(&config));
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let backends = registry::open_all(&config.backends, &opened)
-            .map_err(|error| vec![error.to_string()])?;
-        let shared = environments::shared(&config, &backends).await;
+        let settings = config.backends.clone();
+        let backends = blocking(move || {
+            registry::open_all(&settings, &opened).map_err(|errors| {
+                let lines = errors.iter().map(|error| Causes(error).to_string());
+                lines.collect::<Vec<_>>()
+            })
+        });
+        let backends = backends.await?;
+        let shared = environments::shared(&config, &backends.sources()).await;
         if !shared.is_empty() {
             return Err(shared);
         }
@@ -176,7 +195,22 @@ impl Daemon {
             drain: &self.drain,
             previous: Some(&previous),
         };
-        let issuers = assembly::issuers(&config, ground)?;
+        let issuers = {
+            let (config, previous) = (config.clone(), previous.clone());
+            let (clock, drain) = (Arc::clone(&self.clock), self.drain.clone());
+            blocking(move || {
+                let (clock, drain, previous) = (&clock, &drain, Some(&previous));
+                assembly::issuers(
+                    &config,
+                    Ground {
+                        clock,
+                        drain,
+                        previous,
+                    },
+                )
+            })
+        };
+        let issuers = issuers.await?;
         let secrets = assembly::secrets(&config, &backends, ground);
         // Let new references be fetched first, so that nobody meets an empty secret that a moment later would be there.
         // Meanwhile the old world goes on, renewals included: a backend that does not answer must not stop it.
@@ -184,10 +218,20 @@ impl Daemon {
         let assembled = assembly::assemble(&config, &issuers, secrets, ground)?;
         previous.world.secrets.end();
         self.broker.install(assembled.world.clone());
+        let (digest, count) = (config.digest.as_str(), changes.len());
+        tracing::info!(target: "claviger::event", event = "config_changed", digest, changes = count, "configuration reloaded");
         let in_force = InForce::new(config, backends, assembled, &*self.clock);
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
         Ok(changes)
     }
+}
+
+/// Does on another thread what may wait for a disk, or for an account database on the network.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Vec<String>> + Send + 'static,
+) -> Result<T, Vec<String>> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_cut_off| Err(vec![STOPPING.to_owned()]))
 }
 
 /// What went wrong last, unless it has worked again since.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;
 
-use claviger_backend::{BackendError, SecretRef};
+use claviger_backend::{BackendError, Kind, SecretRef};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::daemon::environments;
 use crate::oauth::{ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
 use crate::secrets;
@@ -53,6 +54,13 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             subject: format!("secret {}", held.reference),
             needed: true,
             outcome: secret(backends, &held.reference).await,
+        });
+    }
+    for problem in environments::shared(config, &backends.sources()).await {
+        probes.push(Probe {
+            subject: "environments".to_owned(),
+            needed: true,
+            outcome: Err(problem),
         });
     }
     for settings in &config.issuers {
@@ -126,8 +134,13 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         .fetch(&reference.name, &reference.version)
         .await
         .map_err(|error| told(&error))?;
-    let value = secrets::pick_one(&fetched.value, reference.field.as_ref())
-        .map_err(|kind| format!("the field: {}: {}", kind.as_str(), secrets::remedy(kind)))?;
+    let value = secrets::pick_one(&fetched.value, reference.field.as_ref()).map_err(|kind| {
+        if kind == Kind::NotFound {
+            "the value has no such field".to_owned()
+        } else {
+            "is empty, or has no fields because it is no JSON object".to_owned()
+        }
+    })?;
     #[expect(
         clippy::disallowed_methods,
         reason = "compares with known placeholders and forgets it"
@@ -137,9 +150,6 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         .any(|placeholder| value.expose().eq_ignore_ascii_case(placeholder.as_bytes()));
     if placeholder {
         return Err("holds a placeholder instead of a secret; put the real value".to_owned());
-    }
-    if value.is_empty() {
-        return Err("is empty".to_owned());
     }
     Ok(format!(
         "version {}, {} bytes",

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claviger_backend::{Backend, BackendName, SecretSource};
+use claviger_backend::{Backend, BackendName, Class, SecretSource};
 use claviger_backend_file as file;
 
 use crate::registry::keeper::PageKeeper;
@@ -89,10 +89,21 @@ pub enum Error {
 impl Error {
     /// Which backend, and what is wrong with it.
     #[must_use]
-    pub fn parts(&self) -> (&BackendName, &dyn std::error::Error) {
+    pub fn parts(&self) -> (&BackendName, &(dyn std::error::Error + 'static)) {
         match self {
             Self::File(name, error) => (name, error),
         }
+    }
+
+    /// Whether it may be gone at the next start, without a change to the configuration or to what it names.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let Self::File(_, error) = self;
+        // What the store reports of its own contents is nothing that passes, whatever it means to what is held.
+        !matches!(
+            error,
+            file::Error::Damaged { .. } | file::Error::WrongKey(_)
+        ) && error.kind().class() == Class::Transient
     }
 }
 
@@ -100,18 +111,25 @@ impl Error {
 /// credentials.
 ///
 /// # Errors
-/// The first local fault.
+/// Every local fault, at most one of each backend.
 pub fn open_all(
     settings: &[(BackendName, BackendSettings)],
     previous: &Backends,
-) -> Result<Backends, Error> {
+) -> Result<Backends, Vec<Error>> {
     let mut opened = BTreeMap::new();
+    let mut faults = Vec::new();
     for (name, settings) in settings {
         let backend = match previous.opened.get(name) {
-            Some((before, backend)) if before == settings => backend.clone(),
-            _ => open(name, settings, &previous.keeper)?,
+            Some((before, backend)) if before == settings => Ok(backend.clone()),
+            _ => open(name, settings, &previous.keeper),
         };
-        opened.insert(name.clone(), (settings.clone(), backend));
+        match backend {
+            Ok(backend) => drop(opened.insert(name.clone(), (settings.clone(), backend))),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
     }
     Ok(Backends {
         opened,

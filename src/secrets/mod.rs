@@ -39,6 +39,7 @@ pub use error::Error;
 pub(crate) use error::remedy;
 pub use live::{Freshness, Live, Missing, Reading, Version};
 pub use pick::pick_one;
+pub use schedule::slowest_refresh;
 pub use status::{State, Status};
 pub use upstream::BackendHealth;
 pub use watcher::Watcher;

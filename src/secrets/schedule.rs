@@ -10,6 +10,9 @@ use claviger_backend::{Class, Kind};
 
 use crate::clock::{Deadline, Moment};
 
+/// All attempts of one flight together.
+pub(super) const OPERATION: Duration = Duration::from_secs(10);
+
 /// The largest roll.
 pub(super) const DICE: u32 = 1000;
 
@@ -53,9 +56,11 @@ pub(super) fn next_refresh(interval: Duration, first: bool, roll: u32) -> Durati
     }
 }
 
-/// The longest time between two confirmations when nothing is wrong.
-pub(super) fn slowest_refresh(interval: Duration, operation: Duration) -> Duration {
-    next_refresh(interval, true, DICE).saturating_add(operation)
+/// The longest time between two confirmations when nothing is wrong: refreshes are spread, and one takes its time. A shorter
+/// stale bound would refuse values of a backend that is well.
+#[must_use]
+pub fn slowest_refresh(interval: Duration) -> Duration {
+    next_refresh(interval, true, DICE).saturating_add(OPERATION)
 }
 
 /// From the `failures`-th failure in a row, counted from 1, to the next attempt.
@@ -177,7 +182,7 @@ mod tests {
         assert_eq!(next_refresh(interval, false, DICE), SECOND * 330);
         assert_eq!(next_refresh(interval, true, 0), SECOND * 270);
         assert_eq!(next_refresh(interval, true, DICE), SECOND * 335);
-        assert_eq!(slowest_refresh(interval, SECOND * 10), SECOND * 345);
+        assert_eq!(slowest_refresh(interval), SECOND * 345);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_backend::{Class, Fetched, Kind, VersionId, VersionSelector};
+use claviger_backend::{BackendError, Class, Fetched, Kind, VersionId, VersionSelector};
 
 use crate::clock::{Deadline, Moment};
 use crate::secrets::Shared;
@@ -16,12 +16,16 @@ use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
 use crate::secrets::pick::{Picked, is_same, pick};
 use crate::secrets::schedule::{self, DICE, NEGATIVE};
-use crate::secrets::upstream::{OPERATION, Refusal};
+use crate::secrets::upstream::Refusal;
+use crate::telemetry::Causes;
 
 /// No value is served longer than this without a confirmation, whatever the configuration says.
 pub(super) const STALE_MOST: Duration = Duration::from_hours(24);
 
 type PerField = Arc<[Result<bool, Failure>]>;
+
+/// A failure, and what the backend said about it, if it was the backend's.
+type Why<'a> = (Kind, Option<&'a BackendError>);
 
 impl Origin {
     /// Takes note of an answer, and says what it brought to each field.
@@ -47,18 +51,17 @@ impl Origin {
         match answer {
             Ok((fetched, sent)) => match self.check(&progress, &fetched, accept_older) {
                 Ok(()) => self.confirm(&mut progress, fetched, sent, now),
-                Err(kind) => self.fail(&mut progress, kind, now),
+                Err(kind) => self.fail(&mut progress, (kind, None), now),
             },
             Err(Refusal::Failed(error)) => {
-                tracing::debug!(secret = %self.name, %error, "not fetched");
-                self.fail(&mut progress, error.kind, now)
+                self.fail(&mut progress, (error.kind, Some(&error)), now)
             }
             Err(Refusal::Blocked { kind, retry_in }) => {
                 // Spread, so that the queue does not fall on a backend that has just recovered.
                 let spread = schedule::part(Duration::from_secs(1), fastrand::u32(0..=DICE));
                 let wait = retry_in.saturating_add(spread);
                 progress.next = now.after(wait);
-                self.note(&mut progress, kind);
+                self.note(&mut progress, (kind, None));
                 self.everywhere(kind, wait)
             }
             Err(Refusal::Stopping) => {
@@ -128,7 +131,7 @@ impl Origin {
             outcome.push(match part {
                 Ok(picked) => Ok(hold(field, own, picked, (&version, sent), self.refresh)),
                 Err(kind) => {
-                    report(field, own, kind);
+                    report(field, own, (kind, None));
                     lose(field, own, kind, retry_at);
                     Err(Failure {
                         kind,
@@ -140,7 +143,7 @@ impl Origin {
         outcome.into()
     }
 
-    fn fail(&self, progress: &mut Progress, kind: Kind, now: Moment) -> PerField {
+    fn fail(&self, progress: &mut Progress, (kind, cause): Why<'_>, now: Moment) -> PerField {
         progress.failures = progress.failures.saturating_add(1);
         let roll = fastrand::u32(0..=DICE);
         let wait = schedule::backoff(kind, progress.failures, roll);
@@ -153,15 +156,15 @@ impl Origin {
             // about versions.
             progress.newest = None;
         }
-        self.note(progress, kind);
+        self.note(progress, (kind, cause));
         self.everywhere(kind, wait)
     }
 
     /// Writes a failure to every slot.
-    fn note(&self, progress: &mut Progress, kind: Kind) {
+    fn note(&self, progress: &mut Progress, (kind, cause): Why<'_>) {
         let retry_at = progress.next;
         for (field, own) in self.fields.iter().zip(&mut progress.fields) {
-            report(field, own, kind);
+            report(field, own, (kind, cause));
             lose(field, own, kind, retry_at);
         }
     }
@@ -180,10 +183,11 @@ fn number(id: &VersionId) -> Option<u64> {
 }
 
 /// Logs the first of a row of equal failures.
-fn report(field: &Field, own: &mut FieldProgress, kind: Kind) {
+fn report(field: &Field, own: &mut FieldProgress, (kind, cause): Why<'_>) {
     let before = own.last_error.replace(kind);
     if before.map(Kind::as_str) != Some(kind.as_str()) {
-        tracing::warn!(secret = %field.reference, error = kind.as_str(), "the secret could not be refreshed");
+        let cause = cause.map(|error| Causes(error).to_string());
+        tracing::warn!(secret = %field.reference, error = kind.as_str(), cause, "the secret could not be refreshed");
     }
 }
 
@@ -221,9 +225,7 @@ fn hold(
     }
     own.expired = false;
     let until = sent.after(field.max_stale);
-    let stale_from = sent
-        .after(schedule::slowest_refresh(refresh, OPERATION))
-        .min(until);
+    let stale_from = sent.after(schedule::slowest_refresh(refresh)).min(until);
     // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
     let (same, other) = match &*field.slot.borrow() {
         Slot::Held { version, .. } if version.id == *id => {

@@ -14,13 +14,12 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Moment;
 use crate::secrets::Shared;
-use crate::secrets::schedule::{Breaker, DICE, part};
+use crate::secrets::schedule::{Breaker, DICE, OPERATION, part};
 
 /// Requests at once to one backend.
 const TURNS: usize = 8;
-/// One attempt, and all of them together.
+/// One attempt.
 const ATTEMPT: Duration = Duration::from_secs(5);
-pub(super) const OPERATION: Duration = Duration::from_secs(10);
 /// The second attempt comes after 50 to 250 ms, or after what the backend asked for if that is short.
 const PAUSE_LEAST: Duration = Duration::from_millis(50);
 const PAUSE_SPREAD: Duration = Duration::from_millis(200);

@@ -12,11 +12,12 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     /// What the daemon knows of itself. Cheap; asks nobody.
     fn overview(&self) -> Overview;
 
-    /// Reads the configuration again and puts it into force as a whole, or not at all. Returns what changed.
+    /// Reads the configuration again and puts it into force as a whole, or not at all. Returns what changed. Once begun it
+    /// goes on to its end, whether or not anybody waits for that.
     ///
     /// # Errors
     /// All problems of the file; nothing has changed then.
-    async fn reload(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>>;
+    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>>;
 }
 
 /// What the daemon knows of itself.

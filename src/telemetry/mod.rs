@@ -2,11 +2,12 @@
 //!
 //! Owns where log records go and which of them are written: records of this program alone, on standard error, as text or
 //! JSON lines. Records of libraries are dropped whatever the level: their texts can quote a request or an answer. Owns the
-//! panic hook as well, which reports the place and never the message. Never formats a value that could be a secret: whoever
+//! panic hook as well, which reports the place and never the message, and the writing of an error with its causes. Never formats a value that could be a secret: whoever
 //! logs passes names, classes, counts and lengths.
 
+use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::panic;
+use std::{fmt, panic};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
@@ -72,9 +73,47 @@ pub fn report_panics_by_place() {
     }));
 }
 
+/// Prints an error with its causes, for errors whose texts are our own or the system's: those of third parties about input
+/// are dropped where they arise.
+#[derive(Debug)]
+pub struct Causes<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Some say their cause themselves.
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Failed {
+        #[error("cannot open /x")]
+        Io(#[source] io::Error),
+        #[error("backends.local: {0}")]
+        Said(#[source] Box<Self>),
+    }
+
+    #[test]
+    fn an_error_is_printed_with_each_cause_once() {
+        let system = io::Error::from(io::ErrorKind::PermissionDenied);
+        let said = Causes(&Failed::Said(Box::new(Failed::Io(system)))).to_string();
+        assert_eq!(said, "backends.local: cannot open /x: permission denied");
+    }
 
     #[test]
     fn records_of_libraries_are_never_written() {

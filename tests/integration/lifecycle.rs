@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 
 use crate::actor::need_root;
 use crate::caller::why;
-use crate::node::{Node, own_uid, run};
+use crate::daemon::TestDaemon;
+use crate::node::{Node, PASSWORD, own_uid, run};
 use crate::program::{BINARY, Finished, Program, claviger, finish};
 use crate::table;
 use crate::wire::get;
@@ -25,11 +26,15 @@ table![
     a_reload_changes_open_connections_and_keeps_what_did_not_change,
     a_reload_is_whole_or_nothing,
     a_reload_waits_for_no_dead_backend,
+    a_reload_goes_on_when_nobody_waits_for_it,
     sighup_reloads,
+    a_reload_that_hangs_does_not_keep_the_daemon_from_ending,
     sockets_are_taken_over_whatever_their_order,
     whoever_connected_before_the_start_is_served,
     systemd_passes_its_sockets,
     a_daemon_that_must_not_start_says_why,
+    a_backend_that_cannot_be_opened_names_the_reason,
+    a_damaged_file_is_named_in_the_log,
     a_secret_in_the_environment_is_refused_by_its_name,
     a_daemon_starts_while_its_issuer_and_secrets_are_missing,
     the_watchdog_is_fed,
@@ -164,6 +169,13 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
             "DENIED",
             "taken away again"
         );
+        let digest = program.admin().await.status().await.unwrap().config_digest;
+        let log = program.log();
+        let mut changes = log.lines().filter(|line| line.contains("config_changed"));
+        assert!(
+            changes.nth(1).is_some_and(|line| line.contains(&digest)),
+            "{log}"
+        );
     });
     Ok(())
 }
@@ -236,6 +248,39 @@ fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
     Ok(())
 }
 
+fn a_reload_goes_on_when_nobody_waits_for_it() -> Result<(), String> {
+    use std::future::Future as _;
+    use std::task::{Context, Waker};
+    run(async {
+        let mut daemon = TestDaemon::new().await;
+        let mut caller = daemon.caller().await;
+        for polls in 1..=4_u32 {
+            // Something that has to be fetched before the reload can be done.
+            daemon.node.put(&format!("new-{polls}"), b"x");
+            daemon.node.more = format!("[secrets.new]\nreference = \"local:new-{polls}\"\n");
+            daemon.node.write_configuration();
+            let mut reload = Box::pin(daemon.running.operator().reload(false));
+            for _ in 0..polls {
+                let mut context = Context::from_waker(Waker::noop());
+                drop(reload.as_mut().poll(&mut context));
+                tokio::task::yield_now().await;
+            }
+            drop(reload);
+            // One after the other: this one waits for the end of that one, and changes nothing.
+            let after = daemon.running.operator().reload(true).await;
+            assert_eq!(after, Ok(Vec::new()), "what was begun is in force");
+            let value = format!("value {polls}");
+            daemon.node.put("password", value.as_bytes());
+            let refreshed = daemon.admin().await.refresh(&["password"]).await;
+            assert!(refreshed[0].ok, "{polls} polls: {refreshed:?}");
+            let secret = caller.secret("password").await.unwrap();
+            assert_eq!(secret.value, value.as_bytes());
+        }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
 fn sighup_reloads() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     let rules = std::mem::take(&mut program.node.rules);
@@ -258,6 +303,30 @@ fn sighup_reloads() -> Result<(), String> {
         log.contains("configuration reloaded") && log.contains("reload refused"),
         "{log}"
     );
+    Ok(())
+}
+
+fn a_reload_that_hangs_does_not_keep_the_daemon_from_ending() -> Result<(), String> {
+    let mut program = Program::on(run(Node::new()));
+    // Opening a pipe waits for somebody who writes into it, as a file on a lost network share waits for its server.
+    let pipe = program.node.path("ca.pem");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    program.node.more = format!(
+        "[issuers.hung]\nissuer = \"https://issuer.example\"\nca = \"{}\"\n",
+        pipe.display()
+    );
+    program.node.write_configuration();
+    program.signal(Signal::SIGHUP);
+    assert!(program.hear("RELOADING=1"));
+    run(async {
+        assert!(
+            program.caller().await.token("api").await.is_ok(),
+            "it serves on"
+        )
+    });
+    let (status, log, _node) = program.terminate();
+    assert_eq!(status.code(), Some(0), "{log}");
     Ok(())
 }
 
@@ -511,6 +580,61 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
         assert_eq!(finished.code, Some(78), "{finished:?}");
         assert!(finished.err.contains("chown root"), "{finished:?}");
     }
+    Ok(())
+}
+
+fn a_backend_that_cannot_be_opened_names_the_reason() -> Result<(), String> {
+    let mut node = run(Node::new());
+    // Too long for the system, which is no fault that the program looks for; and there are two of them.
+    for name in ["one", "two"] {
+        let path = format!("/{}", name.repeat(100));
+        node.more.push_str(&format!(
+            "[backends.{name}]\ntype = \"file\"\ndirectory = \"{path}\"\nkey_file = \"/k\"\n"
+        ));
+    }
+    let config = node.write_configuration();
+    let finished = refused(&node, &config);
+    assert_eq!(
+        finished.code,
+        Some(71),
+        "not for want of a right configuration: {finished:?}"
+    );
+    for name in ["backends.one: cannot open", "backends.two: cannot open"] {
+        let line = finished.err.lines().find(|line| line.contains(name));
+        assert!(
+            line.is_some_and(|line| line.contains("File name too long")),
+            "{finished:?}"
+        );
+    }
+    Ok(())
+}
+
+fn a_damaged_file_is_named_in_the_log() -> Result<(), String> {
+    let program = Program::on(run(Node::new()));
+    let mut directories = fs::read_dir(program.node.path("store")).unwrap();
+    let generation = directories.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.is_dir().then_some(path)
+    });
+    let values = fs::read_dir(generation.unwrap()).unwrap();
+    let values = values.map(|entry| entry.unwrap().path());
+    for value in values.filter(|path| path.extension().is_some_and(|end| end == "value")) {
+        fs::write(value, "clvg").unwrap();
+    }
+    run(async {
+        let results = program.admin().await.refresh(&["password"]).await;
+        assert_eq!(results[0].error, "undecryptable");
+        let held = program.caller().await.secret("password").await;
+        assert_eq!(held.unwrap().value, PASSWORD, "what is held is served");
+    });
+    let log = program.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("could not be refreshed"));
+    assert!(
+        line.is_some_and(|line| line.contains(".value does not authenticate")),
+        "{log}"
+    );
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `claviger.v1.Admin`.
 
+use std::sync::Arc;
+
 use claviger_proto::v1::{self, admin_server::Admin};
 use tonic::{Request, Response, Status};
 
@@ -135,7 +137,8 @@ impl Admin for Service {
     ) -> Result<Response<v1::ReloadResponse>, Status> {
         self.confirm()?;
         let dry_run = request.into_inner().dry_run;
-        let outcome = self.route.shared.operator.reload(dry_run).await;
+        let operator = Arc::clone(&self.route.shared.operator);
+        let outcome = operator.reload(dry_run).await;
         let applied = outcome.is_ok();
         let (changes, problems) = match outcome {
             Ok(changes) => (changes, Vec::new()),
