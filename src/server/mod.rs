@@ -16,6 +16,8 @@ mod operator;
 mod preface;
 mod route;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::io;
