@@ -13,6 +13,7 @@ mod grpc;
 mod http1;
 mod listen;
 mod operator;
+mod places;
 mod preface;
 mod route;
 mod settings;
@@ -33,8 +34,9 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::peer;
 use crate::shutdown::Drain;
-use accept::{Acceptor, Caps};
+use accept::Acceptor;
 use connection::Shared;
+use places::Caps;
 use route::Face;
 use workers::Workers;
 
@@ -88,9 +90,10 @@ impl Server {
         };
         let workers = Arc::new(Workers::start(parts.threads)?);
         // Operators have places of their own: they must get in while programs have taken all of theirs.
+        let limits = &settings.limits;
         for (bound, face, caps) in [
-            (broker, Face::Broker, Caps::for_programs(&settings.limits)),
-            (admin, Face::Admin, Caps::for_operators()),
+            (broker, Face::Broker, Caps::for_programs(limits)),
+            (admin, Face::Admin, Caps::for_operators(limits)),
         ] {
             let acceptor = Acceptor {
                 listener: register(&bound.listener)?,

@@ -69,6 +69,14 @@ pub(crate) fn turned_away(code: Code, reason: &'static str, remedy: &'static str
     Status::with_error_details(code, remedy, details)
 }
 
+/// The status of a request that is turned away for a moment.
+pub(crate) fn put_off(reason: &'static str, remedy: &'static str, retry_in: Duration) -> Status {
+    let metadata = HashMap::from([("remedy".to_owned(), remedy.to_owned())]);
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    details.set_retry_info(Some(retry_in));
+    Status::with_error_details(Code::ResourceExhausted, remedy, details)
+}
+
 /// The status of a request that cannot be understood.
 pub(crate) fn invalid(field: &str, problem: &'static str) -> Status {
     let metadata = HashMap::from([
