@@ -15,8 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::peer::{self, Peer};
 use crate::server::Bound;
 use crate::server::connection::{self, Shared};
+use crate::server::operators::Operators;
 use crate::server::places::{Caps, Place};
-use crate::server::route::Face;
 use crate::server::workers::Workers;
 
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
@@ -54,6 +54,8 @@ impl Metrics {
 pub(crate) struct Acceptor {
     pub(crate) listener: UnixListener,
     pub(crate) caps: Arc<Caps>,
+    /// Whom it is for; `None`: for everybody.
+    pub(crate) only: Option<Operators>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -111,13 +113,12 @@ impl Acceptor {
 
     fn identify(&self, stream: &UnixStream) -> Result<Peer, Refusal> {
         let peer = Peer::identify(stream, &self.shared.peers).map_err(Refusal::Unidentified)?;
-        let uid = peer.facts().uid;
-        let own = rustix::process::geteuid().as_raw();
-        // The admin socket's mode keeps others out already; a descriptor that was passed on does not get in either.
-        if matches!(self.shared.face, Face::Admin) && uid != 0 && uid != own {
-            return Err(Refusal::NotOperator { uid });
+        match &self.only {
+            Some(operators) if !operators.include(peer.facts()) => Err(Refusal::NotOperator {
+                uid: peer.facts().uid,
+            }),
+            Some(_) | None => Ok(peer),
         }
-        Ok(peer)
     }
 
     fn hand_over(&self, stream: StdUnixStream, peer: Peer, place: Place) {
@@ -166,7 +167,7 @@ impl Refusal {
                 tracing::warn!(target: "claviger::server", class = %error.kind(), "connection lost");
                 return;
             }
-            Self::NotOperator { uid } => ("not an operator's uid on the admin socket", *uid),
+            Self::NotOperator { uid } => ("not an operator of this daemon", *uid),
             Self::Full { uid } => ("too many connections", *uid),
         };
         tracing::debug!(target: "claviger::server", why, peer.uid = uid, "connection refused");
