@@ -18,8 +18,6 @@ mod places;
 mod preface;
 mod route;
 mod settings;
-#[cfg(test)]
-mod tests;
 mod workers;
 
 use std::io;

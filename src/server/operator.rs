@@ -14,8 +14,6 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// Reads the configuration again and puts it into force as a whole, or not at all. Returns what changed.
     ///
-    /// Must run to its end, and on the daemon's own runtime: what it begins goes on where it was called.
-    ///
     /// # Errors
     /// All problems of the file; nothing has changed then.
     async fn reload(&self, dry_run: bool) -> Result<Vec<String>, Vec<String>>;

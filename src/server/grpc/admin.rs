@@ -1,7 +1,5 @@
 //! `claviger.v1.Admin`.
 
-use std::sync::Arc;
-
 use claviger_proto::v1::{self, admin_server::Admin};
 use tonic::{Request, Response, Status};
 
@@ -135,12 +133,7 @@ impl Admin for Service {
     ) -> Result<Response<v1::ReloadResponse>, Status> {
         self.confirm()?;
         let dry_run = request.into_inner().dry_run;
-        let operator = Arc::clone(&self.route.shared.operator);
-        // A task of its own, on the daemon's runtime. Half-way the old configuration has lost the loops that keep its secrets
-        // fresh: an operator who goes away must not end it there, and the loops of the new one must not live on this thread.
-        let reload = async move { operator.reload(dry_run).await };
-        let outcome = self.route.shared.drain.spawn(reload).await;
-        let outcome = outcome.map_err(|_cut_off| status::of(&tokens::Error::Stopping.into()))?;
+        let outcome = self.route.shared.operator.reload(dry_run).await;
         let applied = outcome.is_ok();
         let (changes, problems) = match outcome {
             Ok(changes) => (changes, Vec::new()),
