@@ -333,7 +333,7 @@ impl Tokens {
                     let under_way = core.flight.as_ref().is_some_and(Flight::is_under_way);
                     let paid = if under_way { Ok(()) } else { pay(now) };
                     let flight = paid
-                        .map_err(|retry_in| Error::Limited { retry_in })
+                        .map_err(|retry_in| Error::Unpaid { retry_in })
                         .and_then(|()| flight::join(&self.shared, supply, entry, &mut core));
                     match (flight, entry.serving(now).filter(|_| fallback)) {
                         (Ok(flight), _) => Begun::Asked { flight, fallback },

@@ -14,9 +14,9 @@ use crate::clock::{Deadline, Moment, sleep_until};
 use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
-use crate::tokens::{Answer, Error, Tokens, Want};
+use crate::tokens::{Answer, Error, Pay, Tokens, Want};
 
-/// A watch costs nothing: what it follows is renewed at the token's own pace, however many follow.
+/// A watch that has begun costs nothing: what it follows is renewed at the token's own pace, however many follow.
 const FREE: fn(Moment) -> Result<(), Duration> = |_now| Ok(());
 
 /// A watch waits for the issuer as long as the issuer takes.
@@ -38,15 +38,23 @@ pub struct Watch {
 }
 
 impl Tokens {
-    /// Follows the token that a peer may have.
+    /// Follows the token that a peer may have. If the issuer has to be asked for the first one, that begins now and `pay`
+    /// pays for it, as in [`Tokens::get`].
     ///
     /// # Errors
-    /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`] would.
-    pub fn watch(self: &Arc<Self>, permit: &Permit) -> Result<Watch, Error> {
+    /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`] would; [`Error::Unpaid`] if `pay` does not pay.
+    pub fn watch(self: &Arc<Self>, permit: &Permit, pay: Pay<'_>) -> Result<Watch, Error> {
         if permit.action() != Action::Token {
             return Err(Error::Unknown);
         }
-        let (_, entry) = self.entry(permit)?;
+        let (supply, entry) = self.entry(permit)?;
+        let now = self.shared.clock.now();
+        entry.touch(now);
+        let begun = self.begin(supply, &entry, (&Want::default(), pay), now);
+        if let Err(error @ Error::Unpaid { .. }) = begun {
+            return Err(error);
+        }
+        // Whatever else there is to tell, the watch tells.
         entry.watches.fetch_add(1, Ordering::Relaxed);
         Ok(Watch {
             changed: entry.changed.subscribe(),

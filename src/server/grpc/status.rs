@@ -34,7 +34,7 @@ fn token_code(error: &tokens::Error) -> Code {
         tokens::Error::Unknown => Code::PermissionDenied,
         tokens::Error::Scopes => Code::InvalidArgument,
         tokens::Error::TooShort { .. } => Code::FailedPrecondition,
-        tokens::Error::Limited { .. } => Code::ResourceExhausted,
+        tokens::Error::Limited { .. } | tokens::Error::Unpaid { .. } => Code::ResourceExhausted,
         tokens::Error::Pending { .. } | tokens::Error::Stopping => Code::Unavailable,
         tokens::Error::Issuer { error, .. } => match (error.kind, error.kind.verdict()) {
             (ErrorKind::RateLimited { .. }, _) => Code::ResourceExhausted,
