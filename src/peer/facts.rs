@@ -40,3 +40,14 @@ pub struct Cgroup {
     /// The container id, if it is in a container.
     pub container: Option<String>,
 }
+
+impl Cgroup {
+    /// Whose it is, as far as root alone decides: the unit, or else the container. `None` where somebody else names the
+    /// directories, as every user does in a session: there one peer could be as many as it likes.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        // A container in a delegated subtree is told with its owner before a colon.
+        let container = self.container.as_deref().filter(|id| !id.contains(':'));
+        self.unit.as_deref().or(container)
+    }
+}
