@@ -1,6 +1,6 @@
 //! What one peer may cost.
 //!
-//! Owns one [`Purse`] per identity (uid and cgroup): a budget for refusals and for requests that reach upstream, while
+//! Owns one [`Purse`] per identity (uid and unit or container): a budget for refusals and for requests that reach upstream, while
 //! answers from the cache are free, and a smaller one for the log. Each is a [`Pace`]. The number of identities that are
 //! tracked is bounded: whole budgets are forgotten first, because forgetting them changes nothing.
 
@@ -61,11 +61,11 @@ fn pace(settings: BudgetSettings) -> Pace {
     Pace::new(interval, interval.saturating_mul(ahead))
 }
 
-/// Who a budget belongs to.
+/// Who a budget belongs to. Not the whole cgroup: whoever may make some below its own would make a budget with each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     uid: u32,
-    cgroup: Option<String>,
+    owner: Option<String>,
 }
 
 /// All budgets.
@@ -89,7 +89,11 @@ impl Budgets {
     pub(crate) fn of(&self, facts: &Facts, now: Moment) -> Arc<Purse> {
         let identity = Identity {
             uid: facts.uid,
-            cgroup: facts.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
+            owner: facts
+                .cgroup
+                .as_ref()
+                .and_then(|cgroup| cgroup.owner())
+                .map(str::to_owned),
         };
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         if tracked.len() >= MOST_TRACKED && !tracked.contains_key(&identity) {
@@ -109,6 +113,7 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer;
 
     const SETTINGS: BudgetSettings = BudgetSettings {
         per_second: 10,
@@ -146,5 +151,49 @@ mod tests {
             drop(budgets.of(&facts(uid), at(0)));
         }
         assert!(budgets.tracked.lock().unwrap().len() <= MOST_TRACKED);
+    }
+
+    #[test]
+    fn nobody_gets_another_budget_by_making_cgroups() {
+        let budgets = Budgets::new(SETTINGS);
+        let of = |path: &str| {
+            let facts = Facts {
+                uid: 1000,
+                cgroup: peer::cgroup_of(&format!("0::{path}")),
+                ..Facts::default()
+            };
+            assert!(facts.cgroup.is_some(), "{path}");
+            budgets.of(&facts, at(0))
+        };
+        let (id, other) = ("c0ffee00".repeat(8), "decade00".repeat(8));
+        let session = "/user.slice/user-1000.slice/user@1000.service";
+        for (one, another, same) in [
+            (session.to_owned(), format!("{session}/app.slice/x"), true),
+            (
+                format!("{session}/{id}"),
+                format!("{session}/{other}"),
+                true,
+            ),
+            (
+                "/system.slice/a.service".to_owned(),
+                format!("/system.slice/a.service/{id}"),
+                true,
+            ),
+            (
+                "/system.slice/a.service".to_owned(),
+                "/system.slice/b.service".to_owned(),
+                false,
+            ),
+            (format!("/docker/{id}"), format!("/docker/{id}/x"), true),
+            (format!("/docker/{id}"), format!("/docker/{other}"), false),
+            (
+                session.to_owned(),
+                "/system.slice/a.service".to_owned(),
+                false,
+            ),
+        ] {
+            let shared = Arc::ptr_eq(&of(&one), &of(&another));
+            assert_eq!(shared, same, "{one} and {another}");
+        }
     }
 }

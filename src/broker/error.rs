@@ -24,10 +24,20 @@ pub enum Error {
     },
     /// No token can be had.
     #[error("no token: {0}")]
-    Token(#[from] tokens::Error),
+    Token(#[source] tokens::Error),
     /// No value is held within its bounds.
     #[error("no secret: {0}")]
     Secret(#[from] secrets::Error),
+}
+
+impl From<tokens::Error> for Error {
+    fn from(error: tokens::Error) -> Self {
+        match error {
+            // It is the peer's budget that the cache asked to pay from.
+            tokens::Error::Unpaid { retry_in } => Self::Limited { retry_in },
+            other => Self::Token(other),
+        }
+    }
 }
 
 impl Error {

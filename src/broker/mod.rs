@@ -5,13 +5,17 @@
 //! [`Permit`](crate::policy::Permit), which `policy` alone makes, and only a [`Session`] of an identified peer can ask for one.
 //!
 //! Holds no lock across I/O and keeps no credential itself. What is in force (rules, tokens, secrets) is one [`World`] that a
-//! reload replaces as a whole; a session computes its rights once, and again after a reload. Wire types stay in `server`.
+//! reload replaces as a whole; a session computes its rights once, and again after a reload. Whatever waits (a request for its
+//! token, a watch for the next one) is judged by what is in force when it is answered. Wire types stay in `server`.
 //! Next: `policy` (who may), then `tokens` (from where).
 
 mod admin;
 mod budget;
 mod error;
+mod follow;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +26,10 @@ use arc_swap::ArcSwap;
 pub use admin::{Explained, Refreshed, Unknown};
 pub use budget::{BudgetSettings, Budgets};
 pub use error::Error;
+pub use follow::Following;
 pub use session::Session;
 
+use crate::broker::session::View;
 use crate::clock::Clock;
 use crate::oauth::wire::Scopes;
 use crate::policy::{Action, Policy};
@@ -98,6 +104,11 @@ impl Broker {
         self.world.load_full()
     }
 
+    /// Whether this world is the one in force. A caller that holds it, weakly at least, keeps its address.
+    fn is_in_force(&self, world: *const World) -> bool {
+        Arc::as_ptr(&self.world.load()) == world
+    }
+
     /// Whether everything that is configured can be served now. Computed from what is known; asks nobody.
     pub fn ready(&self) -> bool {
         let world = self.world();
@@ -135,37 +146,65 @@ impl Broker {
             } => view.world.tokens.cached(&permit),
             Want { .. } => None,
         };
-        let answer = if let Some(answer) = cached {
-            answer
-        } else {
-            // Starting a request to the issuer costs; joining one that is under way does not.
-            let pay = |now| session.spend(now);
-            view.world.tokens.get(&permit, &request.want, &pay).await?
-        };
-        session.confirm()?;
-        Ok(answer)
+        if let Some(answer) = cached {
+            session.confirm()?;
+            return Ok(answer);
+        }
+        self.obtain_token(session, request, view).await
     }
 
-    /// Follows a token: the watch yields the current one, then each newer one. Confirm the session before each release.
-    ///
-    /// # Errors
-    /// If policy denies it, or nothing is held and the peer is over its budget.
-    pub fn watch_token(
+    /// Waits for a token. What counts is what is permitted when it is released: whoever waited while another world came into
+    /// force is judged again by that one, which has the tokens and flights of the former as far as they are the same.
+    async fn obtain_token(
         &self,
         session: &Session,
+        request: &TokenRequest,
+        mut view: View,
+    ) -> Result<Answer, Error> {
+        // Starting a request to the issuer costs; joining one that is under way does not.
+        let pay = |now| session.spend(now);
+        let called = self.clock.now();
+        let mut want = request.want;
+        loop {
+            let permit = view
+                .rights
+                .permit(Action::Token, &request.name, &request.scopes)?;
+            let outcome = view.world.tokens.get(&permit, &want, &pay).await;
+            if self.is_in_force(Arc::as_ptr(&view.world)) {
+                let answer = outcome?;
+                session.confirm()?;
+                return Ok(answer);
+            }
+            view = session.view(self);
+            let waited = self.clock.now().since(called);
+            want = Want {
+                force_refresh: want.force_refresh && outcome.is_err(),
+                deadline: request.want.deadline.saturating_sub(waited),
+                ..want
+            };
+        }
+    }
+
+    /// Follows a token: yields the current one, then each newer one.
+    ///
+    /// # Errors
+    /// If policy denies it, or the peer is over its budget and the issuer would have to be asked.
+    pub fn watch_token(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
         name: &str,
         scopes: &Scopes,
-    ) -> Result<tokens::Watch, Error> {
+    ) -> Result<Following<tokens::Watch>, Error> {
         let view = session.view(self);
-        let outcome = view
+        let pay = |now| session.spend(now);
+        let watch = view
             .rights
             .permit(Action::Token, name, scopes)
             .map_err(Error::from)
-            .and_then(|permit| {
-                let pay = |now| session.spend(now);
-                Ok(view.world.tokens.watch(&permit, &pay)?)
-            });
-        self.record(session, Action::Token, name, outcome)
+            .and_then(|permit| Ok(view.world.tokens.watch(&permit, &pay)?));
+        let watch = self.record(session, Action::Token, name, watch)?;
+        let what = (Action::Token, name);
+        Ok(Following::new((self, session), &view, what, watch))
     }
 
     /// Takes note that a resource server refused a token.
@@ -234,18 +273,24 @@ impl Broker {
         Ok(reading)
     }
 
-    /// Follows a secret. Confirm the session before each release.
+    /// Follows a secret: yields the current version, then each newer one.
     ///
     /// # Errors
     /// If policy denies it.
-    pub fn watch_secret(&self, session: &Session, name: &str) -> Result<secrets::Watcher, Error> {
+    pub fn watch_secret(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        name: &str,
+    ) -> Result<Following<secrets::Watcher>, Error> {
         let view = session.view(self);
-        let outcome = view
+        let watch = view
             .rights
             .permit(Action::Secret, name, &Scopes::none())
             .map_err(Error::from)
             .and_then(|permit| Ok(view.world.secrets.watch(&permit)?));
-        self.record(session, Action::Secret, name, outcome)
+        let watch = self.record(session, Action::Secret, name, watch)?;
+        let what = (Action::Secret, name);
+        Ok(Following::new((self, session), &view, what, watch))
     }
 
     /// Leaves one trace of each decision. Refusals by policy spend the peer's budget, so that a peer that keeps trying is told

@@ -100,20 +100,21 @@ fn limits(section: &Section<'_>) -> Limits {
     let default = Limits::default();
     let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
     let instants = |to| Duration::from_millis(100)..=Duration::from_secs(to);
-    let connections = section
-        .number("connections", 1..=65_536)
-        .unwrap_or(default.connections);
-    let per_uid = section.number("connections_per_uid", 1..=65_536);
-    if per_uid.is_some_and(|number| number > connections) {
-        let place = section.place_at("connections_per_uid");
-        let message = "one user cannot have more connections than `connections` allows to all";
-        section.report.problem(&place, message);
-    }
+    let (connections, connections_per_uid) = shared(
+        section,
+        ("connections", "connections_per_uid", 65_536),
+        (default.connections, default.connections_per_uid),
+    );
+    let (open_requests, open_requests_per_uid) = shared(
+        section,
+        ("open_requests", "open_requests_per_uid", 1_048_576),
+        (default.open_requests, default.open_requests_per_uid),
+    );
     Limits {
         connections,
-        connections_per_uid: per_uid
-            .unwrap_or(default.connections_per_uid)
-            .min(connections),
+        connections_per_uid,
+        open_requests,
+        open_requests_per_uid,
         streams: section
             .number("streams", 1..=1000)
             .unwrap_or(default.streams),
@@ -148,4 +149,19 @@ fn limits(section: &Section<'_>) -> Limits {
             .number("request_burst", 1..=100_000)
             .unwrap_or(default.request_burst),
     }
+}
+
+/// Reads a limit on all together and that on one user, which cannot be larger.
+fn shared(
+    section: &Section<'_>,
+    (of_all, of_one, most): (&'static str, &'static str, usize),
+    default: (usize, usize),
+) -> (usize, usize) {
+    let all = section.number(of_all, 1..=most).unwrap_or(default.0);
+    let one = section.number(of_one, 1..=most);
+    if one.is_some_and(|one| one > all) {
+        let message = format!("one user cannot have more than `{of_all}` allows to all");
+        section.report.problem(&section.place_at(of_one), message);
+    }
+    (all, one.unwrap_or(default.1).min(all))
 }

@@ -13,10 +13,21 @@ pub struct Facts {
     pub groups: Vec<u32>,
     /// Process id in the daemon's pid namespace.
     pub pid: u32,
+    /// Whether it is in a pid namespace below the daemon's, as most containers are, whatever their cgroups are called.
+    pub nested: bool,
     /// Where it runs, or `None` if the kernel is too old to tell without a race.
     pub cgroup: Option<Cgroup>,
     /// The executable, where an inspector could read it. Only ever narrows a rule.
     pub executable: Option<PathBuf>,
+}
+
+impl Facts {
+    /// Whether it runs in a container, as far as the kernel can tell.
+    #[must_use]
+    pub fn is_contained(&self) -> bool {
+        let cgroup = self.cgroup.as_ref();
+        self.nested || cgroup.is_some_and(|cgroup| cgroup.container.is_some())
+    }
 }
 
 /// A cgroup path and what it says.
@@ -28,4 +39,15 @@ pub struct Cgroup {
     pub unit: Option<String>,
     /// The container id, if it is in a container.
     pub container: Option<String>,
+}
+
+impl Cgroup {
+    /// Whose it is, as far as root alone decides: the unit, or else the container. `None` where somebody else names the
+    /// directories, as every user does in a session: there one peer could be as many as it likes.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        // A container in a delegated subtree is told with its owner before a colon.
+        let container = self.container.as_deref().filter(|id| !id.contains(':'));
+        self.unit.as_deref().or(container)
+    }
 }

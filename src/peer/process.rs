@@ -33,7 +33,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Pins the process of `facts` by `pidfd`, and adds its cgroup to them.
+    /// Pins the process of `facts` by `pidfd`, and adds to them where it runs.
     pub(super) fn pin(pidfd: OwnedFd, facts: &mut Facts, host: &Host) -> Result<Self, Error> {
         let mut process = Self {
             pidfd,
@@ -51,6 +51,7 @@ impl Process {
             Err(PidfdInfoError::Foreign) => return Err(Error::OutsidePidNamespace),
             Err(error @ PidfdInfoError::Refused(_)) => return Err(Error::Info(error)),
         };
+        facts.nested = process.alive_or(is_nested(facts.pid))?;
         if let Some(mount) = &host.cgroup_mount {
             let (cgroup, id) = process.alive_or(read_cgroup(facts.pid, mount))?;
             if process.has_info && named != Some(id) {
@@ -193,6 +194,14 @@ pub(super) fn credentials(pid: u32) -> Result<Facts, Error> {
         })
     };
     facts().ok_or_else(|| Error::Hidden(io::ErrorKind::InvalidData.into()))
+}
+
+/// Whether process `pid` has a pid of its own in a namespace below that of the daemon's `/proc`. That never changes.
+fn is_nested(pid: u32) -> Result<bool, Error> {
+    let text = read(&format!("/proc/{pid}/status"))?;
+    // One pid for each namespace, from the outermost that is seen here. Kernels without namespaces leave the line out.
+    let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    Ok(pids.is_some_and(|pids| pids.split_ascii_whitespace().count() > 1))
 }
 
 /// Where process `pid` is now, and the inode of that directory.

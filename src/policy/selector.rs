@@ -94,12 +94,9 @@ impl Selector {
     }
 
     fn check_inside_container(&self, facts: &Facts) -> Option<Mismatch> {
-        let inside = facts
-            .cgroup
-            .as_ref()
-            .is_some_and(|cgroup| cgroup.container.is_some());
         let says_where = self.unit.is_some() || self.container.is_some();
-        (inside && !says_where && self.has_primary()).then_some(Mismatch::InsideContainer)
+        let alone = self.has_primary() && !says_where;
+        (alone && facts.is_contained()).then_some(Mismatch::InsideContainer)
     }
 
     fn check_executable(&self, facts: &Facts) -> Option<Mismatch> {
@@ -136,7 +133,7 @@ impl fmt::Display for Mismatch {
             Self::Unit => "the peer runs in another systemd unit, or in none",
             Self::Container => "the peer runs in another container, or in none",
             Self::InsideContainer => {
-                "the peer runs in a container, and a rule by user or group alone never matches there"
+                "the peer runs in a container (or a pid namespace of its own), and a rule by user or group alone never matches there"
             }
             Self::Executable => "the peer runs another executable, or one that could not be read",
         })

@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::peer::{self, Peer};
-use crate::server::accept::Place;
 use crate::server::grpc::Standing;
+use crate::server::places::Place;
 use crate::server::preface::Preface;
 use crate::server::route::{Face, Route};
 use crate::server::{Limits, Metrics, Operator, Settings};
 use crate::shutdown::Drain;
+
+/// The window of HTTP/2 that no connection can go below (RFC 9113 §6.9.2).
+const WINDOW: u32 = 65_535;
 
 /// What every connection of one socket shares.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ pub(crate) async fn serve(stream: UnixStream, peer: Peer, place: Place, shared: 
     let route = Route {
         session: Arc::new(shared.broker.session(peer)),
         shared: Arc::clone(&shared),
+        requests: place.requests(),
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
         closing: closing.clone(),
     };
@@ -96,8 +100,10 @@ fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(256 * 1024)
+        // What a peer may send before anybody reads it. Messages are small, and the smallest window of a connection that
+        // the protocol knows is enough for any number of them, one after the other.
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_frame_size(16 * 1024)
         .max_send_buf_size(64 * 1024)
         .max_pending_accept_reset_streams(64)

@@ -13,6 +13,8 @@ mod grpc;
 mod http1;
 mod listen;
 mod operator;
+mod operators;
+mod places;
 mod preface;
 mod route;
 mod settings;
@@ -32,8 +34,10 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::peer;
 use crate::shutdown::Drain;
-use accept::{Acceptor, Caps};
+use accept::Acceptor;
 use connection::Shared;
+use operators::Operators;
+use places::Caps;
 use route::Face;
 use workers::Workers;
 
@@ -87,13 +91,21 @@ impl Server {
         };
         let workers = Arc::new(Workers::start(parts.threads)?);
         // Operators have places of their own: they must get in while programs have taken all of theirs.
-        for (bound, face, caps) in [
-            (broker, Face::Broker, Caps::for_programs(&settings.limits)),
-            (admin, Face::Admin, Caps::for_operators()),
+        let limits = &settings.limits;
+        let operators = Operators::of_this_process();
+        for (bound, face, caps, only) in [
+            (broker, Face::Broker, Caps::for_programs(limits), None),
+            (
+                admin,
+                Face::Admin,
+                Caps::for_operators(limits),
+                Some(operators),
+            ),
         ] {
             let acceptor = Acceptor {
                 listener: register(&bound.listener)?,
                 caps: Arc::new(caps),
+                only,
                 workers: Arc::clone(&workers),
                 shared: shared(face),
             };

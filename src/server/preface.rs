@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::Sleep;
 
-use crate::server::accept::Place;
+use crate::server::places::Place;
 
 /// 24 bytes of HTTP/2 preface and 9 of the first frame's header (RFC 9113 §3.4, §4.1).
 const ENOUGH: usize = 33;

@@ -2,13 +2,15 @@
 //!
 //! Owns the guard that every request passes: the `claviger-request` header, which a browser or a tricked server does not set,
 //! the refusal of anything that looks forwarded or browser-made, and the number of requests in flight. Health checks alone
-//! need no header, because they tell nothing.
+//! need no header, because they tell nothing. A request is open until its answer is written; one that is one too many is
+//! answered at once, and nothing of it is kept.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
 use http::{HeaderMap, Request, Response};
@@ -19,6 +21,7 @@ use tonic::body::Body;
 
 use crate::broker::Session;
 use crate::server::connection::Shared;
+use crate::server::places::{AnswerBody, Requests};
 use crate::server::{grpc, http1};
 
 /// Which socket a connection came in by.
@@ -44,6 +47,7 @@ const FOREIGN_HEADERS: [&str; 5] = [
 pub(crate) struct Route {
     pub(crate) session: Arc<Session>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) in_flight: Arc<Semaphore>,
     /// Fires when the connection is about to close: watches end.
     pub(crate) closing: CancellationToken,
@@ -96,16 +100,26 @@ fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
     }
 }
 
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The answer to a request that is one too many.
+fn crowded(request: &Request<Incoming>) -> Response<Body> {
+    if is_grpc(request) {
+        grpc::crowded()
+    } else {
+        http1::crowded()
+    }
+}
+
 impl Route {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         // The semaphore is never closed, so there always is a place sooner or later.
         let _place = Arc::clone(&self.in_flight).acquire_owned().await.ok();
-        let grpc = request
-            .headers()
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let welcome = guard(request.headers());
-        if grpc {
+        if is_grpc(&request) {
             let health = request.uri().path().starts_with("/grpc.health.v1.");
             match welcome {
                 Err(Unwelcome::NoHeader) if health => {}
@@ -120,15 +134,31 @@ impl Route {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Route {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Some(open) = self.requests.open() else {
+            let response = crowded(&request).map(AnswerBody::uncounted);
+            return Box::pin(std::future::ready(Ok(response)));
+        };
         let route = self.clone();
-        Box::pin(async move { Ok(route.answer(request).await) })
+        Box::pin(async move {
+            let response = route.answer(request).await;
+            Ok(response.map(|body| AnswerBody::of(open, body)))
+        })
     }
 }
+
+/// The stable reason of a request that is one too many, and what to tell its caller.
+pub(crate) const CROWDED: (&str, &str) = (
+    "TOO_MANY_REQUESTS",
+    "Wait until requests of this user that are open are answered; take their answers, and end streams that nobody follows.",
+);
+
+/// When it is worth asking again.
+pub(crate) const UNCROWDED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

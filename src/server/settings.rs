@@ -23,6 +23,10 @@ pub struct Limits {
     pub connections: usize,
     /// Connections per uid.
     pub connections_per_uid: usize,
+    /// Open requests in all: those whose answer is not written yet, streams included.
+    pub open_requests: usize,
+    /// Open requests per uid.
+    pub open_requests_per_uid: usize,
     /// HTTP/2 streams per connection.
     pub streams: u32,
     /// Requests in flight per connection.
@@ -47,22 +51,30 @@ pub struct Limits {
     pub request_burst: u32,
 }
 
+impl Limits {
+    /// What holds unless the configuration says otherwise. Together they keep the daemon within the memory of the shipped
+    /// unit, whatever peers do.
+    pub const DEFAULT: Self = Self {
+        connections: 1024,
+        connections_per_uid: 256,
+        open_requests: 2048,
+        open_requests_per_uid: 1024,
+        streams: 64,
+        in_flight: 16,
+        header_bytes: 8 * 1024,
+        message_bytes: 64 * 1024,
+        preface: Duration::from_secs(5),
+        request: Duration::from_secs(5),
+        keepalive: Duration::from_secs(10),
+        keepalive_answer: Duration::from_secs(5),
+        connection_age: Duration::from_mins(5),
+        requests_per_second: 10,
+        request_burst: 20,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 1024,
-            connections_per_uid: 256,
-            streams: 64,
-            in_flight: 16,
-            header_bytes: 8 * 1024,
-            message_bytes: 64 * 1024,
-            preface: Duration::from_secs(5),
-            request: Duration::from_secs(5),
-            keepalive: Duration::from_secs(10),
-            keepalive_answer: Duration::from_secs(5),
-            connection_age: Duration::from_mins(5),
-            requests_per_second: 10,
-            request_burst: 20,
-        }
+        Self::DEFAULT
     }
 }

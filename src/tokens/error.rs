@@ -36,6 +36,12 @@ pub enum Error {
         /// When the next one is allowed.
         retry_in: Duration,
     },
+    /// The issuer would have to be asked, and the caller cannot pay for that.
+    #[error("the caller is over its budget")]
+    Unpaid {
+        /// When it can.
+        retry_in: Duration,
+    },
     /// The issuer has not answered within the caller's time. The request goes on.
     #[error("the issuer has not answered yet")]
     Pending {
@@ -57,6 +63,7 @@ impl Error {
             Self::Issuer { error, .. } => error.kind.as_str(),
             Self::TooShort { .. } => "lifetime_too_short",
             Self::Limited { .. } => "renewal_limited",
+            Self::Unpaid { .. } => "rate_limited",
             Self::Pending { .. } => "pending",
             Self::Stopping => "stopping",
         }
@@ -68,7 +75,9 @@ impl Error {
         match self {
             Self::Unknown | Self::Scopes | Self::TooShort { .. } => None,
             Self::Issuer { retry_in, .. } => *retry_in,
-            Self::Limited { retry_in } | Self::Pending { retry_in } => Some(*retry_in),
+            Self::Limited { retry_in } | Self::Unpaid { retry_in } | Self::Pending { retry_in } => {
+                Some(*retry_in)
+            }
             Self::Stopping => Some(Duration::from_secs(1)),
         }
     }
@@ -84,7 +93,9 @@ impl Error {
             Self::Limited { .. } => {
                 "Report a token that was refused, instead of forcing its renewal."
             }
-            Self::Pending { .. } | Self::Stopping => "Wait a moment and ask again.",
+            Self::Unpaid { .. } | Self::Pending { .. } | Self::Stopping => {
+                "Wait a moment and ask again."
+            }
         }
     }
 }

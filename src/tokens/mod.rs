@@ -341,7 +341,7 @@ impl Tokens {
                     let under_way = core.flight.as_ref().is_some_and(Flight::is_under_way);
                     let paid = if under_way { Ok(()) } else { pay(now) };
                     let flight = paid
-                        .map_err(|retry_in| Error::Limited { retry_in })
+                        .map_err(|retry_in| Error::Unpaid { retry_in })
                         .and_then(|()| {
                             flight::join(&self.shared, supply, entry, &mut core, Asker::Use)
                         });
@@ -409,7 +409,7 @@ impl Tokens {
             Effective::Other(scopes) => scopes,
             Effective::Definition => return Err(Error::Unknown), // Always found above.
         };
-        pay(now).map_err(|retry_in| Error::Limited { retry_in })?;
+        pay(now).map_err(|retry_in| Error::Unpaid { retry_in })?;
         let _growing = self
             .shared
             .growth

@@ -224,6 +224,10 @@ impl World {
         self.tokens.get(&permit(), &want, &free).await
     }
 
+    fn watch(&self) -> Result<Watch, Error> {
+        self.tokens.watch(&permit(), &free)
+    }
+
     /// Moves on by `time` since the start of the test, in one step, with the background at work.
     async fn until(&self, start: Moment, time: Duration) {
         let spent = self.clock.now().since(start);
@@ -929,7 +933,7 @@ async fn revocation_is_local_first_and_says_what_the_issuer_did() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_sees_each_new_token_once() {
     let world = World::new(600);
-    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
+    let mut watch = world.watch().unwrap();
     assert_eq!(text(&watch.next().await.unwrap()), "canary-1");
     let start = world.clock.now();
     for number in 2..10 {
@@ -980,7 +984,7 @@ async fn a_watch_sees_each_new_token_once() {
 #[tokio::test(start_paused = true)]
 async fn following_counts_as_using() {
     let world = World::new(7200);
-    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
+    let mut watch = world.watch().unwrap();
     let mut before = watch.next().await.unwrap();
     for _ in 0..5 {
         let next = watch.next().await.unwrap();
@@ -1040,7 +1044,7 @@ async fn an_operator_renews_all_entries_at_once() {
 async fn a_reload_keeps_the_tokens_of_definitions_that_did_not_change() {
     let world = World::new(3600);
     world.call().await.unwrap();
-    let mut watch = world.tokens.watch(&permit(), &free).unwrap();
+    let mut watch = world.watch().unwrap();
     watch.next().await.unwrap();
     let same = world.reload(settings("write read"), "v1");
     assert_eq!(text(&same.cached(&permit()).unwrap()), "canary-1");

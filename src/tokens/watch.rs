@@ -14,7 +14,6 @@ use crate::clock::{Deadline, Moment, sleep_until};
 use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
-use crate::tokens::flight::Flight;
 use crate::tokens::{Answer, Error, Pay, Tokens, Want};
 
 /// What is paid for already. Following costs nothing once it has begun: what is followed is renewed at the token's own pace,
@@ -42,26 +41,24 @@ pub struct Watch {
 }
 
 impl Tokens {
-    /// Follows the token that a peer may have. If none is held, that starts a request to the issuer, for which the peer pays.
+    /// Follows the token that a peer may have. If the issuer has to be asked for the first one, that begins now and `pay`
+    /// pays for it, as in [`Tokens::get`].
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Scopes`] or [`Error::Limited`], as [`Tokens::get`] would.
+    /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`] would; [`Error::Unpaid`] if `pay` does not pay.
     pub fn watch(self: &Arc<Self>, permit: &Permit, pay: Pay<'_>) -> Result<Watch, Error> {
         if permit.action() != Action::Token {
             return Err(Error::Unknown);
         }
         let now = self.shared.clock.now();
-        let (_, entry, paid) = self.entry(permit, pay, now)?;
-        let under_way = || {
-            entry
-                .lock()
-                .flight
-                .as_ref()
-                .is_some_and(Flight::is_under_way)
-        };
-        if !paid && entry.serving(now).is_none() && !under_way() {
-            pay(now).map_err(|retry_in| Error::Limited { retry_in })?;
+        let (supply, entry, paid) = self.entry(permit, pay, now)?;
+        let pay = if paid { &FREE } else { pay };
+        entry.touch(now);
+        let begun = self.begin(supply, &entry, (&Want::default(), pay), now);
+        if let Err(error @ Error::Unpaid { .. }) = begun {
+            return Err(error);
         }
+        // Whatever else there is to tell, the watch tells.
         entry.watches.fetch_add(1, Ordering::Relaxed);
         Ok(Watch {
             changed: entry.changed.subscribe(),

@@ -66,6 +66,10 @@ fn main() -> ExitCode {
                 root_of_a_container_is_not_root,
             ),
             (
+                "root_of_a_container_without_a_known_name_is_not_root",
+                root_of_a_container_without_a_known_name_is_not_root,
+            ),
+            (
                 "a_peer_that_is_moved_to_another_cgroup_is_refused",
                 a_peer_that_is_moved_to_another_cgroup_is_refused,
             ),
@@ -339,6 +343,34 @@ fn root_of_a_container_is_not_root() -> Result<(), String> {
     };
     assert_eq!(this_container.mismatch(peer.facts()), None);
     drop(actor);
+    Ok(())
+}
+
+/// Runtimes may call cgroups as they like; a container that `runc` or `ctr` makes by hand is called as its user calls it.
+fn root_of_a_container_without_a_known_name_is_not_root() -> Result<(), String> {
+    need_root()?;
+    need_pidfd()?;
+    let socket = Socket::new();
+    let path = socket.path();
+    let path = path.to_str().unwrap();
+    let root = Selector {
+        user: Some(0),
+        ..Selector::default()
+    };
+    for (wrapper, nested) in [
+        (&["unshare", "--mount"] as &[&str], false),
+        (&["unshare", "--pid", "--fork", "--kill-child"], true),
+    ] {
+        let mut actor = Actor::start(wrapped(wrapper, "connect", &[path]));
+        assert_eq!(actor.hear(), "connected");
+        let stream = socket.listener.accept().unwrap().0;
+        let peer = identify(&stream).unwrap();
+        assert_eq!(peer.facts().uid, 0);
+        assert_eq!(peer.facts().nested, nested, "{wrapper:?}");
+        assert_eq!(root.mismatch(peer.facts()).is_some(), nested, "{wrapper:?}");
+        let explained = Facts::of_pid(peer.facts().pid, &Settings::default()).unwrap();
+        assert_eq!(explained.nested, nested, "explained as it is decided");
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::caller::{Admin, Caller, meant, why};
+use crate::cgroups::Cgroup;
 use crate::daemon::TestDaemon;
 use crate::lent::{ANNA, BERT, Lender, Lent};
 use crate::node::{Node, run};
@@ -29,6 +30,7 @@ table![
     two_users_are_told_apart,
     nobody_becomes_another_by_saying_so,
     operators_alone_reach_the_admin_socket,
+    root_of_a_container_operates_nothing,
     an_operator_gets_in_when_programs_have_taken_every_place,
 ];
 
@@ -277,7 +279,7 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
         let closed = tokio::task::spawn_blocking(move || {
             let mut stream = anna.stream.try_clone().unwrap();
             crate::wire::bounded(&stream);
-            crate::wire::until_closed(&mut stream)
+            crate::wire::heard(&mut stream)
         });
         assert_eq!(
             closed.await.unwrap(),
@@ -290,6 +292,32 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
         assert_eq!(root.actor.ask(&ANNA.to_string()), "done");
         let changed = (Code::Unauthenticated, "PEER_CHANGED".to_owned());
         assert_eq!(why(admin.status().await), changed);
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+/// The directory of the broker socket is what a container is given, and the admin socket's is below it.
+fn root_of_a_container_operates_nothing() -> Result<(), String> {
+    actor::need_root()?;
+    let container = Cgroup::new(&format!("/docker/{}", "fedcba9876543210".repeat(4)))?;
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let path = daemon.node.admin_socket();
+        let mut named = Lender::start(&[], 0);
+        container.take(named.pid());
+        let unnamed = Lender::start(&["unshare", "--pid", "--fork", "--kill-child"], 0);
+        for lender in [&mut named, &mut { unnamed }] {
+            let lent = lender.connect(&path)?;
+            let closed = tokio::task::block_in_place(|| {
+                let mut stream = lent.stream.try_clone().unwrap();
+                crate::wire::bounded(&stream);
+                crate::wire::heard(&mut stream)
+            });
+            assert_eq!(closed, Ok(Vec::new()), "closed without a word");
+        }
+        let root = Lent::by(0, &path)?;
+        assert!(Admin::over(root.tokio()).await.status().await.is_ok());
         daemon.stop().await;
         Ok(())
     })

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::actor::need_root;
 use crate::caller::Caller;
+use crate::lent::{BERT, Lent};
 use crate::node::{Node, run};
 use crate::program::{BINARY, Program};
 use crate::table;
@@ -18,6 +20,7 @@ use crate::wire::{
 
 table![
     floods_and_garbage_cost_nothing_that_lasts,
+    one_user_cannot_fill_the_memory,
     bent_frames_harm_nobody,
     a_daemon_without_descriptors_recovers,
 ];
@@ -248,6 +251,52 @@ fn floods_and_garbage_cost_nothing_that_lasts() -> Result<(), String> {
     assert!(status.success(), "{log}");
     assert!(node.issuer.requests() < 5, "{}", node.issuer.requests());
     assert!(!log.contains("internal error"), "{log}");
+    Ok(())
+}
+
+/// What a user whom no rule names may cost, in KiB: about half of the memory that the shipped unit allows.
+const COST_OF_ONE: u64 = 140 * 1024;
+
+/// Requests with large heads and messages that never end, on all the connections and streams that one user may have.
+fn one_user_cannot_fill_the_memory() -> Result<(), String> {
+    need_root()?;
+    let mut node = run(Node::new());
+    let rule = format!("[[allow]]\nuser = {BERT}\ntokens = [\"api\"]\n");
+    node.rules.push_str(&rule);
+    let program = Program::on(node);
+    assert!(answers(&program));
+    let bert = Lent::by(BERT, &program.node.socket())?;
+    let mut bert = run(bert.caller());
+    let (before, descriptors) = (program.resident(), program.descriptors());
+    let many: Vec<String> = (0..150).map(|number| format!("x{number}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "y")).collect();
+    let head = [call("/claviger.v1.Tokens/GetToken"), fields(&many)].concat();
+    let begun = [&[0, 0, 0, 0xff, 0xff][..], &[b'z'; 1000]].concat();
+    let mut most = 0;
+    let streams: Vec<UnixStream> = (0..250)
+        .map(|_| {
+            let mut stream = connect(&program.node.socket());
+            let mut said = greeting(&[(4, 0)]);
+            for number in 0..64 {
+                let id = 2 * number + 1;
+                said.extend(frame(HEADERS, END_HEADERS, id, &head));
+                said.extend(frame(DATA, 0, id, &begun));
+            }
+            push(&mut stream, &said);
+            most = most.max(program.resident());
+            stream
+        })
+        .collect();
+    assert!(run(bert.token("api")).is_ok(), "others are answered");
+    most = most.max(program.resident());
+    assert!(most < before + COST_OF_ONE, "from {before} to {most} KiB");
+    drop(streams);
+    // Until the last request of this user has ended it is refused.
+    let hanging = Instant::now() + Duration::from_secs(20);
+    while !answers(&program) {
+        assert!(Instant::now() < hanging, "still refused");
+    }
+    assert!(settled(&program, descriptors + 2), "descriptors stay open");
     Ok(())
 }
 

@@ -9,20 +9,22 @@ use claviger_proto::v1::GetTokenRequest;
 use tonic::Code;
 
 use crate::actor::need_root;
-use crate::caller::wish;
+use crate::caller::{refusal, wish};
 use crate::daemon::TestDaemon;
 use crate::lent::{ANNA, BERT, Lent};
 use crate::node::{Node, run};
 use crate::table;
 use crate::wire::{
-    END_HEADERS, GOAWAY, HEADERS, PREFACE, RST_STREAM, call, connect, fields, frame, get_token,
-    greeting, read_frame, until_closed,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, call, connect, fields, frame,
+    get_token, greeting, read_frame, until_closed,
 };
 
 table![
     a_peer_that_does_not_begin_to_speak_is_closed,
     one_user_cannot_take_the_places_of_others,
     a_place_is_given_back,
+    one_user_cannot_open_the_requests_of_others,
+    an_answer_that_nobody_takes_is_an_open_request,
     more_streams_than_allowed_are_refused,
     a_message_that_is_too_large_is_refused,
     headers_that_are_too_large_are_refused,
@@ -133,6 +135,78 @@ fn a_place_is_given_back() -> Result<(), String> {
                 "{}",
                 String::from_utf8_lossy(&stream)
             );
+        }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn one_user_cannot_open_the_requests_of_others() -> Result<(), String> {
+    need_root()?;
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "open_requests = 6\nopen_requests_per_uid = 4".to_owned();
+        for uid in [ANNA, BERT] {
+            let rule = format!("[[allow]]\nuser = {uid}\ntokens = [\"api\"]\n");
+            node.rules.push_str(&rule);
+        }
+        let daemon = TestDaemon::on(node).await;
+        let socket = daemon.node.socket();
+        let (anna, again) = (Lent::by(ANNA, &socket)?, Lent::by(ANNA, &socket)?);
+        let bert = Lent::by(BERT, &socket)?;
+        let (mut anna, mut bert) = (anna.caller().await, bert.caller().await);
+        let mut watches = Vec::new();
+        for _ in 0..4 {
+            let mut watch = anna.watch("api").await;
+            assert!(watch.message().await.unwrap().is_some());
+            watches.push(watch);
+        }
+        let refused = refusal(anna.token("api").await);
+        assert_eq!(refused.code, Code::ResourceExhausted);
+        assert_eq!(refused.reason, "TOO_MANY_REQUESTS");
+        assert!(refused.retry.is_some());
+        let answer = tokio::task::block_in_place(|| {
+            let mut stream = again.stream.try_clone().unwrap();
+            let request = b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).unwrap();
+            String::from_utf8(until_closed(&mut stream).unwrap()).unwrap()
+        });
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        assert!(bert.token("api").await.is_ok(), "others have their own");
+        watches.pop();
+        // The end of a stream travels on its own; the daemon hears of it in its own time.
+        while anna.token("api").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn an_answer_that_nobody_takes_is_an_open_request() -> Result<(), String> {
+    run(async {
+        let mut node = Node::new().await;
+        node.limits = "open_requests_per_uid = 4".to_owned();
+        let daemon = TestDaemon::on(node).await;
+        tokio::task::block_in_place(|| {
+            let mut stream = connect(&daemon.node.socket());
+            // SETTINGS_INITIAL_WINDOW_SIZE 0: answers begin, and go no further.
+            stream.write_all(&greeting(&[(4, 0)])).unwrap();
+            for number in 0..6 {
+                let id = 2 * number + 1;
+                stream.write_all(&get_token(id, "api")).unwrap();
+                // One after the other, so that it is known who comes last.
+                let head = std::iter::from_fn(|| read_frame(&mut stream))
+                    .find(|frame| frame.kind == HEADERS && frame.stream == id);
+                let refused = head.unwrap().flags & END_STREAM != 0;
+                assert_eq!(refused, number >= 4, "request {number}");
+            }
+        });
+        // The end of a connection travels on its own; the daemon hears of it in its own time.
+        let mut caller = daemon.caller().await;
+        while caller.token("api").await.is_err() {
+            tokio::task::yield_now().await;
         }
         daemon.stop().await;
     });

@@ -12,7 +12,7 @@ use crate::lent::{ANNA, Lender, Lent};
 use crate::node::{Node, own_uid, run};
 use crate::program::{BINARY, Program};
 use crate::table;
-use crate::wire::{connect, until_closed};
+use crate::wire::{connect, heard};
 
 table![
     an_orphan_is_not_served_on_its_parents_connection,
@@ -169,10 +169,10 @@ fn unshared(options: &[&str]) -> Command {
 /// What a peer outside hears from a daemon inside of a namespace, and what that logs.
 fn heard_outside(command: Command) -> Result<(Vec<u8>, String), String> {
     let program = Program::by(run(Node::new()), command);
-    let hear = || until_closed(&mut connect(&program.node.socket()));
+    let hear = || heard(&mut connect(&program.node.socket()));
     // Connections are taken one after the other: when the second is over, all about the first is in the log.
-    let (heard, _again) = (hear()?, hear()?);
-    Ok((heard, program.log()))
+    let (first, _again) = (hear()?, hear()?);
+    Ok((first, program.log()))
 }
 
 fn a_daemon_in_a_pid_namespace_serves_nobody_outside() -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use claviger::server::Limits;
 use claviger_proto::v1::report_rejected_response::Outcome as Reported;
 use claviger_proto::v1::revoke_token_response::Outcome as Revoked;
-use claviger_proto::v1::{Freshness, GetTokenRequest};
+use claviger_proto::v1::{Freshness, GetTokenRequest, WatchTokenRequest};
 use tonic::Code;
 
 use crate::caller::{refusal, why, wish};
@@ -23,8 +23,16 @@ table![
     a_revoked_token_is_unknown_to_its_issuer,
     a_watch_brings_each_newer_token,
     a_watch_ends_with_its_old_connection,
+    a_watch_ends_when_its_right_is_taken_away,
     a_thousand_callers_cost_one_request,
 ];
+
+fn watched(name: &str) -> WatchTokenRequest {
+    WatchTokenRequest {
+        name: name.to_owned(),
+        scopes: Vec::new(),
+    }
+}
 
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
@@ -288,6 +296,31 @@ fn a_watch_ends_with_its_old_connection() -> Result<(), String> {
             daemon.caller().await.token("api").await.is_ok(),
             "a new one is served"
         );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_watch_ends_when_its_right_is_taken_away() -> Result<(), String> {
+    run(async {
+        let mut daemon = TestDaemon::new().await;
+        let mut caller = daemon.caller().await;
+        let mut tokens = caller.watch("api").await;
+        let mut secrets = caller.watch_secret("password").await.unwrap();
+        assert!(tokens.message().await.unwrap().is_some());
+        assert!(secrets.message().await.unwrap().is_some());
+        daemon.node.rules = format!("[[allow]]\nuser = {}\ntokens = [\"wide\"]\n", own_uid());
+        daemon.node.write_configuration();
+        assert!(daemon.admin().await.reload().await.applied);
+        daemon.node.put("password", b"not for this one");
+        daemon.admin().await.refresh(&["api", "password"]).await;
+        let stopping = (Code::Unavailable, "STOPPING".to_owned());
+        assert_eq!(why(tokens.message().await), stopping);
+        assert_eq!(why(secrets.message().await), stopping);
+        let denied = (Code::PermissionDenied, "DENIED".to_owned());
+        let again = caller.tokens.watch_token(watched("api")).await;
+        assert_eq!(why(again), denied);
+        assert_eq!(why(caller.watch_secret("password").await), denied);
         daemon.stop().await;
     });
     Ok(())

@@ -35,6 +35,14 @@ pub(crate) fn until_closed(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
     }
 }
 
+/// What is heard on a connection that asks for something, until the other end closes it; nothing if it was refused. Who is
+/// silent is closed without a word as well, in time: that would prove nothing.
+pub(crate) fn heard(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
+    // A refused connection may be closed before the request is written.
+    drop(stream.write_all(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"));
+    until_closed(stream)
+}
+
 /// An HTTP/1.1 answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {

@@ -71,6 +71,8 @@ fn a_complete_file_becomes_the_components_settings() {
     let limits = Limits {
         connections: 100,
         connections_per_uid: 50,
+        open_requests: 400,
+        open_requests_per_uid: 300,
         streams: 10,
         in_flight: 5,
         header_bytes: 4096,
@@ -273,7 +275,7 @@ fn an_empty_file_is_a_daemon_that_gives_nothing() {
 #[test]
 fn defaults_follow_what_is_set() {
     let config = parse(
-        "[server]\nsocket = '/tmp/x/b.sock'\n[server.limits]\nconnections = 10\n[refresh]\ninterval = '12h'",
+        "[server]\nsocket = '/tmp/x/b.sock'\n[server.limits]\nconnections = 10\nopen_requests = 20\n[refresh]\ninterval = '12h'",
     )
     .unwrap();
     assert_eq!(
@@ -281,6 +283,7 @@ fn defaults_follow_what_is_set() {
         Path::new("/tmp/x/admin/admin.sock")
     );
     assert_eq!(config.server.limits.connections_per_uid, 10);
+    assert_eq!(config.server.limits.open_requests_per_uid, 20);
     assert_eq!(
         config.refresh.max_stale,
         Duration::from_hours(24),

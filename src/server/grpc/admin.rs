@@ -201,6 +201,7 @@ fn described(peer: v1::PeerDescription) -> Facts {
         gid: peer.gid,
         groups: peer.groups,
         pid: 0,
+        nested: false,
         cgroup: Some(Cgroup {
             path: peer.cgroup,
             unit: text(peer.unit),

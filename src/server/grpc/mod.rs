@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
-use crate::server::route::{Face, Route, Unwelcome};
+use crate::server::route::{CROWDED, Face, Route, UNCROWDED, Unwelcome};
 
 pub(crate) use convert::token_text;
 pub(crate) use status::{code_and_reason, retry_seconds};
@@ -174,4 +174,10 @@ where
 /// The answer to a request that the guard turned away.
 pub(crate) fn unwelcome(why: Unwelcome) -> Response<Body> {
     status::turned_away(Code::PermissionDenied, Unwelcome::REASON, why.message()).into_http()
+}
+
+/// The answer to a request that is one too many.
+pub(crate) fn crowded() -> Response<Body> {
+    let (reason, remedy) = CROWDED;
+    status::put_off(reason, remedy, UNCROWDED).into_http()
 }

@@ -8,7 +8,6 @@ use claviger_proto::v1::{
 use futures_util::stream::{self, Stream};
 use tonic::{Request, Response, Status};
 
-use crate::broker::Error;
 use crate::server::grpc::{convert, status};
 use crate::server::route::Route;
 
@@ -60,11 +59,7 @@ impl Secrets for Service {
                     next = watch.next() => next,
                     () = route.closing.cancelled() => return None,
                 };
-                let reading = match next.map_err(Error::from) {
-                    Ok(reading) => route.session.confirm().map(|()| reading),
-                    Err(error) => Err(error),
-                };
-                match reading {
+                match next {
                     Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
                     // Like an old connection: who follows reconnects, and finds the next daemon.
                     Err(_stopping) if route.shared.drain.has_begun() => None,

@@ -34,7 +34,7 @@ fn token_code(error: &tokens::Error) -> Code {
         tokens::Error::Unknown => Code::PermissionDenied,
         tokens::Error::Scopes => Code::InvalidArgument,
         tokens::Error::TooShort { .. } => Code::FailedPrecondition,
-        tokens::Error::Limited { .. } => Code::ResourceExhausted,
+        tokens::Error::Limited { .. } | tokens::Error::Unpaid { .. } => Code::ResourceExhausted,
         tokens::Error::Pending { .. } | tokens::Error::Stopping => Code::Unavailable,
         tokens::Error::Issuer { error, .. } => match (error.kind, error.kind.verdict()) {
             (ErrorKind::RateLimited { .. }, _) => Code::ResourceExhausted,
@@ -67,6 +67,14 @@ pub(crate) fn turned_away(code: Code, reason: &'static str, remedy: &'static str
     let metadata = HashMap::from([("remedy".to_owned(), remedy.to_owned())]);
     let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, remedy, details)
+}
+
+/// The status of a request that is turned away for a moment.
+pub(crate) fn put_off(reason: &'static str, remedy: &'static str, retry_in: Duration) -> Status {
+    let metadata = HashMap::from([("remedy".to_owned(), remedy.to_owned())]);
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    details.set_retry_info(Some(retry_in));
+    Status::with_error_details(Code::ResourceExhausted, remedy, details)
 }
 
 /// The status of a request that cannot be understood.

@@ -13,7 +13,7 @@ use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
-use crate::broker::{Error, TokenRequest};
+use crate::broker::TokenRequest;
 use crate::oauth::wire::Scopes;
 use crate::server::grpc::codec::{AnswerCodec, Encoded};
 use crate::server::grpc::{convert, deadline, status, unknown_method};
@@ -126,11 +126,7 @@ fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers
             next = watch.next() => next,
             () = route.closing.cancelled() => return None,
         };
-        let answer = match next.map_err(Error::from) {
-            Ok(answer) => route.session.confirm().map(|()| answer),
-            Err(error) => Err(error),
-        };
-        match answer {
+        match next {
             Ok(answer) => Some((Ok(Encoded::new(&answer)), Some((watch, route)))),
             // Like an old connection: who follows reconnects, and finds the next daemon.
             Err(_stopping) if route.shared.drain.has_begun() => None,

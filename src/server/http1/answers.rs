@@ -71,6 +71,11 @@ impl Reply {
         .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
+    /// Says after how many seconds it is worth asking again.
+    pub(super) fn after(self, seconds: u64) -> Self {
+        self.with(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.more.push((name, value));
         self
@@ -152,7 +157,7 @@ pub(super) fn failed(error: &Error) -> Reply {
     let (code, reason) = grpc::code_and_reason(error);
     let reply = Reply::problem(status(code), &reason, error.remedy());
     match grpc::retry_seconds(error) {
-        Some(seconds) => reply.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
+        Some(seconds) => reply.after(seconds),
         None => reply,
     }
 }

@@ -23,7 +23,7 @@ use tonic::body::Body;
 
 use crate::broker::TokenRequest;
 use crate::oauth::wire::Scopes;
-use crate::server::route::{Face, Route, Unwelcome};
+use crate::server::route::{CROWDED, Face, Route, UNCROWDED, Unwelcome};
 use crate::tokens::{Report, Want};
 use answers::Reply;
 
@@ -61,6 +61,14 @@ pub(crate) async fn answer(
         ),
     };
     reply.into_response()
+}
+
+/// The answer to a request that is one too many.
+pub(crate) fn crowded() -> Response<Body> {
+    let (reason, remedy) = CROWDED;
+    Reply::problem(StatusCode::TOO_MANY_REQUESTS, reason, remedy)
+        .after(UNCROWDED.as_secs())
+        .into_response()
 }
 
 /// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already.
