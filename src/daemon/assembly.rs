@@ -227,19 +227,16 @@ mod tests {
         config.unwrap_or_else(|problems| panic!("{problems}"))
     }
 
-    fn bundle(names: &[&str]) -> String {
-        let certificate = |name: &&str| {
-            let made = rcgen::generate_simple_self_signed(vec![(*name).to_owned()]);
-            made.unwrap().cert.pem()
-        };
-        names.iter().map(certificate).collect()
+    fn certificate(name: &str) -> String {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]);
+        made.unwrap().cert.pem()
     }
 
     #[tokio::test]
     async fn a_reload_reads_certificates_again_and_keeps_the_issuer_if_they_are_the_same() {
         let ca = tempfile::NamedTempFile::new().unwrap();
-        let old = bundle(&["a.example", "b.example"]);
-        std::fs::write(ca.path(), &old).unwrap();
+        let (one, two) = (certificate("a.example"), certificate("b.example"));
+        std::fs::write(ca.path(), format!("{one}{two}")).unwrap();
         let config = config(&format!(
             "[issuers.acme]\nissuer = 'https://auth.example'\nca = '{}'\n",
             ca.path().display()
@@ -262,12 +259,11 @@ mod tests {
         let again = issuers(&config, ground).unwrap();
         assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
         // The same two the other way around.
-        let at = old.rfind("-----BEGIN").unwrap();
-        std::fs::write(ca.path(), [&old[at..], &old[..at]].concat()).unwrap();
+        std::fs::write(ca.path(), format!("{two}{one}")).unwrap();
         let again = issuers(&config, ground).unwrap();
         assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
 
-        std::fs::write(ca.path(), &old[at..]).unwrap();
+        std::fs::write(ca.path(), &two).unwrap();
         let without = issuers(&config, ground).unwrap();
         assert!(!Arc::ptr_eq(&acme(&without), &acme(&first)), "one is gone");
         std::fs::write(ca.path(), "").unwrap();

@@ -141,15 +141,14 @@ impl Failed {
 
     /// The failure, told again to somebody who asks meanwhile.
     fn again(self, now: Moment) -> ErrorKind {
-        let left = Some(self.rest.saturating_sub(now.since(self.since)));
-        match self.kind {
-            ErrorKind::RateLimited { .. } => ErrorKind::RateLimited { retry_after: left },
-            ErrorKind::Unavailable { status, .. } => ErrorKind::Unavailable {
-                status,
-                retry_after: left,
-            },
-            other => other,
+        let left = self.rest.saturating_sub(now.since(self.since));
+        let mut kind = self.kind;
+        if let ErrorKind::RateLimited { retry_after } | ErrorKind::Unavailable { retry_after, .. } =
+            &mut kind
+        {
+            *retry_after = Some(left);
         }
+        kind
     }
 }
 
