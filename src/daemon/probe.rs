@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use claviger_backend::SecretRef;
+use claviger_backend::{Kind, SecretRef};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -118,8 +118,14 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         .fetch(&reference.name, &reference.version)
         .await
         .map_err(|error| Causes(&error).to_string())?;
-    let value = crate::secrets::pick_one(&fetched.value, reference.field.as_ref())
-        .map_err(|kind| format!("the field cannot be read: {}", kind.as_str()))?;
+    let value =
+        crate::secrets::pick_one(&fetched.value, reference.field.as_ref()).map_err(|kind| {
+            if kind == Kind::NotFound {
+                "the value has no such field".to_owned()
+            } else {
+                "is empty, or has no fields because it is no JSON object".to_owned()
+            }
+        })?;
     #[expect(
         clippy::disallowed_methods,
         reason = "compares with known placeholders and forgets it"
@@ -129,9 +135,6 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         .any(|placeholder| value.expose().eq_ignore_ascii_case(placeholder.as_bytes()));
     if placeholder {
         return Err("holds a placeholder instead of a secret; put the real value".to_owned());
-    }
-    if value.is_empty() {
-        return Err("is empty".to_owned());
     }
     Ok(format!(
         "version {}, {} bytes",
