@@ -141,13 +141,15 @@ impl Operator for Daemon {
         let drain = self.drain.clone();
         let reload = drain.spawn(async move {
             let _one = one;
-            service_manager::reloading(false);
+            if !dry_run {
+                service_manager::reloading(false);
+            }
             let outcome = tokio::select! {
                 biased;
                 () = self.drain.begun() => Err(vec![STOPPING.to_owned()]),
                 outcome = self.replace(dry_run) => outcome,
             };
-            if !self.drain.has_begun() {
+            if !dry_run && !self.drain.has_begun() {
                 service_manager::reloading(true);
             }
             outcome
