@@ -136,19 +136,20 @@ impl Operator for Daemon {
         let drain = self.drain.clone();
         let reload = drain.spawn(async move {
             let _one = one;
-            if dry_run {
-                return self.replace(true).await;
+            if !dry_run {
+                service_manager::reloading(false);
             }
-            service_manager::reloading(false);
             let outcome = tokio::select! {
                 biased;
                 () = self.drain.begun() => Err(vec![STOPPING.to_owned()]),
-                outcome = self.replace(false) => outcome,
+                outcome = self.replace(dry_run) => outcome,
             };
-            if !self.drain.has_begun() {
+            if !dry_run && !self.drain.has_begun() {
                 service_manager::reloading(true);
             }
-            log_refusal(&outcome);
+            if !dry_run {
+                log_refusal(&outcome);
+            }
             outcome
         });
         reload

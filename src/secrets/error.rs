@@ -91,7 +91,7 @@ pub(crate) fn remedy(kind: Kind) -> &'static str {
         Kind::Timeout | Kind::Unavailable => "Wait; the backend does not answer properly.",
         Kind::Unreachable => "Check that this node can reach the backend.",
         Kind::InvalidResponse => {
-            "The value is not what the reference expects: a field needs a JSON object, and versions must not go back."
+            "The value is not what the reference expects: a field needs a JSON object, nothing may be empty, and versions must not go back."
         }
         Kind::Undecryptable => "The stored value does not decrypt: check the backend's key.",
         Kind::Conflict | Kind::InDoubt => "Ask again.",

@@ -25,7 +25,7 @@ pub(super) struct Picked {
 /// The part of `value` that a reference with `field` means; without one, the whole.
 ///
 /// # Errors
-/// `NotFound` if the value is an object that lacks the field, `InvalidResponse` if it has no fields.
+/// `NotFound` if the value is an object that lacks the field, `InvalidResponse` if it has no fields or is empty.
 pub fn pick_one(value: &Secret, field: Option<&FieldName>) -> Result<Secret, Kind> {
     let picked = pick(value, &[field]).pop();
     picked
@@ -36,8 +36,8 @@ pub fn pick_one(value: &Secret, field: Option<&FieldName>) -> Result<Secret, Kin
 /// Picks `fields` out of `value`, in their order; `None` is the whole value.
 ///
 /// # Errors
-/// Each field on its own: `NotFound` if the object lacks it, `InvalidResponse` if the value is no JSON object, or is larger
-/// than a value can be.
+/// Each field on its own: `NotFound` if the object lacks it, `InvalidResponse` if the value is no JSON object, is empty,
+/// or is larger than a value can be.
 pub(super) fn pick(value: &Secret, fields: &[Option<&FieldName>]) -> Vec<Result<Picked, Kind>> {
     #[expect(
         clippy::disallowed_methods,
@@ -55,12 +55,12 @@ pub(super) fn pick(value: &Secret, fields: &[Option<&FieldName>]) -> Vec<Result<
     fields
         .iter()
         .map(|field| match (field, &object) {
-            (None, _) => Ok(whole(bytes)),
+            (None, _) => whole(bytes),
             (Some(field), Some(object)) => object
                 .get(field.as_str())
                 .ok_or(Kind::NotFound)
                 .and_then(|raw| of_json(raw)),
-            (Some(field), None) if field.as_str() == WHOLE => Ok(whole(bytes)),
+            (Some(field), None) if field.as_str() == WHOLE => whole(bytes),
             (Some(_), None) => Err(Kind::InvalidResponse),
         })
         .collect()
@@ -76,15 +76,14 @@ pub(super) fn is_same(one: &Secret, other: &Secret) -> bool {
 }
 
 /// Bytes as they are; a text without the newline that editors and shells put at its end.
-fn whole(bytes: &[u8]) -> Picked {
+fn whole(bytes: &[u8]) -> Result<Picked, Kind> {
     if is_text(bytes) {
-        trim(bytes)
-    } else {
-        Picked {
-            value: Secret::new(bytes.to_vec()),
-            trimmed: false,
-        }
+        return trim(bytes);
     }
+    Ok(Picked {
+        value: Secret::new(bytes.to_vec()),
+        trimmed: false,
+    })
 }
 
 /// A field's value: a string's contents, anything else as it is written.
@@ -94,7 +93,7 @@ fn of_json(raw: &RawValue) -> Result<Picked, Kind> {
         return Err(Kind::NotFound);
     }
     if !text.starts_with('"') {
-        return Ok(trim(text.as_bytes()));
+        return trim(text.as_bytes());
     }
     match serde_json::from_str::<String>(text) {
         Ok(string) => {
@@ -104,7 +103,7 @@ fn of_json(raw: &RawValue) -> Result<Picked, Kind> {
                 clippy::disallowed_methods,
                 reason = "the newline at the end of a field has to be seen to be cut off"
             )]
-            Ok(trim(string.expose()))
+            trim(string.expose())
         }
         // The parser's own words may quote the value.
         Err(_quotes_input) => Err(Kind::InvalidResponse),
@@ -119,15 +118,19 @@ fn is_text(bytes: &[u8]) -> bool {
     })
 }
 
-/// Cuts off one newline at the end.
-fn trim(bytes: &[u8]) -> Picked {
+/// Cuts off one newline at the end. What is empty then is no secret but a mistake, and nobody is given it for one.
+fn trim(bytes: &[u8]) -> Result<Picked, Kind> {
     let shorter = bytes
         .strip_suffix(b"\r\n")
         .or_else(|| bytes.strip_suffix(b"\n"));
-    Picked {
-        value: Secret::new(shorter.unwrap_or(bytes).to_vec()),
-        trimmed: shorter.is_some(),
+    let rest = shorter.unwrap_or(bytes);
+    if rest.is_empty() {
+        return Err(Kind::InvalidResponse);
     }
+    Ok(Picked {
+        value: Secret::new(rest.to_vec()),
+        trimmed: shorter.is_some(),
+    })
 }
 
 #[cfg(test)]
@@ -178,7 +181,12 @@ mod tests {
             (b"{\"a\":1} trailing", Some("a"), Err(Kind::InvalidResponse)),
             (b"\x00\xffkey\n", None, Ok((b"\x00\xffkey\n", false))),
             (b"\x01\n", Some("value"), Ok((b"\x01\n", false))),
-            (b"", None, Ok((b"", false))),
+            (b"", None, Err(Kind::InvalidResponse)),
+            (b"\n", None, Err(Kind::InvalidResponse)),
+            (b"\r\n", Some("value"), Err(Kind::InvalidResponse)),
+            (br#"{"id":""}"#, Some("id"), Err(Kind::InvalidResponse)),
+            (br#"{"id":"\n"}"#, Some("id"), Err(Kind::InvalidResponse)),
+            (b" ", None, Ok((b" ", false))),
         ] {
             let expected = expected.map(|(bytes, trimmed)| (bytes.to_vec(), trimmed));
             assert_eq!(one(value, field), expected, "{field:?}");
@@ -216,6 +224,10 @@ mod tests {
         #[test]
         fn any_text_survives_being_a_field(text in ".{0,60}") {
             let object = serde_json::json!({ "a": text }).to_string();
+            if matches!(text.as_str(), "" | "\n" | "\r\n") {
+                prop_assert!(one(object.as_bytes(), Some("a")).is_err());
+                return Ok(());
+            }
             let (picked, trimmed) = one(object.as_bytes(), Some("a")).unwrap();
             let mut restored = picked;
             if trimmed {

@@ -26,6 +26,8 @@ table![
     a_reload_changes_open_connections_and_keeps_what_did_not_change,
     a_reload_is_whole_or_nothing,
     a_reload_waits_for_no_dead_backend,
+    watches_last_until_a_reload_succeeds,
+    a_reload_by_which_two_environments_share_a_client_is_refused,
     a_reload_goes_on_when_nobody_waits_for_it,
     sighup_reloads,
     a_reload_that_hangs_does_not_keep_the_daemon_from_ending,
@@ -244,6 +246,81 @@ fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
         assert!(program.admin().await.reload().await.applied);
         assert_eq!(why(caller.secret("absent").await).1, "NOT_FOUND");
         assert!(caller.token("api").await.is_ok());
+    });
+    Ok(())
+}
+
+fn watches_last_until_a_reload_succeeds() -> Result<(), String> {
+    run(async {
+        let mut daemon = TestDaemon::new().await;
+        let (mut caller, mut admin) = (daemon.caller().await, daemon.admin().await);
+        let mut secret = caller.watch_secret("password").await.unwrap();
+        let mut token = caller.watch("api").await;
+        assert_eq!(secret.message().await.unwrap().unwrap().value, PASSWORD);
+        let first = token.message().await.unwrap().unwrap().access_token;
+
+        // A fault that only opening the backend shows, after the text was found in order.
+        let rules = std::mem::take(&mut daemon.node.rules);
+        daemon.node.more =
+            "[backends.absent]\ntype = \"file\"\ndirectory = \"/nowhere\"\nkey_file = \"/no\"\n"
+                .to_owned();
+        daemon.node.write_configuration();
+        let refused = admin.reload().await;
+        assert!(
+            !refused.applied && refused.problems[0].contains("backends.absent"),
+            "{refused:?}"
+        );
+        daemon.node.put("password", b"second");
+        assert!(
+            admin
+                .refresh(&["password", "api"])
+                .await
+                .iter()
+                .all(|result| result.ok)
+        );
+        assert_eq!(secret.message().await.unwrap().unwrap().value, b"second");
+        assert_ne!(token.message().await.unwrap().unwrap().access_token, first);
+
+        // Nobody may have anything now. What is newer is not told to those who could have it before.
+        daemon.node.more.clear();
+        daemon.node.write_configuration();
+        assert!(admin.reload().await.applied);
+        daemon.node.put("password", b"third");
+        admin.refresh(&["password", "api"]).await;
+        assert!(secret.message().await.is_err(), "the watch ended");
+        assert!(token.message().await.is_err(), "the watch ended");
+        assert_eq!(why(caller.watch_secret("password").await).1, "DENIED");
+        daemon.node.rules = rules;
+        daemon.node.write_configuration();
+        assert!(admin.reload().await.applied);
+        assert_eq!(caller.secret("password").await.unwrap().value, b"third");
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_reload_by_which_two_environments_share_a_client_is_refused() -> Result<(), String> {
+    run(async {
+        let mut daemon = TestDaemon::new().await;
+        daemon
+            .node
+            .put("copy", daemon.node.client("another").as_bytes());
+        daemon.node.more = "[clients.copy]\nissuer = \"demo\"\nid = \"local:copy#client_id\"\n\
+             auth = { method = \"client_secret_basic\", secret = \"local:copy#client_secret\" }\n\
+             [tokens.one]\nclient = \"demo\"\ngrant = \"client_credentials\"\nenvironment = \"one\"\n\
+             [tokens.two]\nclient = \"copy\"\ngrant = \"client_credentials\"\nenvironment = \"two\"\n"
+            .to_owned();
+        daemon.node.write_configuration();
+        let refused = daemon.admin().await.reload().await;
+        assert!(!refused.applied, "{refused:?}");
+        assert!(
+            refused.problems[0].contains("the same client identifier"),
+            "{refused:?}"
+        );
+        let other = br#"{"client_id":"another","client_secret":"another"}"#;
+        daemon.node.put("copy", other);
+        assert!(daemon.admin().await.reload().await.applied);
+        daemon.stop().await;
     });
     Ok(())
 }

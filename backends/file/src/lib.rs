@@ -31,11 +31,16 @@ mod tests;
 use std::sync::Arc;
 
 use claviger_backend::{Backend, BackendError, BackendName, Register, SecretRotator};
+use tokio::sync::Semaphore;
 
 pub use config::{FileSettings, StoreKey, generate_key_file};
 pub use error::{Damage, DirectoryFault, Error, KeyFault};
 pub use secrets::{Expected, Listed};
 pub use store::FileStore;
+
+/// How many threads one store may hold. A disk or share that hangs keeps each of them, and who calls gives up and comes back:
+/// without a limit it would soon have all, and nobody else could read a file or resolve a name.
+const THREADS: usize = 2;
 
 /// The backend that keeps its secrets in `store`. Touches nothing yet but the kind of the file system: a store that is
 /// missing or does not open is the error of each call, and may be mended while the daemon runs.
@@ -46,6 +51,7 @@ pub fn backend(name: BackendName, store: FileStore) -> Backend {
     let backend = Arc::new(FileBackend {
         name,
         store: Arc::new(store),
+        threads: Arc::new(Semaphore::new(THREADS)),
     });
     let rotator: Arc<dyn SecretRotator> = Arc::<FileBackend>::clone(&backend);
     let register: Arc<dyn Register> = Arc::<FileBackend>::clone(&backend);
@@ -64,6 +70,7 @@ pub fn backend(name: BackendName, store: FileStore) -> Backend {
 struct FileBackend {
     name: BackendName,
     store: Arc<FileStore>,
+    threads: Arc<Semaphore>,
 }
 
 /// What a call that was stopped may have done.
@@ -83,7 +90,13 @@ impl FileBackend {
     ) -> Result<T, BackendError> {
         let store = Arc::clone(&self.store);
         let wrote = matches!(effect, Effect::Writes);
-        tokio::task::spawn_blocking(move || work(&store))
+        // Never closed, so there is a place sooner or later. The place goes with the work, not with who waits for it.
+        let place = Arc::clone(&self.threads).acquire_owned().await.ok();
+        let work = move || {
+            let _place = place;
+            work(&store)
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|_stopped| Err(Error::Stopped { wrote }))
             .map_err(|error| error.into_backend(&self.name, operation))

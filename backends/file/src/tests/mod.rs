@@ -438,3 +438,45 @@ fn retiring_destroys_the_value_on_the_disk() {
     let states = store.versions(&name("a")).unwrap();
     assert_eq!(states[0].state, VersionState::Retired);
 }
+
+/// A disk that hangs is one that never answers: the work on it goes on when nobody waits for it any more.
+#[test]
+fn a_store_that_hangs_leaves_threads_to_others() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(3)
+        .build()
+        .unwrap();
+    let home = Home::new();
+    let backend = Arc::new(crate::FileBackend {
+        name: "local".parse().unwrap(),
+        store: Arc::new(home.init()),
+        threads: Arc::new(tokio::sync::Semaphore::new(crate::THREADS)),
+    });
+    let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    runtime.block_on(async {
+        for _ in 0..5 {
+            let (backend, started) = (Arc::clone(&backend), started.clone());
+            let released = Arc::clone(&released);
+            drop(tokio::spawn(async move {
+                let hang = move |_: &FileStore| {
+                    started.send(()).unwrap();
+                    let _ended = released.lock().unwrap().recv();
+                    Ok(())
+                };
+                backend.run("hang", crate::Effect::Reads, hang).await
+            }));
+        }
+        for _ in 0..crate::THREADS {
+            starts.recv().await.unwrap();
+        }
+        let other = tokio::task::spawn_blocking(|| ());
+        tokio::select! {
+            done = other => done.unwrap(),
+            _ = starts.recv() => panic!("it takes the last thread as well"),
+        }
+    });
+    drop(release);
+}
