@@ -28,6 +28,12 @@ impl Said {
         output
     }
 
+    /// Whether anything said so.
+    fn heard(&self, word: &str) -> bool {
+        let mut outputs = self.outputs.iter();
+        outputs.any(|(_, text)| String::from_utf8_lossy(text).contains(word))
+    }
+
     /// Searches all of it.
     pub(crate) fn search(&self, sweep: &Sweep) -> Vec<Sighting> {
         let outputs = self.outputs.iter();
@@ -85,6 +91,46 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
             said.run(&words(&format!("{command} --output {output}")), "");
         }
     }
+    let (value, phrased) = (&world.canaries.value[0], world.phrased());
+    let (phrased_store, passphrase) = (path(world.phrased_store()), path(world.passphrase_file()));
+    let spare = format!(
+        "--store {} --generate-key",
+        path(world.site.path().join("spare"))
+    );
+    for command in [
+        format!(
+            "file init {spare} {}",
+            path(world.site.path().join("spare.key"))
+        ),
+        format!("file put extra {store} {key}"),
+        format!("file put fields --field a {store} {key}"),
+        format!("file put fields --field a --expect 7 {store} {key}"),
+        format!("file put value --field a {store} {key}"),
+        format!("file put value --new {store} {key}"),
+        format!("file put extra --trim {store} {key}"),
+        format!("file retire extra 1 {store} {key}"),
+        format!("file retire extra 2 {store} {key}"),
+        format!("file put id {store} {config}"),
+        format!("file rekey {phrased} --new-passphrase-file {passphrase}"),
+        format!("file rekey {store} {key} --new-passphrase-file {phrased_store}"),
+        format!(
+            "file rekey --store {phrased_store} --key-file {key} --new-passphrase-file {passphrase}"
+        ),
+        format!("file list {phrased}"),
+    ] {
+        said.run(&words(&command), value);
+    }
+    for word in [
+        "made a store",
+        "is now at version 2",
+        "is destroyed",
+        "sealed anew",
+    ] {
+        assert!(
+            said.heard(word),
+            "control: they did what they are for: {word}"
+        );
+    }
     for (command, entitled) in [
         (format!("token good-5 {socket}"), token),
         (format!("token good-5 {socket} --output json"), token),
@@ -98,7 +144,7 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
     }
 }
 
-fn words(command: &str) -> Vec<&str> {
+pub(crate) fn words(command: &str) -> Vec<&str> {
     command.split_ascii_whitespace().collect()
 }
 

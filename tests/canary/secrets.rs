@@ -154,6 +154,7 @@ async fn replace(world: &World, said: &mut Said) {
             "refresh",
             "local:clients/secret",
             "value",
+            "id",
             "--admin-socket",
             &admin,
         ],

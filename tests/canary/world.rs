@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::canary::Canary;
+use crate::command_line::{claviger, words};
 use crate::issuer::{BAD, Bait, Issuer};
 use crate::support::Site;
 use crate::support::daemon::quoted;
@@ -52,6 +54,8 @@ pub(crate) struct Canaries {
     pub(crate) pasted: String,
     /// The store's key, as bytes.
     pub(crate) store_key: Vec<u8>,
+    /// What unseals the other store.
+    pub(crate) passphrase: String,
 }
 
 impl Canaries {
@@ -66,6 +70,7 @@ impl Canaries {
             junk: draw(false),
             pasted: draw(false),
             store_key: STANDARD.decode(key.trim()).unwrap(),
+            passphrase: draw(true),
         }
     }
 
@@ -83,6 +88,7 @@ impl Canaries {
             ("a caller's junk", Canary::new(&self.junk)),
             ("a pasted literal", Canary::new(&self.pasted)),
             ("the store key", Canary::of_bytes(&self.store_key)),
+            ("the passphrase", Canary::new(&self.passphrase)),
         ]
     }
 
@@ -116,13 +122,47 @@ impl World {
         site.put("clients/id", &canaries.client_id);
         site.put("clients/secret", &canaries.client_secret[0]);
         site.put("value", &canaries.value[0]);
-        Self {
+        let world = Self {
             site,
             canaries,
             bait,
             issuers,
             age,
+        };
+        world.make_phrased();
+        world
+    }
+
+    /// A second store, which opens with a passphrase and holds the client's identifier too.
+    fn make_phrased(&self) {
+        let file = self.passphrase_file();
+        fs::write(&file, format!("{}\n", self.canaries.passphrase)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let place = self.phrased();
+        for (command, input) in [
+            ("init".to_owned(), ""),
+            ("put id".to_owned(), self.canaries.client_id.as_str()),
+        ] {
+            claviger(&words(&format!("file {command} {place}")), input);
         }
+    }
+
+    pub(crate) fn passphrase_file(&self) -> PathBuf {
+        self.site.path().join("passphrase")
+    }
+
+    pub(crate) fn phrased_store(&self) -> PathBuf {
+        self.site.path().join("phrased")
+    }
+
+    /// The second store, as arguments name it.
+    pub(crate) fn phrased(&self) -> String {
+        let (store, file) = (self.phrased_store(), self.passphrase_file());
+        format!(
+            "--store {} --passphrase-file {}",
+            store.display(),
+            file.display()
+        )
     }
 
     /// One issuer: its identifier, and the certificate to trust.
@@ -165,8 +205,12 @@ impl World {
         let uid = own_uid();
         write!(
             text,
-            "[secrets.value]\nreference = \"local:value\"\n\n\
-             [[allow]]\nuser = {uid}\nsecrets = [\"value\"]\ntokens = {names:?}\n"
+            "[backends.phrased]\ntype = \"file\"\ndirectory = {}\npassphrase_file = {}\n\n\
+             [secrets.value]\nreference = \"local:value\"\n\n\
+             [secrets.id]\nreference = \"phrased:id\"\n\n\
+             [[allow]]\nuser = {uid}\nsecrets = [\"value\", \"id\"]\ntokens = {names:?}\n",
+            quoted(&self.phrased_store()),
+            quoted(&self.passphrase_file()),
         )
         .unwrap();
         text
@@ -204,8 +248,8 @@ impl World {
             .unwrap()
             .modified()
             .unwrap();
-        let key = self.site.key();
-        let ours = |path: &Path| path != key;
+        let keys = [self.site.key(), self.passphrase_file()];
+        let ours = |path: &Path| keys.iter().all(|key| path != key);
         // Others leave things there as well; what is older is none of ours.
         let new = |path: &Path| {
             let changed = fs::metadata(path).and_then(|metadata| metadata.modified());
