@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +25,7 @@ table![
     a_reload_is_whole_or_nothing,
     a_reload_waits_for_no_dead_backend,
     sighup_reloads,
+    signals_are_heeded_while_it_starts,
     sockets_are_taken_over_whatever_their_order,
     systemd_passes_its_sockets,
     a_daemon_that_must_not_start_says_why,
@@ -256,6 +257,44 @@ fn sighup_reloads() -> Result<(), String> {
         log.contains("configuration reloaded") && log.contains("reload refused"),
         "{log}"
     );
+    Ok(())
+}
+
+/// So many secrets that it takes a while until each has been asked for once.
+fn slow_to_start() -> Node {
+    let mut node = run(Node::new());
+    node.more = (0..2000)
+        .map(|number| format!("[secrets.s{number}]\nreference = \"local:none-{number}\"\n"))
+        .collect();
+    node
+}
+
+fn signals_are_heeded_while_it_starts() -> Result<(), String> {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let program = Program::unready(slow_to_start(), Command::new(BINARY));
+        let socket = program.node.socket();
+        let hanging = std::time::Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(&socket).is_err() {
+            assert!(std::time::Instant::now() < hanging, "{}", program.log());
+            std::thread::yield_now();
+        }
+        // It serves before it is ready.
+        assert_eq!(get(&socket, "/health").status, 200);
+        program.signal(signal);
+        let (status, log, node) = if signal == Signal::SIGHUP {
+            assert!(program.hear("READY=1"), "{}", program.log());
+            assert!(program.hear("RELOADING=1") && program.hear("READY=1"));
+            program.terminate()
+        } else {
+            program.wait()
+        };
+        assert_eq!(status.code(), Some(0), "{signal}: {log}");
+        assert!(
+            log.contains(", cleaning up...") && log.contains("stopped"),
+            "{log}"
+        );
+        assert!(!node.socket().exists() && !node.admin_socket().exists());
+    }
     Ok(())
 }
 
