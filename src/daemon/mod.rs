@@ -19,7 +19,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use probe::{Probe, probe};
@@ -92,13 +92,66 @@ pub fn run(launch: Launch) -> Result<(), Error> {
     let threads = thread::available_parallelism()
         .map_or(1, usize::from)
         .min(8);
-    let ended = runtime.block_on(async {
-        let running = start(launch, Arc::new(SystemClock), threads).await?;
-        running.until_signal().await
-    });
+    let ended = runtime.block_on(live(launch, threads));
     // A name resolution may hang in the C library; it must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// The whole life of the daemon, from its first secrets to the signal that ends it.
+async fn live(launch: Launch, threads: usize) -> Result<(), Error> {
+    // Before anything that waits: without a listener each of these signals would end the process on the spot.
+    let mut signals = Signals::listen()?;
+    let running = tokio::select! {
+        running = begin(launch, Arc::new(SystemClock), threads) => running?,
+        // Nobody is served yet.
+        name = signals.end() => {
+            say_goodbye(name);
+            return Ok(());
+        }
+    };
+    tokio::select! {
+        settled = running.settle() => settled?,
+        name = signals.end() => {
+            say_goodbye(name);
+            running.stop().await;
+            return Ok(());
+        }
+    }
+    running.until_signal(signals).await;
+    Ok(())
+}
+
+fn say_goodbye(name: &str) {
+    tracing::info!(target: "claviger", "Received {name}, cleaning up...");
+}
+
+/// The signals that the daemon listens to. One that comes while nobody waits is not lost.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Error::System("listen for signals", error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the one that ends the daemon, and says which it was.
+    async fn end(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// A daemon that serves.
@@ -109,6 +162,7 @@ pub struct Running {
     drain: Drain,
     /// Where programs connect.
     socket: PathBuf,
+    require_backend: bool,
 }
 
 /// Starts a daemon on the runtime that calls, which a test can pause, and on `threads` more for connections (0: none).
@@ -120,6 +174,13 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     threads: usize,
 ) -> Result<Running, Error> {
+    let running = begin(launch, clock, threads).await?;
+    running.settle().await?;
+    Ok(running)
+}
+
+/// Starts a daemon that serves what it has, which may be nothing yet.
+async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<Running, Error> {
     let Launch {
         config,
         backends,
@@ -128,7 +189,6 @@ pub async fn start(
     } = launch;
     let drain = Drain::new(Handle::current());
     let assembled = first_world(&config, &backends, (&clock, &drain)).await?;
-    let secrets = Arc::clone(&assembled.world.secrets);
     let limits = &config.server.limits;
     let budget = BudgetSettings {
         per_second: limits.requests_per_second,
@@ -142,7 +202,7 @@ pub async fn start(
     let mut settings = config.server.clone();
     sockets.settle(&mut settings);
     let peers = Arc::new(assembly::peers(config.peer));
-    let required = config.require_backend_at_start;
+    let require_backend = config.require_backend_at_start;
     let daemon = Daemon::new(
         Arc::clone(&broker),
         InForce::new(config, backends, assembled, &*clock),
@@ -158,22 +218,15 @@ pub async fn start(
         drain: drain.clone(),
         threads,
     };
-    secrets.first_round(HEAD_START).await;
+    daemon.secrets().first_round(HEAD_START).await;
     let server = Server::start(sockets, &settings, &parts)
         .map_err(|error| Error::System("listen", error))?;
-    let asked = secrets.first_round(FIRST_ROUND).await;
-    // Who does not answer counts as asked.
-    let answered = asked && secrets.backends().iter().all(|backend| backend.reachable);
-    if required && !answered {
-        drain.begin();
-        return Err(Error::NoBackend);
-    }
-    server.set_ready(daemon.overview().ready).await;
     Ok(Running {
         daemon,
         server,
         drain,
         socket: settings.socket,
+        require_backend,
     })
 }
 
@@ -198,13 +251,30 @@ async fn first_world(
 }
 
 impl Running {
+    /// Waits for the first secrets, and says whether the daemon is ready.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`] if the configuration wants all backends at the start, and one does not answer.
+    async fn settle(&self) -> Result<(), Error> {
+        let secrets = self.daemon.secrets();
+        let asked = secrets.first_round(FIRST_ROUND).await;
+        // Who does not answer counts as asked.
+        let answered = asked && secrets.backends().iter().all(|backend| backend.reachable);
+        if self.require_backend && !answered {
+            self.drain.begin();
+            return Err(Error::NoBackend);
+        }
+        self.server.set_ready(self.daemon.overview().ready).await;
+        Ok(())
+    }
+
     /// Serves until SIGTERM or SIGINT, then ends in good order: nothing new is accepted, flights finish, caches are wiped.
-    async fn until_signal(self) -> Result<(), Error> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Error::System("listen for signals", error));
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut hangup = listen(SignalKind::hangup())?;
+    async fn until_signal(self, signals: Signals) {
+        let Signals {
+            mut terminate,
+            mut interrupt,
+            mut hangup,
+        } = signals;
         service_manager::ready();
         let (socket, pulse) = (self.socket.clone(), self.server.pulse());
         tokio::spawn(service_manager::feed_watchdog(socket, pulse));
@@ -225,9 +295,8 @@ impl Running {
             }
             self.server.set_ready(self.daemon.overview().ready).await;
         };
-        tracing::info!(target: "claviger", "Received {name}, cleaning up...");
+        say_goodbye(name);
         self.stop().await;
-        Ok(())
     }
 
     /// What operators can see and do.

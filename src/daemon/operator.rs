@@ -13,6 +13,7 @@ use crate::daemon::{FIRST_ROUND, environments, service_manager};
 use crate::memory::Report;
 use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
 use crate::registry::{self, Backends};
+use crate::secrets::Secrets;
 use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview};
 use crate::shutdown::Drain;
 use crate::telemetry::Causes;
@@ -79,6 +80,11 @@ impl Daemon {
 
     fn with<T>(&self, read: impl FnOnce(&InForce) -> T) -> T {
         read(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The secrets in force.
+    pub(super) fn secrets(&self) -> Arc<Secrets> {
+        self.with(|in_force| Arc::clone(&in_force.assembled.world.secrets))
     }
 
     pub(super) fn drain_grace(&self) -> Duration {

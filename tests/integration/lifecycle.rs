@@ -31,6 +31,7 @@ table![
     a_reload_goes_on_when_nobody_waits_for_it,
     sighup_reloads,
     a_reload_that_hangs_does_not_keep_the_daemon_from_ending,
+    signals_are_heeded_while_it_starts,
     sockets_are_taken_over_whatever_their_order,
     whoever_connected_before_the_start_is_served,
     systemd_passes_its_sockets,
@@ -404,6 +405,44 @@ fn a_reload_that_hangs_does_not_keep_the_daemon_from_ending() -> Result<(), Stri
     });
     let (status, log, _node) = program.terminate();
     assert_eq!(status.code(), Some(0), "{log}");
+    Ok(())
+}
+
+/// So many secrets that it takes a while until each has been asked for once.
+fn slow_to_start() -> Node {
+    let mut node = run(Node::new());
+    node.more = (0..2000)
+        .map(|number| format!("[secrets.s{number}]\nreference = \"local:none-{number}\"\n"))
+        .collect();
+    node
+}
+
+fn signals_are_heeded_while_it_starts() -> Result<(), String> {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let program = Program::unready(slow_to_start(), Command::new(BINARY));
+        let socket = program.node.socket();
+        let hanging = std::time::Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(&socket).is_err() {
+            assert!(std::time::Instant::now() < hanging, "{}", program.log());
+            std::thread::yield_now();
+        }
+        // It serves before it is ready.
+        assert_eq!(get(&socket, "/health").status, 200);
+        program.signal(signal);
+        let (status, log, node) = if signal == Signal::SIGHUP {
+            assert!(program.hear("READY=1"), "{}", program.log());
+            assert!(program.hear("RELOADING=1") && program.hear("READY=1"));
+            program.terminate()
+        } else {
+            program.wait()
+        };
+        assert_eq!(status.code(), Some(0), "{signal}: {log}");
+        assert!(
+            log.contains(", cleaning up...") && log.contains("stopped"),
+            "{log}"
+        );
+        assert!(!node.socket().exists() && !node.admin_socket().exists());
+    }
     Ok(())
 }
 
