@@ -17,6 +17,7 @@ pub mod oauth;
 pub mod peer;
 pub mod policy;
 pub mod registry;
+pub mod rotation;
 pub mod secrets;
 pub mod server;
 pub mod shutdown;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use prost_types::Timestamp;
 use serde_json::json;
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
@@ -12,6 +13,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::{Probe, probe};
 use crate::registry;
+use crate::rotation::{Mark, Reason};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -55,6 +57,9 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
                     "subject": probe.subject,
                     "ok": probe.outcome.is_ok(),
                     "detail": probe.outcome.as_ref().map_or_else(ToString::to_string, Clone::clone),
+                    "rotate_now": probe.mark.as_ref().map(|mark| json!({
+                        "reason": mark.reason.as_str(), "since": since(mark),
+                    })),
                 })
             })
             .collect();
@@ -110,6 +115,24 @@ fn print(
             Ok(detail) => writeln!(out, "  ✓ {}: {detail}", probe.subject)?,
             Err(problem) => writeln!(out, "  ✗ {}: {problem}", probe.subject)?,
         }
+        if let Some(mark) = &probe.mark {
+            let why = match mark.reason {
+                Reason::LayInTheClear => "it was imported from a file, where it lay in the clear",
+            };
+            writeln!(
+                out,
+                "  ! {}: rotate it now; {why} (since {} at the latest)",
+                probe.subject,
+                since(mark)
+            )?;
+        }
     }
     Ok(())
+}
+
+fn since(mark: &Mark) -> String {
+    // The last second of the year 9999: RFC 3339 has no later one.
+    let seconds = mark.at.as_secs().min(253_402_300_799);
+    let seconds = i64::try_from(seconds).unwrap_or(0);
+    output::time(Some(&Timestamp { seconds, nanos: 0 }))
 }

@@ -7,8 +7,9 @@ use claviger_backend::SecretRef;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::oauth::{ErrorKind, Issuer, TokenSettings};
+use crate::oauth::{AuthMethod, ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
+use crate::rotation::{self, Mark};
 
 /// Values that people leave in place of a secret.
 const PLACEHOLDERS: [&str; 8] = [
@@ -29,6 +30,18 @@ pub struct Probe {
     pub subject: String,
     /// What was found, or what is wrong.
     pub outcome: Result<String, String>,
+    /// The mark that it must be rotated now, if it is a client's secret and its current version has one.
+    pub mark: Option<Mark>,
+}
+
+impl Probe {
+    fn unmarked(subject: String, outcome: Result<String, String>) -> Self {
+        Self {
+            subject,
+            outcome,
+            mark: None,
+        }
+    }
 }
 
 /// Asks all of them. Reads the secrets that the configuration refers to, and forgets them at once.
@@ -36,17 +49,18 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
     let mut probes = Vec::new();
     for (name, source) in backends.sources() {
         let outcome = source.probe().await;
-        probes.push(Probe {
-            subject: format!("backend {name}"),
-            outcome: outcome
+        probes.push(Probe::unmarked(
+            format!("backend {name}"),
+            outcome
                 .map(|()| "answers".to_owned())
                 .map_err(|error| error.to_string()),
-        });
+        ));
     }
     for held in config.references() {
         probes.push(Probe {
             subject: format!("secret {}", held.reference),
             outcome: secret(backends, &held.reference).await,
+            mark: mark(config, backends, &held.reference).await,
         });
     }
     for settings in &config.issuers {
@@ -58,16 +72,16 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             },
             Err(error) => Err(error.to_string()),
         };
-        probes.push(Probe {
-            subject: format!("issuer {}", settings.name),
+        probes.push(Probe::unmarked(
+            format!("issuer {}", settings.name),
             outcome,
-        });
+        ));
         let Ok(issuer) = issuer else { continue };
         for resource in verified(config, &settings.name) {
-            probes.push(Probe {
-                subject: format!("resource {resource}"),
-                outcome: vouched(&issuer, resource).await,
-            });
+            probes.push(Probe::unmarked(
+                format!("resource {resource}"),
+                vouched(&issuer, resource).await,
+            ));
         }
     }
     probes
@@ -130,6 +144,20 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         fetched.version,
         value.len()
     ))
+}
+
+/// The mark of a client's secret, if it is about the current version. What cannot be read is told by the other probes.
+async fn mark(config: &Config, backends: &Backends, reference: &SecretRef) -> Option<Mark> {
+    let is_of_client = config.clients.iter().any(|client| {
+        let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
+        secret == reference
+    });
+    let backend = backends.get(&reference.backend).filter(|_| is_of_client)?;
+    let register = backend.register.as_ref()?;
+    let mark = rotation::find(&**register, &reference.name).await.ok()??;
+    let source = &backend.secrets;
+    let current = source.fetch(&reference.name, &reference.version).await;
+    (current.ok()?.version == mark.version).then_some(mark)
 }
 
 #[cfg(test)]
