@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod import;
 pub mod memory;
 pub mod oauth;
 pub mod peer;

@@ -39,6 +39,7 @@ mod commands;
 mod dialect;
 mod guard;
 mod hostile;
+mod import;
 mod lifecycle;
 mod limits;
 mod peers;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         hostile::ALL,
         lifecycle::ALL,
         commands::ALL,
+        import::ALL,
         property::ALL,
     ]
     .concat();

@@ -17,6 +17,7 @@ mod support;
 
 mod faults;
 mod grants;
+mod import;
 mod peers;
 mod refusals;
 mod rig;
