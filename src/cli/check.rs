@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
@@ -12,6 +13,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Problems};
 use crate::daemon::{Probe, probe};
 use crate::registry;
+use crate::rotation::{Mark, Reason};
 use crate::telemetry::Causes;
 
 #[derive(Args, Clone, Debug)]
@@ -105,6 +107,9 @@ impl Findings {
                     "subject": probe.subject,
                     "ok": probe.outcome.is_ok(),
                     "detail": probe.outcome.as_ref().unwrap_or_else(|problem| problem),
+                    "rotate_now": probe.mark.as_ref().map(|mark| json!({
+                        "reason": mark.reason.as_str(), "since": since(mark),
+                    })),
                 })
             })
             .collect();
@@ -142,6 +147,19 @@ impl Findings {
             match &probe.outcome {
                 Ok(detail) => writeln!(out, "  ✓ {}: {detail}", probe.subject)?,
                 Err(problem) => writeln!(out, "  ✗ {}: {problem}", probe.subject)?,
+            }
+            if let Some(mark) = &probe.mark {
+                let why = match mark.reason {
+                    Reason::LayInTheClear => {
+                        "it was imported from a file, where it lay in the clear"
+                    }
+                };
+                writeln!(
+                    out,
+                    "  ! {}: rotate it now; {why} (since {} at the latest)",
+                    probe.subject,
+                    since(mark)
+                )?;
             }
         }
         Ok(())
@@ -182,5 +200,13 @@ fn broken(error: &registry::Error) -> Probe {
         subject: format!("backend {backend}"),
         needed: true,
         outcome: Err(Causes(fault).to_string()),
+        mark: None,
     }
+}
+
+fn since(mark: &Mark) -> String {
+    // The last second of the year 9999: RFC 3339 has no later one.
+    let seconds = mark.at.as_secs().min(253_402_300_799);
+    let seconds = i64::try_from(seconds).unwrap_or(0);
+    output::time(Some(&Timestamp { seconds, nanos: 0 }))
 }

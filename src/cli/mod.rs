@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Owns the subcommands, what they print and the exit codes. Most are clients of a running daemon; `run` becomes one, `check`
-//! judges a configuration, `file` works on a sealed store, `demo` shows it all. Prints for people by default and as JSON with
+//! judges a configuration, `file` works on a sealed store, `import-env` fills one, `demo` shows it all. Prints for people by default and as JSON with
 //! `--output json`; a secret goes to standard output alone, and only when it was asked for. Reads no environment: `main`
 //! passes what there is ([`Surroundings`]).
 //!
@@ -13,6 +13,7 @@ mod client;
 mod explain;
 mod failure;
 pub mod file;
+mod import_env;
 mod manual;
 mod output;
 mod refresh;
@@ -86,6 +87,8 @@ enum Command {
     /// Make, fill and look into a sealed local file
     #[command(subcommand)]
     File(file::FileCommand),
+    /// Move a client's credential out of a .env file into its backend
+    ImportEnv(import_env::ImportEnvArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -169,6 +172,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Re
         Command::Explain(args) => client::block_on(explain::explain(&args, json, out)),
         Command::Refresh(args) => client::block_on(refresh::refresh(&args, json, out)),
         Command::Reload(args) => client::block_on(reload::reload(&args, json, out)),
+        Command::ImportEnv(args) => import_env::import_env(&args, json, out),
         Command::File(command) => work_on_file(command, json, out),
         Command::Completions { shell } => {
             // Into memory first, because the generator panics when it cannot write.
@@ -190,6 +194,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Refresh(_)
             | Self::Reload(_)
+            | Self::ImportEnv(_)
             | Self::File(_) => false,
         }
     }

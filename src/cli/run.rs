@@ -124,7 +124,7 @@ fn refuse_secrets_in_environment(
     Err(Failure::new(
         Exit::Config,
         format!("the environment seems to hold secrets, by the names of its variables: {names}"),
-        "Keep them in a backend and remove the variables; claviger never reads a secret from the environment.",
+        "Keep them in a backend and remove the variables; claviger never reads a secret from the environment. `claviger import-env` moves a client's credential out of a `.env` file.",
     ))
 }
 

@@ -49,12 +49,14 @@ impl Surroundings {
         self.variables
             .iter()
             .map(String::as_str)
-            .filter(|name| {
-                SECRET_NAMES.contains(name)
-                    || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
-            })
+            .filter(|name| is_secret(name))
             .collect()
     }
+}
+
+/// Whether the name of a variable says that it holds a secret.
+pub(super) fn is_secret(name: &str) -> bool {
+    SECRET_NAMES.contains(&name) || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use claviger_backend::{BackendError, Kind, SecretRef};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::environments;
-use crate::oauth::{ErrorKind, Issuer, TokenSettings};
+use crate::oauth::{AuthMethod, ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
+use crate::rotation::{self, Mark};
 use crate::secrets;
 
 /// Values that people leave in place of a secret.
@@ -34,6 +35,19 @@ pub struct Probe {
     pub needed: bool,
     /// What was found, or what is wrong and what to do.
     pub outcome: Result<String, String>,
+    /// The mark that it must be rotated now, if it is a client's secret and its current version has one.
+    pub mark: Option<Mark>,
+}
+
+impl Probe {
+    fn unmarked(subject: String, needed: bool, outcome: Result<String, String>) -> Self {
+        Self {
+            subject,
+            needed,
+            outcome,
+            mark: None,
+        }
+    }
 }
 
 /// Asks all of them. Reads the secrets that the configuration refers to, and forgets them at once.
@@ -41,27 +55,28 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
     let mut probes = Vec::new();
     for (name, source) in backends.sources() {
         let outcome = source.probe().await;
-        probes.push(Probe {
-            subject: format!("backend {name}"),
-            needed: true,
-            outcome: outcome
+        probes.push(Probe::unmarked(
+            format!("backend {name}"),
+            true,
+            outcome
                 .map(|()| "answers".to_owned())
                 .map_err(|error| told(&error)),
-        });
+        ));
     }
     for held in config.references() {
         probes.push(Probe {
             subject: format!("secret {}", held.reference),
             needed: true,
             outcome: secret(backends, &held.reference).await,
+            mark: mark(config, backends, &held.reference).await,
         });
     }
     for problem in environments::shared(config, &backends.sources()).await {
-        probes.push(Probe {
-            subject: "environments".to_owned(),
-            needed: true,
-            outcome: Err(problem),
-        });
+        probes.push(Probe::unmarked(
+            "environments".to_owned(),
+            true,
+            Err(problem),
+        ));
     }
     for settings in &config.issuers {
         let issuer = Issuer::new(settings.clone(), Arc::clone(&clock));
@@ -72,18 +87,18 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             },
             Err(error) => Err(error.to_string()),
         };
-        probes.push(Probe {
-            subject: format!("issuer {}", settings.name),
-            needed: false,
+        probes.push(Probe::unmarked(
+            format!("issuer {}", settings.name),
+            false,
             outcome,
-        });
+        ));
         let Ok(issuer) = issuer else { continue };
         for resource in verified(config, &settings.name) {
-            probes.push(Probe {
-                subject: format!("resource {resource}"),
-                needed: false,
-                outcome: vouched(&issuer, resource).await,
-            });
+            probes.push(Probe::unmarked(
+                format!("resource {resource}"),
+                false,
+                vouched(&issuer, resource).await,
+            ));
         }
     }
     probes
@@ -156,6 +171,20 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         fetched.version,
         value.len()
     ))
+}
+
+/// The mark of a client's secret, if it is about the current version. What cannot be read is told by the other probes.
+async fn mark(config: &Config, backends: &Backends, reference: &SecretRef) -> Option<Mark> {
+    let is_of_client = config.clients.iter().any(|client| {
+        let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
+        secret == reference
+    });
+    let backend = backends.get(&reference.backend).filter(|_| is_of_client)?;
+    let register = backend.register.as_ref()?;
+    let mark = rotation::find(&**register, &reference.name).await.ok()??;
+    let source = &backend.secrets;
+    let current = source.fetch(&reference.name, &reference.version).await;
+    (current.ok()?.version == mark.version).then_some(mark)
 }
 
 #[cfg(test)]

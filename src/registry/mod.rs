@@ -59,6 +59,15 @@ pub struct Backends {
 }
 
 impl Backends {
+    /// One backend that a test has made.
+    #[cfg(test)]
+    pub(crate) fn of_test(name: BackendName, settings: BackendSettings, backend: Backend) -> Self {
+        Self {
+            opened: BTreeMap::from([(name, (settings, backend))]),
+            keeper: Arc::default(),
+        }
+    }
+
     /// What reads from each of them.
     #[must_use]
     pub fn sources(&self) -> BTreeMap<BackendName, Arc<dyn SecretSource>> {
@@ -66,6 +75,12 @@ impl Backends {
             .iter()
             .map(|(name, (_, backend))| (name.clone(), Arc::clone(&backend.secrets)))
             .collect()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, name: &BackendName) -> Option<&Backend> {
+        self.opened.get(name).map(|(_, backend)| backend)
     }
 
     /// The type of each of them, by name.

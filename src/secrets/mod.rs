@@ -12,6 +12,7 @@
 mod assemble;
 mod error;
 mod live;
+pub mod object;
 mod origin;
 mod pick;
 mod schedule;

@@ -11,7 +11,7 @@ use claviger_backend::{FieldName, Kind, MAX_VALUE_BYTES, Secret};
 use serde_json::value::RawValue;
 
 /// The field that a value without fields may be called by, so that one reference fits both ways of storing it.
-const WHOLE: &str = "value";
+pub(super) const WHOLE: &str = "value";
 
 /// The part of a value that a reference means.
 #[derive(Debug)]

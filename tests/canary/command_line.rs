@@ -131,6 +131,7 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
             "control: they did what they are for: {word}"
         );
     }
+    import(world, said);
     for (command, entitled) in [
         (format!("token good-5 {socket}"), token),
         (format!("token good-5 {socket} --output json"), token),
@@ -142,6 +143,49 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
         let output = String::from_utf8(claviger(&words(&command), "")).unwrap();
         assert!(output.contains(entitled), "{command} gives what it is for");
     }
+}
+
+/// Somebody moves the credential out of a file into the backend, again and again, with everything that can go wrong.
+fn import(world: &World, said: &mut Said) {
+    let env = world.site.path().join(".env");
+    let config = world.site.path().join("claviger.toml");
+    let canaries = &world.canaries;
+    let (id, secret) = (&canaries.client_id, &canaries.client_secret[0]);
+    let good = format!("CLIENT_ID='{id}'\nCLIENT_SECRET='{secret}'\n");
+    let mut run = |text: &str, more: &str| {
+        fs::write(&env, text).unwrap();
+        let (env, config) = (env.display(), config.display());
+        let command = format!("import-env {env} --config {config} --client n0 {more}");
+        String::from_utf8(said.run(&words(&command), "")).unwrap()
+    };
+    for output in ["text", "json"] {
+        for (more, is_moved) in [
+            ("--token good-0 --dry-run", false),
+            ("--token good-0 --keep-file", false),
+            ("--token echoed-secret-0", false),
+            ("--token in-error-0", false),
+            ("--token status-500-0", false),
+            ("--token good-0", true),
+        ] {
+            // What is there already need not be written.
+            world.site.put("clients/secret", "an older one");
+            let told = run(&good, &format!("{more} --output {output}"));
+            assert_eq!(env.exists(), !is_moved, "{more}: {told}");
+        }
+        let pasted = &canaries.pasted;
+        for text in [
+            format!("{good}{pasted}\n"),
+            format!("{good}{pasted}=\n"),
+            format!("{good}{pasted}=1\n{pasted}=2\n"),
+            format!("{good}A='{pasted}\n"),
+            format!("{good}A='{pasted}' {pasted}\n"),
+            format!("CLIENT_ID='{id}'\nCLIENT_SECRET=${pasted}\n"),
+        ] {
+            run(&text, &format!("--token in-error-0 --output {output}"));
+        }
+        world.site.put("clients/secret", secret);
+    }
+    fs::remove_file(&env).unwrap();
 }
 
 pub(crate) fn words(command: &str) -> Vec<&str> {

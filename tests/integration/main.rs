@@ -40,6 +40,7 @@ mod demo;
 mod dialect;
 mod guard;
 mod hostile;
+mod import;
 mod lifecycle;
 mod limits;
 mod peers;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         terminal::ALL,
         demo::ALL,
         readme::ALL,
+        import::ALL,
         property::ALL,
     ]
     .concat();

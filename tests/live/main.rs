@@ -19,6 +19,7 @@ mod faults;
 mod grants;
 mod grpcurl;
 mod h2spec;
+mod import;
 mod peers;
 mod refusals;
 mod rig;

@@ -21,6 +21,8 @@ pub struct Backend {
     pub secrets: Arc<dyn SecretSource>,
     /// Lists versions.
     pub versions: Option<Arc<dyn SecretVersions>>,
+    /// Makes secrets that are not there yet.
+    pub creator: Option<Arc<dyn SecretCreator>>,
     /// Stages, promotes and retires versions.
     pub rotator: Option<Arc<dyn SecretRotator>>,
     /// Keeps control documents with compare-and-swap.
@@ -99,6 +101,18 @@ pub trait SecretVersions: Debug + Send + Sync {
     /// # Errors
     /// `NotFound` if there is no such secret.
     async fn versions(&self, name: &SecretName) -> Result<Vec<VersionInfo>, BackendError>;
+}
+
+/// Makes secrets that are not there yet.
+#[async_trait]
+pub trait SecretCreator: Debug + Send + Sync {
+    /// Makes a secret whose first version is `value` and is current, and returns that version. Of any number of callers
+    /// exactly one succeeds; never touches a secret that is there.
+    ///
+    /// # Errors
+    /// `Conflict` if there is such a secret, `Misconfigured` if the value is empty or larger than the backend takes,
+    /// `InDoubt` if the answer was lost.
+    async fn create(&self, name: &SecretName, value: Secret) -> Result<VersionId, BackendError>;
 }
 
 /// A value to stage.

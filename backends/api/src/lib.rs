@@ -1,9 +1,9 @@
 //! What a secrets backend is to claviger.
 //!
-//! Owns the capability traits ([`SecretSource`], [`SecretVersions`], [`SecretRotator`], [`Register`], [`KeySource`]), the
-//! values that cross them ([`Secret`], [`SecretRef`], [`Fetched`]), the seam for keys of a backend's own ([`KeyKeeper`]) and
-//! the one error taxonomy ([`BackendError`]). Never contains an SDK, a runtime or a policy: no type of a vendor crosses these traits, and no backend sees the daemon or
-//! another backend.
+//! Owns the capability traits ([`SecretSource`], [`SecretVersions`], [`SecretCreator`], [`SecretRotator`], [`Register`],
+//! [`KeySource`]), the values that cross them ([`Secret`], [`SecretRef`], [`Fetched`]), the seam for keys of a backend's own
+//! ([`KeyKeeper`]) and the one error taxonomy ([`BackendError`]). Never contains an SDK, a runtime or a policy: no type of a
+//! vendor crosses these traits, and no backend sees the daemon or another backend.
 //!
 //! A backend is a [`Backend`]: a struct of capabilities, in which an absent one is `None` and is noticed at start. Backends
 //! do not retry, cache or log values; wrappers in the daemon's `registry` do. `backends/file` is the example to copy, and
@@ -18,8 +18,8 @@ mod reference;
 mod secret;
 
 pub use backend::{
-    Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, SecretRotator,
-    SecretSource, SecretVersions, Signature, Staged, VersionInfo, VersionState,
+    Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, SecretCreator,
+    SecretRotator, SecretSource, SecretVersions, Signature, Staged, VersionInfo, VersionState,
 };
 pub use error::{BackendError, Class, Kind};
 pub use keep::{HeapKeeper, KeptKey, KeyKeeper, NotKept};

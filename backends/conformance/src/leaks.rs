@@ -58,6 +58,12 @@ async fn writing(backend: &Backend, name: &SecretName) -> Vec<BackendError> {
     let mut errors = Vec::new();
     let absent = crate::name("leaks-absent");
     let (one, two) = (unknown(), crate::version("2"));
+    if let Some(creator) = &backend.creator {
+        let large = MARKER.repeat(MAX_VALUE_BYTES / MARKER.len() + 1);
+        for (name, value) in [(name, MARKER), (&absent, large.as_str())] {
+            errors.extend(creator.create(name, secret(value)).await.err());
+        }
+    }
     if let Some(rotator) = &backend.rotator {
         let large = MARKER.repeat(MAX_VALUE_BYTES / MARKER.len() + 1);
         for (name, value) in [(&absent, MARKER), (name, &large)] {

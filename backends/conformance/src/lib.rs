@@ -4,8 +4,8 @@
 //! [`suite!`] that makes each of them a test of the crate that calls it. Knows no backend and needs no runtime: a subject
 //! brings a fresh backend, a way to put a value there from outside, and the errors that only it can be brought to.
 //!
-//! A backend names the groups that it has capabilities for (`reads`, `versions`, `rotation`, `register`); a capability that
-//! is there and not named, or named and not there, fails too, so nothing is skipped in silence.
+//! A backend names the groups that it has capabilities for (`reads`, `versions`, `creation`, `rotation`, `register`); a
+//! capability that is there and not named, or named and not there, fails too, so nothing is skipped in silence.
 //!
 //! What the traits leave open is decided here: an empty value is no secret. Staging one is `Misconfigured` everywhere,
 //! because an empty credential is always a mistake and some stores cannot hold it.
@@ -23,6 +23,7 @@ use claviger_backend::{
     Backend, BackendError, Kind, OperationId, Secret, SecretName, VersionId, VersionSelector,
 };
 
+pub mod creation;
 pub mod leaks;
 pub mod reads;
 pub mod register;
@@ -51,7 +52,7 @@ pub trait Subject: Send + Sync {
 /// the calling crate needs tokio with `macros` and `rt-multi-thread` for its tests.
 ///
 /// ```text
-/// claviger_backend_conformance::suite!(fresh: reads, versions, rotation, register);
+/// claviger_backend_conformance::suite!(fresh: reads, versions, creation, rotation, register);
 /// ```
 #[macro_export]
 macro_rules! suite {
@@ -92,6 +93,19 @@ macro_rules! versions {
             versions_are_listed_oldest_first,
             exactly_one_version_is_current,
             an_unknown_secret_has_no_versions,
+        );
+    };
+}
+
+/// The tests of making secrets.
+#[macro_export]
+macro_rules! creation {
+    ($fresh:path) => {
+        $crate::cases!($fresh, creation:
+            a_new_secret_is_current_at_once,
+            what_is_there_is_never_made_again,
+            of_two_creations_one_wins,
+            a_secret_is_made_of_a_value_that_fits,
         );
     };
 }
@@ -153,6 +167,7 @@ pub fn capabilities(subject: &dyn Subject, groups: &[&str]) {
     assert!(groups.contains(&"reads"), "every backend reads");
     for (group, present) in [
         ("versions", backend.versions.is_some()),
+        ("creation", backend.creator.is_some()),
         ("rotation", backend.rotator.is_some()),
         ("register", backend.register.is_some()),
     ] {

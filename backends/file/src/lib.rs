@@ -58,7 +58,8 @@ pub fn backend(name: BackendName, store: FileStore) -> Backend {
     Backend {
         kind: "file",
         secrets: Arc::<FileBackend>::clone(&backend),
-        versions: Some(backend),
+        versions: Some(Arc::<FileBackend>::clone(&backend)),
+        creator: Some(backend),
         rotator: rotates.then_some(rotator),
         register: rotates.then_some(register),
         keys: None,

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use claviger_backend::{
-    BackendError, Fetched, Kind, MAX_VALUE_BYTES, OperationId, Secret, SecretName, SecretRotator,
-    SecretSource, SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
+    BackendError, Fetched, Kind, MAX_VALUE_BYTES, OperationId, Secret, SecretCreator, SecretName,
+    SecretRotator, SecretSource, SecretVersions, Staged, VersionId, VersionInfo, VersionSelector,
 };
 
 use crate::disk::{Write, Written};
@@ -315,6 +315,17 @@ impl SecretVersions for FileBackend {
         let name = name.clone();
         self.run("versions", Effect::Reads, move |store| {
             store.versions(&name)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SecretCreator for FileBackend {
+    async fn create(&self, name: &SecretName, value: Secret) -> Result<VersionId, BackendError> {
+        let name = name.clone();
+        self.run("create", Effect::Writes, move |store| {
+            store.put(&name, &value, &Expected::Nothing)
         })
         .await
     }

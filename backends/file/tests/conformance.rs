@@ -17,7 +17,7 @@ use claviger_backend_file::{
 };
 use tempfile::TempDir;
 
-suite!(fresh: reads, versions, rotation, register);
+suite!(fresh: reads, versions, creation, rotation, register);
 
 struct Fresh {
     _home: TempDir,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use claviger_backend::{SecretName, VersionId};
 
 use crate::registry::file_store::{Error as StoreError, KeyFault};
+use crate::secrets::object::ObjectFault;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +58,12 @@ pub enum Error {
     /// The version to destroy is the one in use.
     #[error("this version is current; `claviger file put` a new value first")]
     IsCurrent,
-    /// The value cannot be edited by field.
-    #[error("the value is no JSON object, so it has no fields; leave --field out")]
-    NotObject,
     /// There is no such field.
-    #[error("the value has no such field")]
-    NoField,
-    /// A field's text is not text.
-    #[error("a field holds text, and what was read is not UTF-8; leave --field out")]
-    NotText,
+    #[error(transparent)]
+    NoField(ObjectFault),
+    /// The value cannot be edited by field, or is no text.
+    #[error("{0}; leave --field out")]
+    Field(ObjectFault),
     /// The terminal or standard input failed.
     #[error("cannot read the value: {0}")]
     Input(#[source] io::Error),
@@ -74,19 +72,25 @@ pub enum Error {
     Output(#[source] io::Error),
 }
 
+impl From<ObjectFault> for Error {
+    fn from(fault: ObjectFault) -> Self {
+        match fault {
+            ObjectFault::NoField => Self::NoField(fault),
+            ObjectFault::NotObject | ObjectFault::NotText => Self::Field(fault),
+        }
+    }
+}
+
 impl Error {
     /// The exit code for this failure.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) | Self::KeyLeft { source: error, .. } => store_code(error),
-            Self::NoKey
-            | Self::Mismatch
-            | Self::WouldReveal
-            | Self::IsCurrent
-            | Self::NotObject
-            | Self::NotText => 64,
-            Self::NoField | Self::NoSecret { .. } => 66,
+            Self::NoKey | Self::Mismatch | Self::WouldReveal | Self::IsCurrent | Self::Field(_) => {
+                64
+            }
+            Self::NoField(_) | Self::NoSecret { .. } => 66,
             Self::NotNew { .. } => 73,
             Self::Input(_) | Self::Output(_) => 71,
         }

@@ -4,12 +4,12 @@
 //! argument, and go to standard output only; a terminal gets one if asked for with `--reveal`. Works on the directory itself,
 //! with or without a running daemon, which sees every change at its next read. Blocks its thread.
 //!
-//! `input` asks for values and keys, `object` edits one field of a JSON object. The store is `registry::file_store`.
+//! `input` asks for values and keys; `secrets::object` edits one field of a JSON object. The store is
+//! `registry::file_store`.
 
 mod args;
 mod error;
 mod input;
-mod object;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +28,7 @@ use crate::config;
 use crate::registry::file_store::{
     Error as StoreError, Expected, FileSettings, FileStore, Listed, StoreKey, generate_key_file,
 };
+use crate::secrets::object;
 
 pub use args::{FileCommand, Get, Init, List, Place, Put, Rekey, Retire, Versions};
 pub use error::Error;

@@ -11,7 +11,21 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::Error;
+use crate::secrets::pick::WHOLE;
+
+/// Why a field cannot be read or set. Never repeats what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectFault {
+    /// The value has no fields.
+    #[error("the value is no JSON object, so it has no fields")]
+    NotObject,
+    /// There is no such field.
+    #[error("the value has no such field")]
+    NoField,
+    /// A field's text is not text.
+    #[error("a field holds text, and this is not UTF-8")]
+    NotText,
+}
 
 /// The members of an object, in their order, each value as it is written.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
@@ -45,10 +59,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// The value of one field: the text if it is a string, else its JSON.
-pub(super) fn field(value: &Secret, field: &FieldName) -> Result<Secret, Error> {
+///
+/// # Errors
+/// [`ObjectFault::NotObject`] or [`ObjectFault::NoField`].
+pub fn field(value: &Secret, field: &FieldName) -> Result<Secret, ObjectFault> {
     let members = parse(value)?;
     let found = members.0.iter().find(|(name, _)| name == field.as_str());
-    let (_, raw) = found.ok_or(Error::NoField)?;
+    let (_, raw) = found.ok_or(ObjectFault::NoField)?;
     let text = match serde_json::from_str::<String>(raw.get()) {
         Ok(text) => text,
         Err(_no_string) => raw.get().to_owned(),
@@ -57,16 +74,19 @@ pub(super) fn field(value: &Secret, field: &FieldName) -> Result<Secret, Error> 
 }
 
 /// The same object with one field set to `text`. Without a former value, an object with that field alone.
-pub(super) fn with_field(
+///
+/// # Errors
+/// [`ObjectFault::NotObject`] or [`ObjectFault::NotText`].
+pub fn with_field(
     former: Option<&Secret>,
     field: &FieldName,
     text: &Secret,
-) -> Result<Secret, Error> {
+) -> Result<Secret, ObjectFault> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the text becomes part of the value"
     )]
-    let text = std::str::from_utf8(text.expose()).map_err(|_bytes| Error::NotText)?;
+    let text = std::str::from_utf8(text.expose()).map_err(|_bytes| ObjectFault::NotText)?;
     let set = Zeroizing::new(quoted(text)?);
     let members = match former {
         Some(value) => parse(value)?.0,
@@ -105,13 +125,35 @@ pub(super) fn with_field(
     Ok(Secret::from_text(std::mem::take(&mut *object)))
 }
 
-fn parse(value: &Secret) -> Result<Members<'_>, Error> {
-    #[expect(clippy::disallowed_methods, reason = "the object is taken apart")]
-    serde_json::from_slice(value.expose()).map_err(|_quotes_input| Error::NotObject)
+/// The value in which the part that a reference with `field` means is `text`, and everything else as it was: what
+/// [`pick_one`](super::pick_one) reads, set.
+///
+/// # Errors
+/// As [`with_field`].
+pub fn with_part(
+    former: Option<&Secret>,
+    field: Option<&FieldName>,
+    text: &Secret,
+) -> Result<Secret, ObjectFault> {
+    let whole = || {
+        #[expect(clippy::disallowed_methods, reason = "the text is the whole value")]
+        Ok(Secret::new(text.expose().to_vec()))
+    };
+    let Some(field) = field else { return whole() };
+    match with_field(former, field, text) {
+        // A value without fields may be called by this one.
+        Err(ObjectFault::NotObject) if field.as_str() == WHOLE => whole(),
+        other => other,
+    }
 }
 
-fn quoted(text: &str) -> Result<String, Error> {
-    serde_json::to_string(text).map_err(|_a_string_has_json| Error::NotText)
+fn parse(value: &Secret) -> Result<Members<'_>, ObjectFault> {
+    #[expect(clippy::disallowed_methods, reason = "the object is taken apart")]
+    serde_json::from_slice(value.expose()).map_err(|_quotes_input| ObjectFault::NotObject)
+}
+
+fn quoted(text: &str) -> Result<String, ObjectFault> {
+    serde_json::to_string(text).map_err(|_a_string_has_json| ObjectFault::NotText)
 }
 
 #[cfg(test)]
@@ -121,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    fn set(former: Option<&str>, name: &str, text: &str) -> Result<String, Error> {
+    fn set(former: Option<&str>, name: &str, text: &str) -> Result<String, ObjectFault> {
         let former = former.map(|former| Secret::from_text(former.to_owned()));
         let text = Secret::from_text(text.to_owned());
         with_field(former.as_ref(), &name.parse().unwrap(), &text)
@@ -147,7 +189,7 @@ mod tests {
         }
         for former in ["", "plain", "[1]", "null", "{\"a\":1", r#"{"a":1,"a":2}"#] {
             assert!(
-                matches!(set(Some(former), "b", "x"), Err(Error::NotObject)),
+                matches!(set(Some(former), "b", "x"), Err(ObjectFault::NotObject)),
                 "{former}"
             );
         }
@@ -163,7 +205,38 @@ mod tests {
         assert_eq!(get("s").unwrap(), "a\nbü");
         assert_eq!(get("n").unwrap(), "1.50");
         assert_eq!(get("o").unwrap(), r#"{"k":"v"}"#);
-        assert!(matches!(get("x"), Err(Error::NoField)));
+        assert!(matches!(get("x"), Err(ObjectFault::NoField)));
+    }
+
+    #[test]
+    fn the_part_that_is_set_is_the_part_that_is_picked() {
+        let id = "client_id".parse::<FieldName>().unwrap();
+        let value = WHOLE.parse::<FieldName>().unwrap();
+        for (former, field, expected) in [
+            (None, None, Ok("new")),
+            (Some("old"), None, Ok("new")),
+            (None, Some(&id), Ok(r#"{"client_id":"new"}"#)),
+            (Some("old"), Some(&id), Err(ObjectFault::NotObject)),
+            (None, Some(&value), Ok(r#"{"value":"new"}"#)),
+            (Some("old"), Some(&value), Ok("new")),
+            (
+                Some("{\"a\":1}"),
+                Some(&value),
+                Ok(r#"{"a":1,"value":"new"}"#),
+            ),
+        ] {
+            let former = former.map(|former| Secret::from_text(former.to_owned()));
+            let text = Secret::from_text("new".to_owned());
+            let set = with_part(former.as_ref(), field, &text);
+            let shown = set
+                .as_ref()
+                .map(|set| str::from_utf8(set.expose()).unwrap());
+            assert_eq!(shown.map_err(|fault| *fault), expected);
+            if let Ok(set) = &set {
+                let picked = crate::secrets::pick_one(set, field).unwrap();
+                assert_eq!(picked.expose(), b"new");
+            }
+        }
     }
 
     proptest! {

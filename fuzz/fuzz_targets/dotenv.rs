@@ -1,0 +1,37 @@
+//! Any bytes are a list of variables, or a fault with the number of a line that is there. What is left when one of them is
+//! taken away sets the others as before.
+#![no_main]
+
+use claviger::import::dotenv::{Variable, parse};
+use libfuzzer_sys::fuzz_target;
+
+/// All that is known of a variable but where it stands.
+fn told(variable: &Variable) -> (&str, &[u8], String) {
+    let how = format!("{:?} {}", variable.reading, variable.has_controls);
+    (&variable.name, variable.value.expose(), how)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let variables = match parse(bytes) {
+        Ok(variables) => variables,
+        Err(fault) => return assert!((1..=lines).contains(&fault.line)),
+    };
+    let mut end = 0;
+    for variable in &variables {
+        assert!((1..=lines).contains(&variable.line));
+        assert!(variable.span.start >= end && variable.span.end <= bytes.len());
+        assert!(variable.value.len() <= variable.span.len());
+        end = variable.span.end;
+    }
+    let Some(gone) = variables.len().checked_sub(1) else {
+        return;
+    };
+    // One in the middle, which has neighbors on both sides.
+    let gone = gone / 2;
+    let span = variables[gone].span.clone();
+    let left = [&bytes[..span.start], &bytes[span.end..]].concat();
+    let left = parse(&left).expect("the others are as they were");
+    let others = variables.iter().enumerate().filter(|(at, _)| *at != gone);
+    assert!(others.map(|(_, one)| told(one)).eq(left.iter().map(told)));
+});
