@@ -52,6 +52,8 @@ pub(super) struct Daemon {
     reloading: tokio::sync::Mutex<()>,
     protections: Report,
     started: SystemTime,
+    /// What the host cannot tell of peers. Never changes.
+    shortcomings: Vec<String>,
     clock: Arc<dyn Clock>,
     drain: Drain,
 }
@@ -60,7 +62,7 @@ impl Daemon {
     pub(super) fn new(
         broker: Arc<Broker>,
         in_force: InForce,
-        protections: Report,
+        (protections, shortcomings): (Report, Vec<String>),
         (clock, drain): (Arc<dyn Clock>, Drain),
     ) -> Arc<Self> {
         let started = in_force.loaded;
@@ -70,6 +72,7 @@ impl Daemon {
             reloading: tokio::sync::Mutex::default(),
             protections,
             started,
+            shortcomings,
             clock,
             drain,
         })
@@ -139,6 +142,7 @@ impl Operator for Daemon {
                 .warnings
                 .iter()
                 .map(ToString::to_string)
+                .chain(self.shortcomings.iter().map(String::clone))
                 .collect(),
         })
     }
