@@ -28,6 +28,7 @@ use crate::broker::{Broker, BudgetSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::memory::Report;
+use crate::peer;
 use crate::registry::Backends;
 use crate::server::{Operator, Parts, Server, Sockets};
 use crate::shutdown::Drain;
@@ -202,11 +203,12 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
     let mut settings = config.server.clone();
     sockets.settle(&mut settings);
     let peers = Arc::new(assembly::peers(config.peer));
+    let shortcomings = shortcomings(&peers);
     let require_backend = config.require_backend_at_start;
     let daemon = Daemon::new(
         Arc::clone(&broker),
         InForce::new(config, backends, assembled, &*clock),
-        protections,
+        (protections, shortcomings),
         (Arc::clone(&clock), drain.clone()),
     );
     let operator: Arc<dyn Operator> = Arc::<Daemon>::clone(&daemon);
@@ -228,6 +230,18 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
         socket: settings.socket,
         require_backend,
     })
+}
+
+/// What this host cannot tell of peers, logged and for operators to see.
+fn shortcomings(settings: &peer::Settings) -> Vec<String> {
+    let shortcomings: Vec<String> = match peer::Support::probe() {
+        Ok(support) => support.warnings(settings).map(str::to_owned).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    for shortcoming in &shortcomings {
+        tracing::warn!(target: "claviger", "{shortcoming}");
+    }
+    shortcomings
 }
 
 /// The first world of a daemon, which has nothing to carry over.

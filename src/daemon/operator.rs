@@ -55,6 +55,8 @@ pub(super) struct Daemon {
     reloading: Arc<tokio::sync::Mutex<()>>,
     protections: Report,
     started: SystemTime,
+    /// What the host cannot tell of peers. Never changes.
+    shortcomings: Vec<String>,
     clock: Arc<dyn Clock>,
     drain: Drain,
 }
@@ -63,7 +65,7 @@ impl Daemon {
     pub(super) fn new(
         broker: Arc<Broker>,
         in_force: InForce,
-        protections: Report,
+        (protections, shortcomings): (Report, Vec<String>),
         (clock, drain): (Arc<dyn Clock>, Drain),
     ) -> Arc<Self> {
         let started = in_force.loaded;
@@ -73,6 +75,7 @@ impl Daemon {
             reloading: Arc::default(),
             protections,
             started,
+            shortcomings,
             clock,
             drain,
         })
@@ -131,6 +134,7 @@ impl Operator for Daemon {
                 .warnings
                 .iter()
                 .map(ToString::to_string)
+                .chain(self.shortcomings.iter().map(String::clone))
                 .collect(),
         })
     }

@@ -94,9 +94,10 @@ impl SecretPages {
             return Err(Error::Empty);
         }
         let mut pages = Self::map(len)?;
-        // SAFETY: `len` bytes of the mapping, zeroed by the kernel, readable and writable, and only reachable from here.
+        // SAFETY: `len` bytes of the mapping, zeroed by the kernel, readable and writable, and only reachable from here. The
+        // pointer is the one that the kernel gave: one made of a reference to the first byte would be good for that byte only.
         #[expect(unsafe_code, reason = "mapped memory is a pointer")]
-        fill(unsafe { std::slice::from_raw_parts_mut(pages.start.as_mut(), len) });
+        fill(unsafe { std::slice::from_raw_parts_mut(pages.start.as_ptr(), len) });
         pages
             .protect(MprotectFlags::READ)
             .map_err(|error| Error::Map(error.into()))?;

@@ -11,7 +11,7 @@ use std::{fs, io};
 use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::{Error, Facts};
+use super::{Error, Facts, Settings};
 use crate::memory;
 
 /// The host, as far as it matters here.
@@ -115,14 +115,15 @@ impl Support {
     }
 
     /// What an operator should be told when the daemon starts.
-    pub fn warnings(self) -> impl Iterator<Item = &'static str> {
-        let no_pidfd = (!self.pidfd).then_some(
-            "this kernel cannot pin peers (that needs Linux 6.5): rules by unit, container or executable match nobody, and rules by user also match containers, unless allow_legacy_pid_attestation is set",
-        );
-        let no_cgroup = (!self.cgroup).then_some(
-            "there is no version 2 cgroup hierarchy: rules by unit or container match nobody, and rules by user also match containers",
-        );
-        no_pidfd.into_iter().chain(no_cgroup)
+    pub fn warnings(self, settings: &Settings) -> impl Iterator<Item = &'static str> {
+        let no_pidfd = if settings.allow_legacy_pid_attestation {
+            "this kernel cannot pin peers (that needs Linux 6.5): a reused process id can pass for another program, as allow_legacy_pid_attestation permits"
+        } else {
+            "this kernel cannot pin peers (that needs Linux 6.5): rules by unit, container or executable match nobody, and rules by user also match containers"
+        };
+        let no_cgroup = "there is no version 2 cgroup hierarchy: rules by unit or container match nobody, and containers are known by their pid namespaces alone";
+        let pidfd = (!self.pidfd).then_some(no_pidfd);
+        pidfd.into_iter().chain((!self.cgroup).then_some(no_cgroup))
     }
 }
 
@@ -198,12 +199,23 @@ mod tests {
             info: true,
             cgroup: true,
         };
-        assert_eq!(all.warnings().count(), 0);
+        let settings = Settings::default();
+        assert_eq!(all.warnings(&settings).count(), 0);
         let old = Support {
             pidfd: false,
             info: false,
             cgroup: false,
         };
-        assert_eq!(old.warnings().count(), 2);
+        let told: Vec<_> = old.warnings(&settings).collect();
+        assert!(
+            told.len() == 2 && told[0].contains("match nobody"),
+            "{told:?}"
+        );
+        let settings = Settings {
+            allow_legacy_pid_attestation: true,
+            ..settings
+        };
+        let told: Vec<_> = old.warnings(&settings).collect();
+        assert!(told.len() == 2 && told[0].contains("reused"), "{told:?}");
     }
 }

@@ -143,7 +143,7 @@ fn daemon(arguments: &[String]) {
     tell("listening");
     let support = Support::probe().unwrap();
     if probe {
-        tell(&support.warnings().collect::<Vec<_>>().join("; "));
+        tell(&support.warnings(&settings).collect::<Vec<_>>().join("; "));
     }
     let stream = listener.accept().unwrap().0;
     match Peer::identify(&stream, &settings) {

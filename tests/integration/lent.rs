@@ -26,7 +26,11 @@ use crate::runner::Role;
 pub(crate) const ANNA: u32 = 42_001;
 pub(crate) const BERT: u32 = 42_002;
 
-pub(crate) const ROLES: &[Role] = &[("lend", lend), ("squat", squat)];
+pub(crate) const ROLES: &[Role] = &[
+    ("lend", lend),
+    ("squat", squat),
+    ("old-kernel", crate::peers::old_kernel),
+];
 
 /// A connection, and the process that made it.
 pub(crate) struct Lent {

@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
 use tonic::Code;
 
-use crate::actor::need_root;
+use crate::actor::{need_root, role};
 use crate::caller::why;
 use crate::cgroups::Cgroup;
 use crate::daemon::TestDaemon;
@@ -21,6 +25,7 @@ table![
     a_peer_in_the_unit_is_served_until_it_is_moved,
     root_of_a_container_is_not_root,
     root_of_a_user_namespace_is_its_own_user,
+    on_an_old_kernel_users_alone_are_told_apart_and_operators_told,
     a_daemon_in_a_pid_namespace_serves_nobody_outside,
     a_daemon_in_a_user_namespace_serves_nobody_unmapped,
 ];
@@ -155,6 +160,51 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
         let denied = why(lent.caller().await.token("api").await);
         assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()));
         daemon.stop().await;
+        Ok(())
+    })
+}
+
+/// A kernel before Linux 6.5, as far as peers are concerned: becomes the program that the arguments name, whose `SO_PEERPIDFD`
+/// is answered with `ENOPROTOOPT`.
+pub(crate) fn old_kernel(arguments: &[String]) {
+    use std::os::unix::process::CommandExt as _;
+    let option = u64::try_from(nix::libc::SO_PEERPIDFD).unwrap();
+    let condition = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, option);
+    let rule = SeccompRule::new(vec![condition.unwrap()]).unwrap();
+    let filter = SeccompFilter::new(
+        [(nix::libc::SYS_getsockopt, vec![rule])].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(nix::libc::ENOPROTOOPT.unsigned_abs()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();
+    panic!(
+        "{}",
+        Command::new(&arguments[0]).args(&arguments[1..]).exec()
+    );
+}
+
+fn on_an_old_kernel_users_alone_are_told_apart_and_operators_told() -> Result<(), String> {
+    need_root()?;
+    let unit = Cgroup::new("/system.slice/claviger-test-old.service")?;
+    let mut node = run(Node::new());
+    node.rules.push_str(&format!(
+        "[[allow]]\nuser = {ANNA}\ntokens = [\"api\"]\n\
+         [[allow]]\nunit = \"claviger-test-old.service\"\ntokens = [\"wide\"]\n"
+    ));
+    let program = Program::by(node, role("old-kernel", &[BINARY]));
+    run(async {
+        let mut lender = Lender::start(&[], ANNA);
+        unit.take(lender.pid());
+        let lent = lender.connect(&program.node.socket())?;
+        let mut caller = lent.caller().await;
+        assert!(caller.token("api").await.is_ok(), "by user");
+        let denied = (Code::PermissionDenied, "DENIED".to_owned());
+        assert_eq!(why(caller.token("wide").await), denied, "not by unit");
+        let warnings = program.admin().await.status().await.unwrap().warnings;
+        let told = |text: &str| text.contains("this kernel cannot pin peers");
+        assert!(warnings.iter().any(|warning| told(warning)), "{warnings:?}");
+        assert!(told(&program.log()), "{}", program.log());
         Ok(())
     })
 }
