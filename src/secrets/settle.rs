@@ -15,7 +15,7 @@ use crate::secrets::Shared;
 use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
 use crate::secrets::pick::{Picked, pick};
-use crate::secrets::schedule::{self, DICE, NEGATIVE};
+use crate::secrets::schedule::{self, DICE};
 use crate::secrets::upstream::{OPERATION, Refusal};
 
 /// No value is served longer than this without a confirmation, whatever the configuration says.
@@ -110,7 +110,6 @@ impl Origin {
         let picked = pick(&value, &fields);
         drop(value);
         progress.newest = number(&version);
-        progress.refused = None;
         let roll = fastrand::u32(0..=DICE);
         let worst = picked.iter().find_map(|part| part.as_ref().err().copied());
         let wait = if let Some(kind) = worst {
@@ -146,7 +145,6 @@ impl Origin {
         let wait = schedule::backoff(kind, progress.failures, roll);
         progress.next = now.after(wait);
         if kind.class() == Class::Authoritative {
-            progress.refused = Some((kind, now.after(NEGATIVE)));
             // What comes after a secret that was gone is another secret, and may count from 1 again.
             progress.newest = None;
         }
