@@ -191,4 +191,8 @@ impl TokenSource for TokenClient {
     fn credential(&self) -> u64 {
         Self::credential(self)
     }
+
+    fn has_credential(&self) -> bool {
+        Self::has_credential(self)
+    }
 }

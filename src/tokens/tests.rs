@@ -32,6 +32,7 @@ struct Manners {
     /// The constant token expires then, whenever it is asked for.
     constant_until: Option<Moment>,
     revocation: Revocation,
+    has_credential: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +103,10 @@ impl TokenSource for Issuer {
     fn credential(&self) -> u64 {
         self.credential.load(Ordering::SeqCst)
     }
+
+    fn has_credential(&self) -> bool {
+        self.manners.lock().unwrap().has_credential
+    }
 }
 
 struct World {
@@ -152,6 +157,7 @@ impl World {
                 constant: None,
                 constant_until: None,
                 revocation: Revocation::Revoked,
+                has_credential: true,
             }),
             asked: Mutex::default(),
             revoked: Mutex::default(),
@@ -1093,5 +1099,79 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
     assert!(
         world.tokens.get(&permit, &want, &broke).await.is_ok(),
         "the cache is free"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asked_for_is_ready_as_soon_as_it_can_be_asked_for() {
+    let world = World::new(3600);
+    let ready = || {
+        let readiness = world.tokens.readiness();
+        assert_eq!((readiness.len(), &*readiness[0].0), (1, "billing-api"));
+        assert_eq!(readiness[0].1, world.tokens.is_ready());
+        readiness[0].1
+    };
+    world.issuer.be(|manners| manners.has_credential = false);
+    assert!(!ready(), "without a credential there will be no token");
+    world.issuer.be(|manners| manners.has_credential = true);
+    assert!(ready());
+    world.call().await.unwrap();
+    world.issuer.be(|manners| manners.has_credential = false);
+    assert!(ready(), "what is held can be handed out");
+    let wait = ErrorKind::NoCredential {
+        retry_after: SECOND,
+    };
+    world.issuer.fail(wait);
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert!(world.call().await.is_err());
+    assert!(!ready());
+    world.issuer.be(|manners| manners.has_credential = true);
+    assert!(ready(), "what was lacking is there");
+    assert_eq!(world.issuer.requests(), 2, "nobody asks to find out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_until_the_credential_changes_and_trouble_until_nobody_asks() {
+    let world = World::new(3600);
+    world.issuer.fail(ErrorKind::InvalidClient);
+    assert!(world.call().await.is_err());
+    assert!(!world.tokens.is_ready());
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    assert!(!world.tokens.is_ready(), "nothing has changed");
+    world.issuer.credential.store(2, Ordering::SeqCst);
+    assert!(world.tokens.is_ready(), "nobody knows about this one");
+    world.issuer.fail(ErrorKind::Unreachable);
+    assert!(world.call().await.is_err());
+    tokio::time::sleep(MINUTE * 29).await;
+    assert!(!world.tokens.is_ready());
+    tokio::time::sleep(MINUTE * 2).await;
+    assert!(world.tokens.is_ready(), "half an hour ago it failed");
+    let watch = world.tokens.watch(&permit()).unwrap();
+    assert!(!world.tokens.is_ready(), "somebody waits for it");
+    drop(watch);
+    assert!(world.call().await.is_err());
+    assert!(!world.tokens.is_ready(), "it still does");
+    assert_eq!(world.issuer.requests(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_only_narrower_rules_use_is_judged_by_what_they_get() {
+    let world = World::new(3600);
+    let ask = async |scopes: &str| {
+        let permit = permit_for(Action::Token, scopes, None);
+        let answer = world.tokens.get(&permit, &Want::default(), &free).await;
+        answer.is_ok()
+    };
+    world.issuer.fail(ErrorKind::InvalidClient);
+    assert!(!ask("read").await);
+    assert!(!world.tokens.is_ready(), "all that is known is a refusal");
+    world.issuer.fail(None);
+    assert!(ask("write").await);
+    assert!(world.tokens.is_ready(), "one scope of two is refused");
+    world.issuer.fail(ErrorKind::InvalidClient);
+    assert!(world.call().await.is_err());
+    assert!(
+        !world.tokens.is_ready(),
+        "the definition's own scopes decide"
     );
 }
