@@ -33,32 +33,43 @@ impl Origin {
         let now = shared.clock.now();
         let mut progress = self.lock();
         progress.flight = None;
-        let accept_older = std::mem::take(&mut progress.accept_older);
-        if !progress.asked {
-            progress.asked = true;
+        let outcome = if shared.retired.is_cancelled() {
+            // The slots belong to the next configuration already.
+            self.everywhere(Kind::Unavailable, Duration::ZERO)
+        } else {
+            self.take(&mut progress, answer, now)
+        };
+        if !std::mem::replace(&mut progress.asked, true) {
+            // Last, because whoever waits for the first round looks into the slots next.
             shared
                 .unasked
                 .send_modify(|left| *left = left.saturating_sub(1));
         }
-        if shared.retired.is_cancelled() {
-            // The slots belong to the next configuration already.
-            return self.everywhere(Kind::Unavailable, Duration::ZERO);
-        }
+        outcome
+    }
+
+    fn take(
+        &self,
+        progress: &mut Progress,
+        answer: Result<(Fetched, Moment), Refusal>,
+        now: Moment,
+    ) -> PerField {
+        let accept_older = std::mem::take(&mut progress.accept_older);
         match answer {
-            Ok((fetched, sent)) => match self.check(&progress, &fetched, accept_older) {
-                Ok(()) => self.confirm(&mut progress, fetched, sent, now),
-                Err(kind) => self.fail(&mut progress, kind, now),
+            Ok((fetched, sent)) => match self.check(progress, &fetched, accept_older) {
+                Ok(()) => self.confirm(progress, fetched, sent, now),
+                Err(kind) => self.fail(progress, kind, now),
             },
             Err(Refusal::Failed(error)) => {
                 tracing::debug!(secret = %self.name, %error, "not fetched");
-                self.fail(&mut progress, error.kind, now)
+                self.fail(progress, error.kind, now)
             }
             Err(Refusal::Blocked { kind, retry_in }) => {
                 // Spread, so that the queue does not fall on a backend that has just recovered.
                 let spread = schedule::part(Duration::from_secs(1), fastrand::u32(0..=DICE));
                 let wait = retry_in.saturating_add(spread);
                 progress.next = now.after(wait);
-                self.note(&mut progress, kind);
+                self.note(progress, kind);
                 self.everywhere(kind, wait)
             }
             Err(Refusal::Stopping) => {

@@ -704,3 +704,21 @@ async fn a_version_id_is_all_that_tells_versions_apart() {
         Ok(true)
     );
 }
+
+/// On real threads, because the moment between two of them is what matters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_first_round_everything_is_there() {
+    let world = World::new();
+    let names: Vec<String> = (0..50).map(|number| format!("f{number}")).collect();
+    let fields = names.iter().map(|name| format!(r#""{name}":"v""#));
+    let value = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+    world.shelf.put("many", "1", &value);
+    let references: Vec<String> = names
+        .iter()
+        .map(|name| format!("prod:many#{name}"))
+        .collect();
+    let references: Vec<&str> = references.iter().map(String::as_str).collect();
+    for _ in 0..200 {
+        assert!(world.started(&references).await.is_ready());
+    }
+}
