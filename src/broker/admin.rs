@@ -1,5 +1,7 @@
 //! What operators ask of the broker: explanations and refreshes.
 
+use futures_util::future::join_all;
+
 use crate::broker::Broker;
 use crate::oauth::wire::Scopes;
 use crate::peer::Facts;
@@ -80,26 +82,28 @@ impl Broker {
         let mut results = Vec::new();
         let secrets = world.secrets.status();
         let wanted = |name: &str| names.is_empty() || names.iter().any(|wish| wish == name);
-        // Secrets first: a token that is renewed should use the newest credential.
-        for secret in secrets {
-            let reference = secret.reference.to_string();
+        // Whoever names one secret means it; a version that went back is then taken.
+        let older = if names.is_empty() {
+            Older::Refuse
+        } else {
+            Older::Accept
+        };
+        let mut fetches = Vec::new();
+        for secret in &secrets {
+            let name = secret.reference.to_string();
             let by_name = secret.name.as_deref().is_some_and(wanted);
-            if !by_name && !wanted(&reference) {
-                continue;
+            if by_name || wanted(&name) {
+                let fetch = world.secrets.refresh(&secret.reference, older);
+                fetches.push(async {
+                    let outcome = fetch.await;
+                    let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
+                    Refreshed { name, outcome }
+                });
             }
-            // Whoever names one secret means it; a version that went back is then taken.
-            let older = if names.is_empty() {
-                Older::Refuse
-            } else {
-                Older::Accept
-            };
-            let outcome = world.secrets.refresh(&secret.reference, older).await;
-            let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
-            results.push(Refreshed {
-                name: reference,
-                outcome,
-            });
         }
+        // Secrets first: a token that is renewed should use the newest credential. All at once, so that the fields of one
+        // secret share a request.
+        results.extend(join_all(fetches).await);
         for token in world.tokens.status() {
             // Nobody needs a token that nobody has asked for, and each one costs a request with the credential.
             let asked_for = token

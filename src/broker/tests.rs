@@ -54,6 +54,10 @@ impl TokenSource for Issuer {
     fn credential(&self) -> u64 {
         1
     }
+
+    fn has_credential(&self) -> bool {
+        true
+    }
 }
 
 impl Issuer {

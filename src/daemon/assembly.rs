@@ -211,6 +211,10 @@ impl TokenSource for TokenClient {
     fn credential(&self) -> u64 {
         Self::credential(self)
     }
+
+    fn has_credential(&self) -> bool {
+        Self::has_credential(self)
+    }
 }
 
 #[cfg(test)]

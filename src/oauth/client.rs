@@ -115,6 +115,12 @@ impl TokenClient {
         }
     }
 
+    /// Whether the client's credential is held.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        self.credential.version(self.issuer.clock.now()).is_some()
+    }
+
     /// Asks the issuer for a token with `scopes`; none means the issuer's default.
     ///
     /// Ends within the issuer's time limit, whatever happens. May send up to three requests if the issuer is in trouble.

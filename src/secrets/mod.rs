@@ -216,35 +216,14 @@ impl Secrets {
         ))
     }
 
-    /// Fetches a secret now, with whoever else waits for it, and says whether its version changed. The fetch goes on if the
-    /// caller goes away.
+    /// Fetches a secret now, whatever the backend said the last time, with whoever else waits for it, and says whether its
+    /// version changed. For operators: nothing that a program does leads here. The fetch goes on if the caller goes away.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if the configuration does not refer to it; [`Error::Failed`] if the fetch fails, or if the backend
-    /// gave a final "no" within the last 5 s; [`Error::Stopping`].
+    /// [`Error::Unknown`] if the configuration does not refer to it; [`Error::Failed`]; [`Error::Stopping`].
     pub async fn refresh(&self, reference: &SecretRef, older: Older) -> Result<bool, Error> {
         let place = *self.by_reference.get(reference).ok_or(Error::Unknown)?;
         self.landed(place, self.ask(place, older)?).await
-    }
-
-    /// Fetches everything now; one result per reference.
-    pub async fn refresh_all(&self) -> Vec<(Arc<SecretRef>, Result<bool, Error>)> {
-        // All take off before the first is waited for.
-        let flights: Vec<_> = self
-            .by_reference
-            .iter()
-            .map(|(reference, place)| (reference, *place, self.ask(*place, Older::Refuse)))
-            .collect();
-        let mut results = Vec::with_capacity(flights.len());
-        for (reference, place, flight) in flights {
-            let result = match flight {
-                Ok(flight) => self.landed(place, flight).await,
-                Err(error) => Err(error),
-            };
-            results.push((Arc::clone(reference), result));
-        }
-        results.sort_by(|(one, _), (other, _)| one.cmp(other));
-        results
     }
 
     fn ask(&self, place: Place, older: Older) -> Result<watch::Receiver<Outcome>, Error> {
@@ -252,12 +231,6 @@ impl Secrets {
             return Err(Error::Stopping);
         }
         let (origin, _) = self.at(place).ok_or(Error::Unknown)?;
-        let now = self.shared.clock.now();
-        let refused = origin.lock().refused;
-        if let Some((kind, until)) = refused.filter(|(_, until)| !until.passed(now)) {
-            let retry_in = until.left(now);
-            return Err(Error::Failed { kind, retry_in });
-        }
         Ok(origin.ask(&self.shared, older == Older::Accept))
     }
 

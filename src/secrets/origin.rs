@@ -55,8 +55,6 @@ pub(super) struct Progress {
     pub(super) next: Deadline,
     /// Failures in a row.
     pub(super) failures: u32,
-    /// Until when a final "no" is not questioned, and what it was.
-    pub(super) refused: Option<(Kind, Deadline)>,
     /// Whether a first answer, or the lack of one, is known.
     pub(super) asked: bool,
     /// Whether the backend has confirmed a value since the start.
@@ -91,7 +89,6 @@ impl Progress {
         Self {
             next,
             failures: 0,
-            refused: None,
             asked: false,
             confirmed_once: false,
             newest: None,

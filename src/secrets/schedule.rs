@@ -20,8 +20,8 @@ pub(super) const DICE: u32 = 1000;
 const FIRST_SPREAD: Duration = Duration::from_secs(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MOST: Duration = Duration::from_secs(150);
-/// How long a backend's final "no" is believed.
-pub(super) const NEGATIVE: Duration = Duration::from_secs(5);
+/// How long a backend's final "no" is believed. An operator's refresh asks all the same.
+const NEGATIVE: Duration = Duration::from_secs(5);
 /// A backend may ask for more patience than our own backoff has, but not for ever.
 const RETRY_AFTER_MOST: Duration = Duration::from_hours(1);
 

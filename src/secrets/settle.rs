@@ -15,7 +15,7 @@ use crate::secrets::Shared;
 use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
 use crate::secrets::pick::{Picked, is_same, pick};
-use crate::secrets::schedule::{self, DICE, NEGATIVE};
+use crate::secrets::schedule::{self, DICE};
 use crate::secrets::upstream::Refusal;
 use crate::telemetry::Causes;
 
@@ -37,31 +37,40 @@ impl Origin {
         let now = shared.clock.now();
         let mut progress = self.lock();
         progress.flight = None;
-        let accept_older = std::mem::take(&mut progress.accept_older);
-        if !progress.asked {
-            progress.asked = true;
+        let outcome = if shared.retired.is_cancelled() {
+            // The slots belong to the next configuration already.
+            self.everywhere(Kind::Unavailable, Duration::ZERO)
+        } else {
+            self.take(&mut progress, answer, now)
+        };
+        if !std::mem::replace(&mut progress.asked, true) {
+            // Last, because whoever waits for the first round looks into the slots next.
             shared
                 .unasked
                 .send_modify(|left| *left = left.saturating_sub(1));
         }
-        if shared.retired.is_cancelled() {
-            // The slots belong to the next configuration already.
-            return self.everywhere(Kind::Unavailable, Duration::ZERO);
-        }
+        outcome
+    }
+
+    fn take(
+        &self,
+        progress: &mut Progress,
+        answer: Result<(Fetched, Moment), Refusal>,
+        now: Moment,
+    ) -> PerField {
+        let accept_older = std::mem::take(&mut progress.accept_older);
         match answer {
-            Ok((fetched, sent)) => match self.check(&progress, &fetched, accept_older) {
-                Ok(()) => self.confirm(&mut progress, fetched, sent, now),
-                Err(kind) => self.fail(&mut progress, (kind, None), now),
+            Ok((fetched, sent)) => match self.check(progress, &fetched, accept_older) {
+                Ok(()) => self.confirm(progress, fetched, sent, now),
+                Err(kind) => self.fail(progress, (kind, None), now),
             },
-            Err(Refusal::Failed(error)) => {
-                self.fail(&mut progress, (error.kind, Some(&error)), now)
-            }
+            Err(Refusal::Failed(error)) => self.fail(progress, (error.kind, Some(&error)), now),
             Err(Refusal::Blocked { kind, retry_in }) => {
                 // Spread, so that the queue does not fall on a backend that has just recovered.
                 let spread = schedule::part(Duration::from_secs(1), fastrand::u32(0..=DICE));
                 let wait = retry_in.saturating_add(spread);
                 progress.next = now.after(wait);
-                self.note(&mut progress, (kind, None));
+                self.note(progress, (kind, None));
                 self.everywhere(kind, wait)
             }
             Err(Refusal::Stopping) => {
@@ -113,7 +122,6 @@ impl Origin {
         let picked = pick(&value, &fields);
         drop(value);
         progress.newest = number(&version);
-        progress.refused = None;
         let roll = fastrand::u32(0..=DICE);
         let worst = picked.iter().find_map(|part| part.as_ref().err().copied());
         let wait = if let Some(kind) = worst {
@@ -148,9 +156,7 @@ impl Origin {
         let roll = fastrand::u32(0..=DICE);
         let wait = schedule::backoff(kind, progress.failures, roll);
         progress.next = now.after(wait);
-        if kind.class() == Class::Authoritative {
-            progress.refused = Some((kind, now.after(NEGATIVE)));
-        }
+        if kind.class() == Class::Authoritative {}
         if kind == Kind::NotFound {
             // What comes after a secret that was gone is another secret, and may count from 1 again. A denial says nothing
             // about versions.

@@ -75,6 +75,8 @@ impl Server {
     pub fn start(sockets: Sockets, settings: &Settings, parts: &Parts) -> io::Result<Self> {
         let Sockets { broker, admin } = sockets;
         let (health, health_service) = tonic_health::server::health_reporter();
+        let limit = settings.limits.message_bytes;
+        let health_service = health_service.max_decoding_message_size(limit);
         let metrics = Arc::new(Metrics::default());
         let shared = |face| {
             Arc::new(Shared {
@@ -86,7 +88,7 @@ impl Server {
                 drain: parts.drain.clone(),
                 settings: settings.clone(),
                 metrics: Arc::clone(&metrics),
-                standing: grpc::Standing::new(health_service.clone(), face),
+                standing: grpc::Standing::new(health_service.clone(), face, limit),
             })
         };
         let workers = Arc::new(Workers::start(parts.threads)?);

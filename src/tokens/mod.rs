@@ -15,6 +15,7 @@ mod error;
 mod flight;
 mod held;
 mod land;
+mod ready;
 mod scope;
 mod state;
 mod status;
@@ -115,6 +116,9 @@ pub trait TokenSource: Debug + Send + Sync {
     /// the same number for the same credential. A change lifts what was remembered of failures, and has tokens renewed that
     /// were obtained with the credential before. Must not wait.
     fn credential(&self) -> u64;
+
+    /// Whether the client's credential is held, so that the issuer could be asked. Must not wait.
+    fn has_credential(&self) -> bool;
 }
 
 /// What a caller wants of a token.

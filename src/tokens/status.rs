@@ -10,7 +10,7 @@ use crate::clock::Moment;
 use crate::oauth::wire::Scopes;
 use crate::tokens::Tokens;
 use crate::tokens::entry::Entry;
-use crate::tokens::state::{Event, State};
+use crate::tokens::state::Event;
 
 /// How one token of the configuration does.
 #[derive(Clone, Debug)]
@@ -68,18 +68,6 @@ impl Tokens {
             .collect();
         rows.sort_by(|one, other| one.name.cmp(&other.name));
         rows
-    }
-
-    /// Whether every token can be served, as far as is known: none has failed without a token left to serve.
-    pub fn is_ready(&self) -> bool {
-        let now = self.shared.clock.now();
-        self.supplies.values().all(|supply| {
-            let mut entries = supply.entries().into_iter();
-            entries.next().is_none_or(|own| {
-                let state = own.lock().state.step(Event::Look, now);
-                !matches!(state, State::Failed { .. } | State::Refused { .. })
-            })
-        })
     }
 }
 

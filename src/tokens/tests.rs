@@ -33,6 +33,7 @@ struct Manners {
     constant_until: Option<Moment>,
     refresh_in: Option<Duration>,
     revocation: Revocation,
+    has_credential: bool,
 }
 
 #[derive(Debug)]
@@ -129,6 +130,10 @@ impl TokenSource for Issuer {
     fn credential(&self) -> u64 {
         self.credential.load(Ordering::SeqCst)
     }
+
+    fn has_credential(&self) -> bool {
+        self.manners.lock().unwrap().has_credential
+    }
 }
 
 struct World {
@@ -180,6 +185,7 @@ impl World {
                 constant_until: None,
                 refresh_in: None,
                 revocation: Revocation::Revoked,
+                has_credential: true,
             }),
             asked: Mutex::default(),
             revoked: Mutex::default(),
@@ -1261,6 +1267,7 @@ fn moods(manners: &mut Manners) {
         constant_until: None,
         refresh_in: fastrand::bool().then(|| pick(&[0, 1, 100, u64::MAX / 4])),
         revocation: Revocation::Revoked,
+        has_credential: true,
     };
 }
 
@@ -1329,4 +1336,78 @@ async fn whatever_happens_what_is_served_is_good_and_nobody_is_hammered() {
         }
         assert!(!world.issuer.doubled.load(Ordering::SeqCst), "seed {seed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asked_for_is_ready_as_soon_as_it_can_be_asked_for() {
+    let world = World::new(3600);
+    let ready = || {
+        let readiness = world.tokens.readiness();
+        assert_eq!((readiness.len(), &*readiness[0].0), (1, "billing-api"));
+        assert_eq!(readiness[0].1, world.tokens.is_ready());
+        readiness[0].1
+    };
+    world.issuer.be(|manners| manners.has_credential = false);
+    assert!(!ready(), "without a credential there will be no token");
+    world.issuer.be(|manners| manners.has_credential = true);
+    assert!(ready());
+    world.call().await.unwrap();
+    world.issuer.be(|manners| manners.has_credential = false);
+    assert!(ready(), "what is held can be handed out");
+    let wait = ErrorKind::NoCredential {
+        retry_after: SECOND,
+    };
+    world.issuer.fail(wait);
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert!(world.call().await.is_err());
+    assert!(!ready());
+    world.issuer.be(|manners| manners.has_credential = true);
+    assert!(ready(), "what was lacking is there");
+    assert_eq!(world.issuer.requests(), 2, "nobody asks to find out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_until_the_credential_changes_and_trouble_until_nobody_asks() {
+    let world = World::new(3600);
+    world.issuer.fail(ErrorKind::InvalidClient);
+    assert!(world.call().await.is_err());
+    assert!(!world.tokens.is_ready());
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    assert!(!world.tokens.is_ready(), "nothing has changed");
+    world.issuer.credential.store(2, Ordering::SeqCst);
+    assert!(world.tokens.is_ready(), "nobody knows about this one");
+    world.issuer.fail(ErrorKind::Unreachable);
+    assert!(world.call().await.is_err());
+    tokio::time::sleep(MINUTE * 29).await;
+    assert!(!world.tokens.is_ready());
+    tokio::time::sleep(MINUTE * 2).await;
+    assert!(world.tokens.is_ready(), "half an hour ago it failed");
+    let watch = world.watch().unwrap();
+    assert!(!world.tokens.is_ready(), "somebody waits for it");
+    drop(watch);
+    assert!(world.call().await.is_err());
+    assert!(!world.tokens.is_ready(), "it still does");
+    assert_eq!(world.issuer.requests(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_only_narrower_rules_use_is_judged_by_what_they_get() {
+    let world = World::new(3600);
+    let ask = async |scopes: &str| {
+        let permit = permit_for(Action::Token, scopes, None);
+        let answer = world.tokens.get(&permit, &Want::default(), &free).await;
+        answer.is_ok()
+    };
+    world.issuer.fail(ErrorKind::InvalidClient);
+    assert!(!ask("read").await);
+    assert!(!world.tokens.is_ready(), "all that is known is a refusal");
+    world.issuer.fail(None);
+    assert!(ask("write").await);
+    assert!(world.tokens.is_ready(), "one scope of two is refused");
+    world.issuer.fail(ErrorKind::InvalidClient);
+    assert!(world.call().await.is_err());
+    assert!(
+        !world.tokens.is_ready(),
+        "the definition's own scopes decide"
+    );
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::daemon::TestDaemon;
 use crate::node::{Node, PASSWORD, own_uid, run};
@@ -15,6 +15,7 @@ table![
     a_token_has_the_fields_of_oauth,
     a_secret_is_the_body,
     health_and_readiness_are_told_to_everybody,
+    readiness_names_the_token_that_fails,
     requests_and_their_statuses,
     every_answer_forbids_storing_and_framing,
     refusals_say_when_to_come_back,
@@ -99,11 +100,48 @@ fn health_and_readiness_are_told_to_everybody() -> Result<(), String> {
             assert!(health.json()["timestamp"].as_u64().is_some());
             let ready = ask(&socket, "GET /ready HTTP/1.1");
             assert_eq!(
-                (ready.status, &ready.json()["ready"]),
-                (200, &Value::Bool(true))
+                (ready.status, ready.json()),
+                (200, json!({ "ready": true })),
+                "no names without the header"
             );
         }
+        let ready = get(&daemon.node.socket(), "/ready");
+        assert_eq!(ready.json(), json!({ "ready": true }), "programs");
+        let ready = get(&daemon.node.admin_socket(), "/ready");
+        let tokens = json!({ "api": true, "payroll": true, "wide": true });
+        assert_eq!(ready.json(), json!({ "ready": true, "tokens": tokens }));
+        assert_eq!(daemon.node.issuer.requests(), 0, "nobody asks to find out");
     })
+}
+
+fn readiness_names_the_token_that_fails() -> Result<(), String> {
+    run(async {
+        let node = Node::new().await;
+        node.put_client_secret("not the secret");
+        let daemon = TestDaemon::on(node).await;
+        let admin = daemon.node.admin_socket();
+        let tokens = || {
+            let answer = tokio::task::block_in_place(|| get(&admin, "/ready"));
+            (answer.status, answer.json()["tokens"].clone())
+        };
+        let all = json!({ "api": true, "payroll": true, "wide": true });
+        assert_eq!(tokens(), (200, all));
+        let mut caller = daemon.caller().await;
+        caller.scoped("api", &["read:demo"]).await.unwrap_err();
+        let one = json!({ "api": false, "payroll": true, "wide": true });
+        assert_eq!(tokens(), (503, one));
+        assert!(!daemon.admin().await.status().await.unwrap().ready);
+        let good = daemon.node.secrets().swap_remove(0);
+        daemon.node.put_client_secret(&good);
+        daemon
+            .admin()
+            .await
+            .refresh(&["local:oauth/demo#client_secret"])
+            .await;
+        assert_eq!(tokens().0, 200, "another credential is another chance");
+        daemon.stop().await;
+    });
+    Ok(())
 }
 
 fn requests_and_their_statuses() -> Result<(), String> {

@@ -9,7 +9,7 @@ use claviger_proto::v1::GetTokenRequest;
 use tonic::Code;
 
 use crate::actor::need_root;
-use crate::caller::{refusal, wish};
+use crate::caller::{refusal, why, wish};
 use crate::daemon::TestDaemon;
 use crate::lent::{ANNA, BERT, Lent};
 use crate::node::{Node, run};
@@ -272,14 +272,20 @@ fn a_message_that_is_too_large_is_refused() -> Result<(), String> {
             scopes: vec!["x".repeat(bytes)],
             ..wish("api")
         };
-        let refused = caller.ask(large(64 * 1024)).await.unwrap_err();
-        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+        let refused = refusal(caller.ask(large(64 * 1024)).await);
+        assert_eq!(refused.code, Code::InvalidArgument, "{refused:?}");
+        assert_eq!(refused.reason, "MESSAGE_TOO_LARGE");
+        assert!(
+            refused.remedy.contains("server.limits.message_bytes"),
+            "{refused:?}"
+        );
         let read = caller.ask(large(32 * 1024)).await.unwrap_err();
         assert_eq!(
             read.code(),
             Code::InvalidArgument,
             "small enough to be read: {read:?}"
         );
+        assert_eq!(why(Err::<(), _>(read)).1, "INVALID_REQUEST");
         assert!(caller.token("api").await.is_ok(), "the connection goes on");
         daemon.stop().await;
     });

@@ -2,6 +2,9 @@
 
 use std::net::TcpListener;
 
+use bytes::{Buf as _, BufMut as _};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -18,6 +21,7 @@ table![
     no_refusal_says_what_it_must_not,
     who_keeps_failing_must_wait_and_nobody_else,
     a_request_whose_message_never_comes_is_ended,
+    what_cannot_be_read_is_refused_in_our_words,
 ];
 
 fn a_wrong_client_secret_is_asked_with_once() -> Result<(), String> {
@@ -229,4 +233,137 @@ async fn never_sent(caller: &Caller, path: &'static str) -> Status {
     grpc.client_streaming(request, path, codec)
         .await
         .expect_err("an end")
+}
+
+/// Messages as bytes that were not made by anybody's encoder.
+#[derive(Debug)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        buffer.advance(buffer.remaining());
+        Ok(Some(()))
+    }
+}
+
+/// Calls a method with these messages, and says how that was refused.
+async fn sent(
+    channel: &Channel,
+    path: &'static str,
+    messages: Vec<Vec<u8>>,
+    encoding: &'static str,
+) -> Status {
+    let mut grpc = tonic::client::Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let mut request = tonic::Request::new(tokio_stream::iter(messages));
+    let metadata = request.metadata_mut();
+    metadata.insert("claviger-request", "true".parse().unwrap());
+    metadata.insert("grpc-encoding", encoding.parse().unwrap());
+    let path = http::uri::PathAndQuery::from_static(path);
+    grpc.streaming(request, path, Raw)
+        .await
+        .expect_err("a refusal")
+}
+
+fn what_cannot_be_read_is_refused_in_our_words() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let caller = daemon.caller().await;
+        let (programs, operators) = (caller.channel, daemon.admin().await.channel);
+        let large = vec![0; 64 * 1024 + 1];
+        // The first field, and a length that never ends.
+        let broken = vec![0x0a, 0xff];
+        for (channel, path) in [
+            (&programs, "/claviger.v1.Tokens/GetToken"),
+            (&programs, "/claviger.v1.Tokens/WatchToken"),
+            (&programs, "/claviger.v1.Tokens/ReportRejected"),
+            (&programs, "/claviger.v1.Tokens/RevokeToken"),
+            (&programs, "/claviger.v1.Secrets/GetSecret"),
+            (&programs, "/claviger.v1.Secrets/WatchSecret"),
+            (&operators, "/claviger.v1.Admin/Status"),
+            (&operators, "/claviger.v1.Admin/Explain"),
+            (&operators, "/claviger.v1.Admin/Refresh"),
+            (&operators, "/claviger.v1.Admin/Reload"),
+            (&programs, "/grpc.health.v1.Health/Check"),
+        ] {
+            for (messages, encoding, code, reason) in [
+                (
+                    vec![large.clone()],
+                    "identity",
+                    Code::InvalidArgument,
+                    "MESSAGE_TOO_LARGE",
+                ),
+                (
+                    vec![broken.clone()],
+                    "identity",
+                    Code::InvalidArgument,
+                    "MALFORMED_MESSAGE",
+                ),
+                (
+                    vec![],
+                    "identity",
+                    Code::InvalidArgument,
+                    "MALFORMED_MESSAGE",
+                ),
+                (
+                    vec![vec![]],
+                    "gzip",
+                    Code::Unimplemented,
+                    "UNKNOWN_COMPRESSION",
+                ),
+            ] {
+                let status = sent(channel, path, messages, encoding).await;
+                let accepted = status.metadata().get("grpc-accept-encoding").cloned();
+                let refused = refusal(Err::<(), _>(status));
+                assert_eq!(
+                    (refused.code, refused.reason.as_str()),
+                    (code, reason),
+                    "{path}"
+                );
+                // The gRPC protocol: who refuses a compression says what it takes.
+                let says = accepted.is_some_and(|accepted| accepted == "identity");
+                assert_eq!(says, encoding == "gzip", "{path}");
+            }
+        }
+        for (channel, path) in [
+            (&programs, "/claviger.v1.Tokens/Mint"),
+            (&programs, "/claviger.v1.Secrets/List"),
+            (&operators, "/claviger.v1.Admin/Erase"),
+            (&programs, "/grpc.health.v1.Health/Heal"),
+        ] {
+            let status = sent(channel, path, vec![vec![]], "identity").await;
+            let expected = (Code::Unimplemented, "UNKNOWN_METHOD".to_owned());
+            assert_eq!(why(Err::<(), _>(status)), expected, "{path}");
+        }
+        daemon.stop().await;
+    });
+    Ok(())
 }

@@ -3,13 +3,16 @@
 //! Owns the one question whether a reader of an address would walk to another place than its text says.
 
 /// Whether the path of `address` has a segment `.` or `..`, which a reader removes together with the segment before it
-/// (RFC 3986 §5.2.4), so that the address means another place than it shows; also one whose dots are written `%2e`, which
-/// the WHATWG URL standard removes as well. What follows `?` or `#` is no path.
+/// (RFC 3986 §5.2.4), so that the address means another place than it shows. The WHATWG URL standard removes more: segments
+/// whose dots are written `%2e`, or that backslashes divide, or that have tabs and line breaks in them or controls and spaces
+/// at the end of the address. What follows `?` or `#` is no path.
 #[must_use]
 pub fn has_dot_segments(address: &str) -> bool {
+    let address = address.trim_matches(|letter| letter <= ' ');
     let path = address.split(['?', '#']).next().unwrap_or_default();
-    path.split('/').any(|segment| {
-        let dots = segment.to_ascii_lowercase().replace("%2e", ".");
+    path.split(['/', '\\']).any(|segment| {
+        let dots = segment.replace(['\t', '\n', '\r'], "");
+        let dots = dots.to_ascii_lowercase().replace("%2e", ".");
         dots == "." || dots == ".."
     })
 }
@@ -30,6 +33,14 @@ mod tests {
             ("https://a.example/one/%2E%2e/two", true),
             ("https://a.example/one/.%2e?k=v", true),
             ("https://a.example/%2e", true),
+            ("https://a.example/one\\..\\two", true),
+            ("https://a.example\\..", true),
+            ("https://a.example/.\t./two", true),
+            ("https://a.example/%2\ne/two", true),
+            ("https://a.example/.. ", true),
+            ("https://a.example/..\u{1}", true),
+            ("https://a.example/.. /two", false),
+            ("https://a.example/one?\\..\\two", false),
             ("https://a.example/...", false),
             ("https://a.example/.well-known/x", false),
             ("https://a.example/a..b/c.", false),

@@ -102,13 +102,17 @@ impl ResourceMetadata {
 }
 
 /// Where the metadata of `resource` lies: the well-known path stands between the host and what follows it (RFC 9728 §3.1).
-/// `None` if the resource is no address with a host, as a URN, or if its path leads elsewhere than it says.
+/// `None` if the resource is no address with a host, as a URN, or needs repair, or if its path leads elsewhere than it says.
 #[must_use]
 pub fn well_known(resource: &str) -> Option<String> {
     let (scheme, rest) = resource.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, rest) = rest.split_at_checked(end)?;
-    if scheme.is_empty() || host.is_empty() || path::has_dot_segments(rest) {
+    // What no address has (RFC 3986 §2) is read in more than one way, and so is a scheme that is none (§3.1).
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    let of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let readable = resource.bytes().all(plain) && scheme.bytes().all(of_scheme);
+    if !readable || scheme.is_empty() || host.is_empty() || path::has_dot_segments(rest) {
         return None;
     }
     // A slash that follows the host and ends the path is no path.
@@ -164,6 +168,10 @@ mod tests {
             ),
             ("https://r.example/../one", None),
             ("https://r.example/one/%2e%2E/two?k=v", None),
+            ("https://r.example/one\\..\\..\\two", None),
+            ("https://r.example\\evil/one", None),
+            ("https://r.example/.\t./one", None),
+            ("https:/r.example?k=://one", None),
             ("urn:example:one", None),
             ("https://", None),
             ("https:///path", None),

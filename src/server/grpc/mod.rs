@@ -31,6 +31,9 @@ use crate::server::route::{CROWDED, Face, Route, UNCROWDED, Unwelcome};
 pub(crate) use convert::token_text;
 pub(crate) use status::{code_and_reason, retry_seconds};
 
+/// The header that names the compression of a request's messages (the gRPC protocol over HTTP/2).
+const ENCODING: &str = "grpc-encoding";
+
 /// How much longer than its limit a request may take before it is cut off.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -50,8 +53,8 @@ impl fmt::Debug for Standing {
 
 impl Standing {
     /// Those of one socket: reflection lists what that socket serves, and knows the details that errors carry, which tools
-    /// without code of ours can decode no other way.
-    pub(crate) fn new<S>(health: S, face: Face) -> Self
+    /// without code of ours can decode no other way; it reads messages of at most `limit` bytes, as `health` should.
+    pub(crate) fn new<S>(health: S, face: Face, limit: usize) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
             + Clone
@@ -77,17 +80,28 @@ impl Standing {
         // The descriptors are compiled in; if they were broken, a test would have said so and reflection is merely absent.
         Self {
             health: BoxCloneSyncService::new(health),
-            reflection: configure().build_v1().ok().map(BoxCloneSyncService::new),
+            reflection: configure()
+                .build_v1()
+                .ok()
+                .map(|service| BoxCloneSyncService::new(service.max_decoding_message_size(limit))),
             reflection_alpha: configure()
                 .build_v1alpha()
                 .ok()
-                .map(BoxCloneSyncService::new),
+                .map(|service| BoxCloneSyncService::new(service.max_decoding_message_size(limit))),
         }
     }
 }
 
 /// Answers one gRPC request that has passed the guard.
 pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Body> {
+    let encoding = request.headers().get(ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        return status::compressed();
+    }
+    status::in_our_words(dispatch(route, request).await)
+}
+
+async fn dispatch(route: &Route, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let limit = route.shared.settings.limits.message_bytes;
@@ -125,13 +139,8 @@ pub(crate) async fn answer(route: &Route, request: Request<Body>) -> Response<Bo
         (Some(("claviger.v1.Tokens" | "claviger.v1.Secrets", _)), Face::Admin) => {
             wrong_socket("programs use the broker socket")
         }
-        _ => unknown_method(),
+        _ => status::unknown_method(),
     }
-}
-
-fn unknown_method() -> Response<Body> {
-    let remedy = "no such method; server reflection lists those that there are";
-    status::turned_away(Code::Unimplemented, "UNKNOWN_METHOD", remedy).into_http()
 }
 
 fn wrong_socket(remedy: &'static str) -> Response<Body> {
@@ -157,7 +166,7 @@ where
 {
     match service {
         Some(service) => call(service, request).await,
-        None => unknown_method(),
+        None => status::unknown_method(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! What callers learn of an error.
 //!
 //! Owns the mapping from the broker's errors to gRPC codes with `google.rpc.ErrorInfo` and `RetryInfo`. The texts are ours:
-//! nothing a backend or an issuer said, and nothing of policy, passes here.
+//! nothing a backend or an issuer said, and nothing of policy, passes here. What the library answers by itself, because it
+//! cannot read a request, gets our words too.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use http::{HeaderValue, Response};
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -16,6 +19,13 @@ use crate::tokens;
 
 /// The domain of every `ErrorInfo`.
 pub(crate) const DOMAIN: &str = "claviger";
+
+/// The remedy of `UNKNOWN_METHOD`.
+const UNKNOWN_METHOD: &str = "no such method; server reflection lists those that there are";
+
+/// Headers of the gRPC protocol over HTTP/2: where a status has its details, and which compressions are accepted.
+const DETAILS: &str = "grpc-status-details-bin";
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// The code and the stable reason of an error, the same in gRPC and HTTP.
 pub(crate) fn code_and_reason(error: &Error) -> (Code, String) {
@@ -89,4 +99,60 @@ pub(crate) fn invalid(field: &str, problem: &'static str) -> Status {
         format!("{field}: {problem}"),
         details,
     )
+}
+
+/// The answer to a request whose messages are compressed. None are accepted: they are small, and lengths of compressed texts
+/// tell something about them.
+pub(crate) fn compressed() -> Response<Body> {
+    let remedy = "Send messages as they are; the daemon accepts no compression.";
+    let status = turned_away(Code::Unimplemented, "UNKNOWN_COMPRESSION", remedy);
+    let mut response = status.into_http();
+    let identity = HeaderValue::from_static("identity");
+    response.headers_mut().insert(ACCEPT_ENCODING, identity);
+    response
+}
+
+/// `response`, or the same refusal with a reason and a remedy if it is one that the library made: every one of ours has
+/// details.
+pub(crate) fn in_our_words(response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    let Some(code) = headers.get(Status::GRPC_STATUS) else {
+        return response;
+    };
+    if headers.contains_key(DETAILS) {
+        return response;
+    }
+    let (code, reason, remedy) = match Code::from_bytes(code.as_bytes()) {
+        Code::OutOfRange => (
+            Code::InvalidArgument,
+            "MESSAGE_TOO_LARGE",
+            "Send a smaller message; the limit is `server.limits.message_bytes` of the daemon's configuration.",
+        ),
+        Code::Internal => (
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+            "Send one whole message that the daemon's .proto files describe; server reflection has them.",
+        ),
+        Code::Unimplemented => (Code::Unimplemented, "UNKNOWN_METHOD", UNKNOWN_METHOD),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => return response,
+    };
+    turned_away(code, reason, remedy).into_http()
+}
+
+/// The answer to a request for a method that there is not.
+pub(crate) fn unknown_method() -> Response<Body> {
+    turned_away(Code::Unimplemented, "UNKNOWN_METHOD", UNKNOWN_METHOD).into_http()
 }

@@ -16,7 +16,7 @@ use tower::service_fn;
 use crate::broker::TokenRequest;
 use crate::oauth::wire::Scopes;
 use crate::server::grpc::codec::{AnswerCodec, Encoded};
-use crate::server::grpc::{convert, deadline, status, unknown_method};
+use crate::server::grpc::{convert, deadline, status};
 use crate::server::route::Route;
 use crate::tokens::{Report, Revoked, Want};
 
@@ -70,7 +70,7 @@ pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) 
             );
             prost(limit).unary(service, request).await
         }
-        _ => unknown_method(),
+        _ => status::unknown_method(),
     }
 }
 

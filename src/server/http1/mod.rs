@@ -7,7 +7,7 @@
 //! | `GET /v1/token/NAME?scope=A+B&min_remaining=60` | the token, as OAuth's own JSON with a few fields more |
 //! | `POST /v1/token/NAME/rejected?fingerprint=F` | what became of the report |
 //! | `GET /v1/secret/NAME` | the value itself, and what is known of it in headers |
-//! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve |
+//! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve; operators are told of each token |
 //!
 //! The same guard, the same rules and the same errors as over gRPC ([`answers`]). No body of a request is read.
 
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::body::Body;
 
 use crate::broker::TokenRequest;
@@ -38,7 +38,7 @@ pub(crate) async fn answer(
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let reply = match (request.method(), segments.as_slice()) {
         (&Method::GET, ["health"]) => health(route),
-        (&Method::GET, ["ready"]) => ready(route),
+        (&Method::GET, ["ready"]) => ready(route, welcome.is_ok()),
         (_, ["health" | "ready"]) => Reply::method("GET"),
         _ if welcome.is_err() => {
             let message = welcome.err().map_or("", Unwelcome::message);
@@ -73,7 +73,7 @@ pub(crate) fn crowded() -> Response<Body> {
 
 /// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already.
 fn health(route: &Route) -> Reply {
-    let ready = route.shared.operator.overview().ready;
+    let ready = route.shared.broker.ready();
     let timestamp = route.shared.clock.now().wall.as_secs();
     let oauth = if ready { "connected" } else { "disconnected" };
     let status = if ready { "healthy" } else { "unhealthy" };
@@ -83,14 +83,26 @@ fn health(route: &Route) -> Reply {
     )
 }
 
-fn ready(route: &Route) -> Reply {
-    let ready = route.shared.operator.overview().ready;
+/// Whether everything can be served; on the admin socket also which tokens. Whoever has not said that the request is meant
+/// for claviger learns no names.
+fn ready(route: &Route, meant: bool) -> Reply {
+    let broker = &route.shared.broker;
+    let ready = broker.ready();
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    Reply::json(status, &json!({ "ready": ready }))
+    let mut body = json!({ "ready": ready });
+    if meant
+        && route.shared.face == Face::Admin
+        && let Some(body) = body.as_object_mut()
+    {
+        let tokens = broker.world().tokens.readiness().into_iter();
+        let tokens = tokens.map(|(name, ready)| (name.to_string(), Value::Bool(ready)));
+        body.insert("tokens".to_owned(), Value::Object(tokens.collect()));
+    }
+    Reply::json(status, &body)
 }
 
 /// What a query can say.
