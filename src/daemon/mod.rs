@@ -1,6 +1,6 @@
 //! The daemon: wiring, in dependency order, and the life between start and end.
 //!
-//! Owns which component gets which other one (`assembly`), what operators see and do (`operator`), the signals, and the
+//! Owns which component gets which other one (`assembly`), what operators see (`operator`) and do (`reload`), the signals, and the
 //! order of the end. Decides nothing about requests. Called when the configuration is read, the sockets are made and the
 //! process is hardened; makes the runtime, and with it the first further thread.
 //!
@@ -11,6 +11,7 @@ mod assembly;
 mod environments;
 mod operator;
 mod probe;
+mod reload;
 mod service_manager;
 
 use std::path::PathBuf;

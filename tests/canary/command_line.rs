@@ -91,6 +91,28 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
             said.run(&words(&format!("{command} --output {output}")), "");
         }
     }
+    work_on_stores(world, said);
+    for (command, entitled) in [
+        (format!("token good-5 {socket}"), token),
+        (format!("token good-5 {socket} --output json"), token),
+        (
+            format!("file get value {store} {key}"),
+            &world.canaries.value[0],
+        ),
+    ] {
+        let output = String::from_utf8(claviger(&words(&command), "")).unwrap();
+        assert!(output.contains(entitled), "{command} gives what it is for");
+    }
+}
+
+/// What writes to a store, with a secret as its input, in good order and not.
+fn work_on_stores(world: &World, said: &mut Said) {
+    let path = |path: PathBuf| path.display().to_string();
+    let (store, key) = (
+        format!("--store {} --key-file", path(world.site.store())),
+        path(world.site.key()),
+    );
+    let config = path(world.site.path().join("claviger.toml"));
     let (value, phrased) = (&world.canaries.value[0], world.phrased());
     let (phrased_store, passphrase) = (path(world.phrased_store()), path(world.passphrase_file()));
     let spare = format!(
@@ -132,17 +154,6 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
         );
     }
     import(world, said);
-    for (command, entitled) in [
-        (format!("token good-5 {socket}"), token),
-        (format!("token good-5 {socket} --output json"), token),
-        (
-            format!("file get value {store} {key}"),
-            &world.canaries.value[0],
-        ),
-    ] {
-        let output = String::from_utf8(claviger(&words(&command), "")).unwrap();
-        assert!(output.contains(entitled), "{command} gives what it is for");
-    }
 }
 
 /// Somebody moves the credential out of a file into the backend, again and again, with everything that can go wrong.

@@ -401,7 +401,7 @@ fn a_reload_that_hangs_does_not_keep_the_daemon_from_ending() -> Result<(), Stri
         assert!(
             program.caller().await.token("api").await.is_ok(),
             "it serves on"
-        )
+        );
     });
     let (status, log, _node) = program.terminate();
     assert_eq!(status.code(), Some(0), "{log}");

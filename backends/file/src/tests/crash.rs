@@ -207,13 +207,15 @@ fn files(home: &Home) -> Vec<(PathBuf, u64)> {
     files
 }
 
+/// What is done to a store while its disk is full.
+type Work<'a> = &'a dyn Fn(&Home, &FileStore) -> Result<(), Error>;
+
 #[test]
 fn a_full_disk_changes_nothing_and_leaves_nothing() {
     let key = |home: &Home| {
         generate_key_file(&home.path("next")).unwrap();
         StoreKey::KeyFile(home.path("next"))
     };
-    type Work<'a> = &'a dyn Fn(&Home, &FileStore) -> Result<(), Error>;
     let works: [(&str, Work<'_>); 5] = [
         ("put", &|_, store| {
             store
