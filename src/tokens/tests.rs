@@ -59,6 +59,12 @@ impl Issuer {
     }
 }
 
+impl NeedsCredential for Issuer {
+    fn has_credential(&self) -> bool {
+        self.manners.lock().unwrap().has_credential
+    }
+}
+
 #[async_trait]
 impl TokenSource for Issuer {
     async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
@@ -102,10 +108,6 @@ impl TokenSource for Issuer {
 
     fn credential(&self) -> u64 {
         self.credential.load(Ordering::SeqCst)
-    }
-
-    fn has_credential(&self) -> bool {
-        self.manners.lock().unwrap().has_credential
     }
 }
 
