@@ -43,6 +43,7 @@ mod lifecycle;
 mod limits;
 mod peers;
 mod property;
+mod published;
 mod refusals;
 mod secrets;
 mod tokens;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         lifecycle::ALL,
         commands::ALL,
         property::ALL,
+        published::ALL,
     ]
     .concat();
     runner::run(&tests, lent::ROLES)

@@ -71,7 +71,7 @@ impl Reply {
         .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.more.push((name, value));
         self
     }
