@@ -15,7 +15,7 @@ use crate::oauth::{
 use crate::peer::{self, Facts, Peer};
 use crate::policy::{Rule, ScopeLimit, Selector};
 use crate::shutdown::Drain;
-use crate::tokens::{Definition, TokenSource};
+use crate::tokens::{Definition, NeedsCredential, TokenSource};
 
 /// Gives a token for each answer that it is allowed.
 #[derive(Debug)]
@@ -54,7 +54,9 @@ impl TokenSource for Issuer {
     fn credential(&self) -> u64 {
         1
     }
+}
 
+impl NeedsCredential for Issuer {
     fn has_credential(&self) -> bool {
         true
     }

@@ -16,10 +16,14 @@ const UNKNOWN: &str = "unknown";
 Examples:
   claviger refresh                                     everything
   claviger refresh billing-api                         one token
-  claviger refresh prod:oauth/billing#client_secret    one secret, after it was changed at the backend")]
+  claviger refresh prod:oauth/billing#client_secret    one secret, after it was changed at the backend
+  claviger refresh --issuer acme                       an issuer's metadata, also if a change of it waits for you")]
 pub(super) struct RefreshArgs {
     /// Names of tokens or secrets, or references; none for everything
     names: Vec<String>,
+    /// Read the metadata of this issuer and believe it; may be repeated
+    #[arg(long = "issuer", value_name = "NAME")]
+    issuers: Vec<String>,
     #[command(flatten)]
     admin: AdminArgs,
 }
@@ -33,6 +37,7 @@ pub(super) async fn refresh(
     let mut client = client::admin(&args.admin.admin_socket).await?;
     let request = RefreshRequest {
         names: args.names.clone(),
+        issuers: args.issuers.clone(),
     };
     let results = client.refresh(request).await?.into_inner().results;
     if as_json {

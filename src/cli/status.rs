@@ -200,6 +200,8 @@ fn upstream_rows(status: &StatusResponse) -> Vec<Vec<String>> {
     });
     let issuers = status.issuers.iter().map(|issuer| {
         let state = match (issuer.last_error.as_str(), issuer.discovered) {
+            ("", true) if !issuer.metadata_waiting.is_empty() => "metadata change waits",
+            ("", true) if issuer.metadata_stale => "metadata stale",
             ("", true) => "answers",
             ("", false) => "not asked yet",
             (error, _) => error,
@@ -254,6 +256,9 @@ fn describe(status: &StatusResponse) -> serde_json::Value {
             "name": issuer.name, "issuer": issuer.issuer, "discovered": issuer.discovered,
             "last_error": issuer.last_error, "last_success": time(&issuer.last_success),
             "clock_skew_seconds": issuer.clock_skew_seconds,
+            "metadata_read_at": time(&issuer.metadata_read_at),
+            "metadata_stale": issuer.metadata_stale,
+            "metadata_waiting": issuer.metadata_waiting,
         })).collect::<Vec<_>>(),
         "server": {
             "broker_socket": server.broker_socket, "admin_socket": server.admin_socket,

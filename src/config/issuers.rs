@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::reader::{Found, Section};
 use crate::config::values::{Address, address};
 use crate::config::{Context, Mode, dns, names};
-use crate::oauth::{Endpoints, IssuerSettings};
+use crate::oauth::{Endpoints, IssuerSettings, MetadataChange};
 
 /// Time limit of one request, connect included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,10 +47,17 @@ fn issuer(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Is
         .any(|address| address.starts_with("http:"));
     let (timeout, connect_timeout) = timeouts(section);
     let tokens = [("refuse", false), ("bearer", true)];
+    let changes = [
+        ("adopt", MetadataChange::Adopt),
+        ("hold", MetadataChange::Hold),
+    ];
     let settings = IssuerSettings {
         name: name.clone().unwrap_or_default(),
         issuer: issuer.clone().unwrap_or_default(),
         endpoints,
+        on_metadata_change: section
+            .choice("on_metadata_change", &changes)
+            .unwrap_or_default(),
         ca: section.path("ca").map(|found| found.value),
         pins: pins(context, section),
         dns: dns::read(context, section),

@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::registry::Backends;
 use crate::secrets::{Secrets, Wanted};
 use crate::shutdown::Drain;
-use crate::tokens::{self, Definition, TokenSource, Tokens};
+use crate::tokens::{self, Definition, NeedsCredential, TokenSource, Tokens};
 
 /// A world, and the parts of it that are not reached through the broker.
 #[derive(Clone, Debug)]
@@ -194,6 +194,12 @@ fn origin(config: &Config, issuer: &Issuer, client: &ClientSettings) -> Arc<str>
     format!("{:?} {client:?} {id:?} {secret:?}", issuer.settings()).into()
 }
 
+impl NeedsCredential for TokenClient {
+    fn has_credential(&self) -> bool {
+        Self::has_credential(self)
+    }
+}
+
 #[async_trait]
 impl TokenSource for TokenClient {
     async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
@@ -210,10 +216,6 @@ impl TokenSource for TokenClient {
 
     fn credential(&self) -> u64 {
         Self::credential(self)
-    }
-
-    fn has_credential(&self) -> bool {
-        Self::has_credential(self)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::memory::Report;
 use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
 use crate::registry::Backends;
 use crate::secrets::Secrets;
-use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview};
+use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview, ResourceOverview};
 use crate::shutdown::Drain;
 
 /// The configuration that is in force, and what was built from it.
@@ -107,6 +107,7 @@ impl Operator for Daemon {
                 .iter()
                 .map(|issuer| overview(issuer))
                 .collect(),
+            resources: resources(in_force),
             protections: self
                 .protections
                 .protections
@@ -117,11 +118,8 @@ impl Operator for Daemon {
                     detail: protection.detail.clone(),
                 })
                 .collect(),
-            warnings: in_force
-                .config
-                .warnings
-                .iter()
-                .map(ToString::to_string)
+            warnings: warnings(in_force)
+                .into_iter()
                 .chain(self.shortcomings.iter().map(String::clone))
                 .collect(),
         })
@@ -129,6 +127,28 @@ impl Operator for Daemon {
 
     async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
         self.reload_at_home(dry_run).await
+    }
+
+    async fn refresh_issuer(&self, name: &str) -> Result<bool, (&'static str, &'static str)> {
+        let issuer = self.with(|in_force| {
+            let mut issuers = in_force.assembled.issuers.iter();
+            issuers
+                .find(|issuer| &**issuer.name() == name)
+                .map(Arc::clone)
+        });
+        let issuer = issuer.ok_or(("unknown", "The configuration has no issuer of that name."))?;
+        if issuer.settings().endpoints.token.is_some() {
+            return Err((
+                "configured",
+                "The configuration gives this issuer's token endpoint, so its metadata is not read.",
+            ));
+        }
+        // At home: what the conversation leaves behind, connections above all, outlives the operator's.
+        let refresh = self.drain.spawn(async move { issuer.refresh().await });
+        match refresh.await {
+            Ok(refreshed) => refreshed.map_err(|error| (error.kind.as_str(), error.kind.remedy())),
+            Err(_cut_off) => Err(("stopping", "The daemon is stopping; ask the next one.")),
+        }
     }
 }
 
@@ -144,10 +164,47 @@ fn overview(issuer: &Issuer) -> IssuerOverview {
     IssuerOverview {
         name: Arc::clone(&issuer.settings().name),
         issuer: issuer.settings().issuer.clone(),
-        // Without a discovery to wait for, the endpoints are known from the start.
-        discovered: status.discovered.is_some() || issuer.settings().endpoints.token.is_some(),
         last_error: current_error(&status).map(ErrorKind::as_str),
         last_success: status.last_success.map(Moment::system_time),
         clock_skew_seconds: status.clock_skew.unwrap_or(0),
+        metadata: status.metadata,
     }
+}
+
+/// The resources that tokens have verified.
+fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
+    let InForce {
+        config, assembled, ..
+    } = in_force;
+    let mut rows = Vec::new();
+    for token in config.tokens.iter().filter(|token| token.verify_resource) {
+        let mut clients = config.clients.iter();
+        let client = clients.find(|client| client.name == token.client);
+        let mut issuers = assembled.issuers.iter();
+        let issuer = client.and_then(|client| issuers.find(|one| *one.name() == client.issuer));
+        let Some(issuer) = issuer else { continue };
+        rows.extend(token.resources.iter().map(|resource| ResourceOverview {
+            token: Arc::clone(&token.name),
+            issuer: issuer.settings().issuer.clone(),
+            resource: resource.clone(),
+            metadata: issuer.resource_metadata(resource),
+        }));
+    }
+    rows
+}
+
+/// What waits for an operator, then what is odd about the configuration.
+fn warnings(in_force: &InForce) -> Vec<String> {
+    let waiting = in_force.assembled.issuers.iter().filter_map(|issuer| {
+        let fields = issuer.metadata()?.differences();
+        let name = issuer.name();
+        (!fields.is_empty()).then(|| {
+            format!(
+                "issuers.{name}: its metadata changed ({}), and what was read before is used on; look at it, then take it with `claviger refresh --issuer {name}`",
+                fields.join(", ")
+            )
+        })
+    });
+    let configured = in_force.config.warnings.iter().map(ToString::to_string);
+    waiting.chain(configured).collect()
 }

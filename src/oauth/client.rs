@@ -414,9 +414,9 @@ impl TokenClient {
     }
 
     /// The configuration wins over metadata; that they differ is said once.
-    fn compare_method(&self, advertised: Option<&[String]>) {
+    fn compare_method(&self, advertised: Option<&[&str]>) {
         let method = self.credential.method();
-        let differs = advertised.is_some_and(|methods| !methods.iter().any(|one| one == method));
+        let differs = advertised.is_some_and(|methods| !methods.contains(&method));
         if differs && !self.told_method.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 token = %self.token.name,

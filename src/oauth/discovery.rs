@@ -1,30 +1,74 @@
 //! Where an issuer's endpoints are, by its own word.
 //!
 //! Owns the metadata of one issuer: asked for at both well-known places, and believed only if it names exactly the configured
-//! issuer and acceptable endpoints. An issuer that cannot be asked keeps its old endpoints. How long metadata is kept, and that
-//! one request serves all who ask, is in `document`.
+//! issuer and acceptable endpoints. An issuer that cannot be asked keeps its old endpoints, and so does one that suddenly names
+//! others, if the configuration wants an operator to look at them first. Nothing else of the document is kept. How long
+//! metadata is kept, and that one request serves all who ask, is in `document`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use crate::clock::Moment;
-use crate::oauth::ErrorKind;
-use crate::oauth::document::{Document, Kept, Reader};
+use crate::oauth::document::{Change, Document, Kept, Known, Reader};
 use crate::oauth::endpoint::EndpointRules;
 use crate::oauth::outcome::EVENTS;
 use crate::oauth::wire::metadata::{self, Metadata};
+use crate::oauth::{ErrorKind, IssuerSettings, MetadataChange};
+
+/// The registered ways in which clients prove themselves (RFC 7591 §2, RFC 8705 §2). Other words of an issuer are passed over.
+const AUTH_METHODS: [&str; 7] = [
+    "none",
+    DEFAULT_AUTH_METHOD,
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+];
+
+/// What an issuer takes that does not say (RFC 8414 §2).
+const DEFAULT_AUTH_METHOD: &str = "client_secret_basic";
 
 /// What an issuer says about itself, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Discovered {
+pub struct Discovered {
     /// Where tokens are.
-    pub(crate) token: Url,
-    /// Where tokens are revoked.
-    pub(crate) revocation: Option<Url>,
-    /// How clients may prove themselves, if it says.
-    pub(crate) auth_methods: Option<Vec<String>>,
+    pub token: Url,
+    /// Where tokens are revoked, if it does that.
+    pub revocation: Option<Url>,
+    /// How clients may prove themselves, if it says: registered names only.
+    pub auth_methods: Option<Vec<&'static str>>,
+}
+
+impl Discovered {
+    /// The fields of metadata that differ.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("token_endpoint", self.token != other.token),
+            ("revocation_endpoint", self.revocation != other.revocation),
+            (
+                "token_endpoint_auth_methods_supported",
+                self.auth_methods != other.auth_methods,
+            ),
+        ];
+        let differing = fields.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(field, _)| field).collect()
+    }
+
+    /// Whether `next` would send requests elsewhere, or takes a method away.
+    fn is_broken_by(&self, next: &Self) -> bool {
+        let (before, after) = (self.methods(), next.methods());
+        self.token != next.token
+            || self.revocation != next.revocation
+            || before.iter().any(|method| !after.contains(method))
+    }
+
+    fn methods(&self) -> &[&'static str] {
+        self.auth_methods
+            .as_deref()
+            .unwrap_or(&[DEFAULT_AUTH_METHOD])
+    }
 }
 
 /// The metadata of one issuer.
@@ -36,22 +80,22 @@ struct IssuerDocument {
     name: Arc<str>,
     /// The issuer exactly as configured.
     issuer: String,
+    on_change: MetadataChange,
+    /// Whether the configuration says where tokens are revoked. Then nobody cares what the issuer says.
+    revocation_given: bool,
     rules: EndpointRules,
     reader: Reader,
 }
 
 impl Discovery {
-    /// Knows nothing yet. `issuer` is the identifier exactly as configured.
-    pub(crate) fn new(
-        name: Arc<str>,
-        issuer: String,
-        rules: EndpointRules,
-        reader: Reader,
-    ) -> Self {
+    /// Knows nothing yet.
+    pub(crate) fn new(settings: &IssuerSettings, rules: EndpointRules, reader: Reader) -> Self {
         let kept = reader.clone();
         let document = IssuerDocument {
-            name,
-            issuer,
+            name: Arc::clone(&settings.name),
+            issuer: settings.issuer.clone(),
+            on_change: settings.on_metadata_change,
+            revocation_given: settings.endpoints.revocation.is_some(),
             rules,
             reader,
         };
@@ -63,9 +107,14 @@ impl Discovery {
         self.0.current(limit).await
     }
 
-    /// When the metadata in use was read; `None` if there is none.
-    pub(crate) fn since(&self) -> Option<Moment> {
-        self.0.since()
+    /// What is known; `None` if nothing could be read. Asks nobody.
+    pub(crate) fn known(&self) -> Option<Known<Discovered>> {
+        self.0.known()
+    }
+
+    /// Asks now and believes what the issuer says. Returns whether that is something else than before.
+    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
+        self.0.refresh(limit).await
     }
 }
 
@@ -92,7 +141,8 @@ impl Document for IssuerDocument {
         })
     }
 
-    fn changed(&self, old: &Discovered, new: &Discovered) {
+    fn changed(&self, old: &Discovered, new: &Discovered) -> Change {
+        let hold = self.on_change == MetadataChange::Hold && old.is_broken_by(new);
         tracing::warn!(
             target: EVENTS,
             event_type = "issuer_metadata_changed",
@@ -100,8 +150,10 @@ impl Document for IssuerDocument {
             token_endpoint = old.token != new.token,
             revocation_endpoint = old.revocation != new.revocation,
             auth_methods = old.auth_methods != new.auth_methods,
+            waits_for_operator = hold,
             "the issuer's metadata has changed"
         );
+        if hold { Change::Hold } else { Change::Adopt }
     }
 
     /// Whatever goes wrong, the endpoints that were good are better than none.
@@ -137,14 +189,26 @@ impl IssuerDocument {
         };
         let token = metadata.token_endpoint.as_deref();
         let revocation = metadata.revocation_endpoint.as_deref();
+        let revocation = revocation.filter(|_| !self.revocation_given);
         Ok(Discovered {
             token: acceptable("token", token.ok_or(ErrorKind::Metadata)?)?,
             revocation: revocation
                 .map(|text| acceptable("revocation", text))
                 .transpose()?,
-            auth_methods: metadata.token_endpoint_auth_methods_supported.clone(),
+            auth_methods: metadata
+                .token_endpoint_auth_methods_supported
+                .as_deref()
+                .map(known_methods),
         })
     }
+}
+
+/// Those that are registered, in the order of the register.
+fn known_methods(stated: &[String]) -> Vec<&'static str> {
+    let methods = AUTH_METHODS.into_iter();
+    methods
+        .filter(|method| stated.iter().any(|one| one == method))
+        .collect()
 }
 
 /// Failures that another path on the same host would meet as well.

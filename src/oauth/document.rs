@@ -4,7 +4,8 @@
 //! it is renewed behind the scenes by whoever uses it; who cannot be asked keeps what was said, unless the failure shows that
 //! it no longer holds. However many ask, one request is under way, and after a failure there is a rest before the next one:
 //! many tokens with a pace of their own would otherwise ask all the time. No lock is held while a request is under way:
-//! waiters share the outcome of one task. What a document must say is for its [`Document`].
+//! waiters share the outcome of one task. What a document must say is for its [`Document`], and also whether one that says
+//! something else than the one in use waits for an operator, who takes it by [`Kept::refresh`].
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,11 +83,33 @@ pub(crate) trait Document: Debug + Send + Sync + 'static {
     /// Asks for it and checks it.
     fn ask(&self) -> impl Future<Output = Result<Self::Checked, ErrorKind>> + Send;
 
-    /// Reports that it says something else than before.
-    fn changed(&self, old: &Self::Checked, new: &Self::Checked);
+    /// Decides about one that says something else than the one in use, and reports it.
+    fn changed(&self, old: &Self::Checked, new: &Self::Checked) -> Change;
 
     /// Reports that it could not be had. Returns whether what is held may serve on.
     fn failed(&self, kind: ErrorKind) -> bool;
+}
+
+/// What becomes of a document that says something else than the one in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is used from now on.
+    Adopt,
+    /// It waits for an operator.
+    Hold,
+}
+
+/// What is known of a document.
+#[derive(Debug)]
+pub(crate) struct Known<T> {
+    /// What is believed.
+    pub(crate) checked: Arc<T>,
+    /// When that was read.
+    pub(crate) read: Moment,
+    /// Whether it is older than it should be, or could not be read again the last time.
+    pub(crate) stale: bool,
+    /// What was read since, and waits for an operator.
+    pub(crate) waiting: Option<Arc<T>>,
 }
 
 /// A document, kept. Cheap to clone; all clones are the same.
@@ -106,7 +129,10 @@ type Flight<T> = Shared<BoxFuture<'static, Outcome<T>>>;
 
 #[derive(Debug)]
 struct State<T> {
+    /// What is believed, and when it was read.
     held: Option<(Arc<T>, Moment)>,
+    /// What was read since and waits for an operator. Only beside what is held.
+    waiting: Option<(Arc<T>, Moment)>,
     /// How asking failed the last time, if it has not succeeded since.
     failed: Option<Failed>,
     /// The one task that asks, if one does.
@@ -161,6 +187,7 @@ impl<D: Document> Kept<D> {
             timeout: reader.timeout,
             state: Mutex::new(State {
                 held: None,
+                waiting: None,
                 failed: None,
                 flight: None,
             }),
@@ -175,8 +202,8 @@ impl<D: Document> Kept<D> {
             let resting = state.failed.filter(|failed| !failed.is_over(now));
             match (state.held.clone(), resting) {
                 (Some((held, _)), Some(_)) => return Ok(held),
-                (Some((held, since)), None) => {
-                    let age = age(since, now);
+                (Some((held, read)), None) => {
+                    let age = age(state.looked().unwrap_or(read), now);
                     if age < RENEWED {
                         return Ok(held);
                     }
@@ -200,9 +227,43 @@ impl<D: Document> Kept<D> {
         })
     }
 
-    /// When what is believed was read; `None` if nothing was.
-    pub(crate) fn since(&self) -> Option<Moment> {
-        self.0.state().held.as_ref().map(|(_, since)| *since)
+    /// What is known; `None` if nothing could be read. Asks nobody.
+    pub(crate) fn known(&self) -> Option<Known<D::Checked>> {
+        let now = self.0.clock.now();
+        let state = self.0.state();
+        let (checked, read) = state.held.clone()?;
+        let old = age(state.looked().unwrap_or(read), now) >= LIFETIME;
+        Some(Known {
+            checked,
+            read,
+            stale: old || state.failed.is_some(),
+            waiting: state
+                .waiting
+                .as_ref()
+                .map(|(waiting, _)| Arc::clone(waiting)),
+        })
+    }
+
+    /// Asks now, however young the document is, and believes what it says, whatever waits; for an operator. Waits at most
+    /// `limit`. Returns whether something else is believed than before.
+    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
+        let (before, flight) = {
+            let mut state = self.0.state();
+            let before = state.held.clone();
+            (before, self.flight(&mut state))
+        };
+        match tokio::time::timeout(limit, flight).await {
+            Ok(outcome) => drop(outcome?),
+            Err(_elapsed) => return Err(ErrorKind::Timeout),
+        }
+        let mut state = self.0.state();
+        if let Some(waiting) = state.waiting.take() {
+            state.held = Some(waiting);
+        }
+        let believed = |held: &Option<(Arc<D::Checked>, Moment)>| {
+            held.as_ref().map(|(checked, _)| Arc::clone(checked))
+        };
+        Ok(believed(&before) != believed(&state.held))
     }
 
     /// The task that asks, started if there is none.
@@ -229,6 +290,14 @@ impl<D: Document> Kept<D> {
     }
 }
 
+impl<T> State<T> {
+    /// When the document was last read, whatever became of it.
+    fn looked(&self) -> Option<Moment> {
+        let last = self.waiting.as_ref().or(self.held.as_ref());
+        last.map(|(_, read)| *read)
+    }
+}
+
 impl<D: Document> Inner<D> {
     fn state(&self) -> MutexGuard<'_, State<D::Checked>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -243,24 +312,43 @@ impl<D: Document> Inner<D> {
         let now = self.clock.now();
         let mut state = self.state();
         state.flight = None;
-        match &outcome {
+        match outcome {
             Ok(checked) => {
-                if let Some((old, _)) = &state.held
-                    && old != checked
-                {
-                    self.document.changed(old, checked);
-                }
-                state.held = Some((Arc::clone(checked), now));
                 state.failed = None;
+                Ok(self.note(&mut state, checked, now))
             }
             Err(kind) => {
-                if !self.document.failed(*kind) {
+                if !self.document.failed(kind) {
                     state.held = None;
+                    state.waiting = None;
                 }
-                state.failed = Some(Failed::new(*kind, now, state.failed, state.held.is_some()));
+                state.failed = Some(Failed::new(kind, now, state.failed, state.held.is_some()));
+                Err(kind)
             }
         }
-        outcome
+    }
+
+    /// Notes what was read, and returns what is to be believed.
+    fn note(
+        &self,
+        state: &mut State<D::Checked>,
+        checked: Arc<D::Checked>,
+        now: Moment,
+    ) -> Arc<D::Checked> {
+        if let Some((old, _)) = &state.held
+            && *old != checked
+        {
+            // What waits already was reported when it was read first.
+            let waits = matches!(&state.waiting, Some((waiting, _)) if *waiting == checked);
+            if waits || self.document.changed(old, &checked) == Change::Hold {
+                let old = Arc::clone(old);
+                state.waiting = Some((checked, now));
+                return old;
+            }
+        }
+        state.held = Some((Arc::clone(&checked), now));
+        state.waiting = None;
+        checked
     }
 }
 

@@ -22,7 +22,7 @@ use crate::oauth::limiter::Limiter;
 use crate::oauth::outcome::EVENTS;
 use crate::oauth::resource::{Resource, Resources};
 use crate::oauth::wire::header;
-use crate::oauth::{Error, ErrorKind, IssuerSettings};
+use crate::oauth::{Error, ErrorKind, IssuerMetadata, IssuerSettings};
 
 /// The most requests under way at one issuer. An issuer that hangs holds up nobody but its own clients.
 const CONCURRENT: usize = 8;
@@ -36,8 +36,8 @@ pub struct Issuer {
     settings: IssuerSettings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) transport: Arc<dyn Transport>,
-    endpoints: Known,
-    resources: Resources,
+    pub(super) endpoints: Known,
+    pub(super) resources: Resources,
     trust: Option<Trust>,
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
@@ -56,10 +56,10 @@ struct Trust {
 
 /// Where the endpoints come from: all of them from the configuration, or the rest by discovery.
 #[derive(Debug)]
-struct Known {
-    token: Option<Url>,
-    revocation: Option<Url>,
-    discovery: Option<Discovery>,
+pub(super) struct Known {
+    pub(super) token: Option<Url>,
+    pub(super) revocation: Option<Url>,
+    pub(super) discovery: Option<Discovery>,
 }
 
 #[derive(Debug, Default)]
@@ -77,8 +77,8 @@ pub struct IssuerStatus {
     pub name: Arc<str>,
     /// Its identifier.
     pub issuer: String,
-    /// When its metadata was read; `None` if it was not, or need not be.
-    pub discovered: Option<Moment>,
+    /// Its endpoints; `None` if it has not said yet.
+    pub metadata: Option<IssuerMetadata>,
     /// When it last gave a token.
     pub last_success: Option<Moment>,
     /// What last went wrong there, and when.
@@ -202,12 +202,11 @@ impl Issuer {
             clock: Arc::clone(&clock),
             timeout: settings.timeout,
         };
-        let identity = || (Arc::clone(&settings.name), settings.issuer.clone());
         let discovery = token.is_none().then(|| {
-            let (name, issuer) = identity();
-            Discovery::new(name, issuer, rules.clone(), reader(Arc::clone(&transport)))
+            let reader = reader(Arc::clone(&transport));
+            Discovery::new(&settings, rules.clone(), reader)
         });
-        let (name, issuer) = identity();
+        let (name, issuer) = (Arc::clone(&settings.name), settings.issuer.clone());
         let resources = Resources::new(name, issuer, rules, reader(to_resources));
         Ok(Self {
             settings,
@@ -242,11 +241,12 @@ impl Issuer {
     /// What is known of it. Costs no request.
     #[must_use]
     pub fn status(&self) -> IssuerStatus {
+        let metadata = self.metadata();
         let health = self.health();
         IssuerStatus {
             name: Arc::clone(&self.settings.name),
             issuer: self.settings.issuer.clone(),
-            discovered: self.endpoints.discovery.as_ref().and_then(Discovery::since),
+            metadata,
             last_success: health.last_success,
             last_error: health.last_error,
             clock_skew: health.clock_skew,
@@ -289,7 +289,7 @@ impl Issuer {
     pub(super) async fn token_endpoint(
         &self,
         limit: Duration,
-    ) -> Result<(Url, Option<Vec<String>>), ErrorKind> {
+    ) -> Result<(Url, Option<Vec<&'static str>>), ErrorKind> {
         match (&self.endpoints.token, &self.endpoints.discovery) {
             (Some(url), _) => Ok((url.clone(), None)),
             (None, Some(discovery)) => {

@@ -21,6 +21,7 @@ mod issued;
 mod issuer;
 mod limiter;
 mod outcome;
+mod published;
 mod resource;
 mod revocation;
 mod settings;
@@ -31,12 +32,15 @@ pub mod wire;
 pub use audience::AudienceFlaw;
 pub use client::TokenClient;
 pub use credential::Credential;
+pub use discovery::Discovered;
 pub use endpoint::EndpointFlaw;
 pub use error::{Error, ErrorKind, Verdict};
 pub use issued::{Issued, Revocation};
 pub use issuer::{Issuer, IssuerStatus, SetupError};
+pub use published::{IssuerMetadata, ResourceMetadata};
+pub use resource::Vouched;
 pub use settings::{
     AudienceStyle, AuthMethod, ClientId, ClientSettings, DnsSettings, Endpoints, Grant,
-    IssuerSettings, ReducedScope, Resolver, TokenFormat, TokenSettings,
+    IssuerSettings, MetadataChange, ReducedScope, Resolver, TokenFormat, TokenSettings,
 };
 pub use wire::{BasicEncoding, Pointer};

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::oauth::ErrorKind;
-use crate::oauth::document::{Document, Kept, Reader};
+use crate::oauth::document::{Change, Document, Kept, Known, Reader};
 use crate::oauth::endpoint::EndpointRules;
 use crate::oauth::outcome::EVENTS;
+use crate::oauth::wire::Scopes;
 use crate::oauth::wire::resource_metadata::{self, ResourceMetadata};
 
 /// The resources that tokens of one issuer are for.
@@ -46,11 +47,11 @@ struct ResourceDocument {
 
 /// What a resource says about itself, once it has named the issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Vouched {
+pub struct Vouched {
     /// The resource exactly as configured.
-    pub(crate) resource: String,
-    /// The scopes that mean something there, if it says.
-    pub(crate) scopes: Option<Vec<String>>,
+    pub resource: String,
+    /// The scopes that mean something there, if it says. What is no scope (RFC 6749 §3.3) is passed over.
+    pub scopes: Option<Vec<String>>,
 }
 
 impl Resources {
@@ -89,6 +90,16 @@ impl Resources {
     }
 }
 
+impl Resources {
+    /// What the resource of this text is known to say; `None` if no token is for it, or nothing could be read. Asks nobody.
+    pub(crate) fn known(&self, resource: &str) -> Option<Known<Vouched>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let resource = known.get(resource).and_then(Weak::upgrade)?;
+        drop(known);
+        resource.0.known()
+    }
+}
+
 impl Resource {
     /// Makes sure that the resource names the issuer; asks it if need be, and waits at most `limit` for that.
     ///
@@ -124,8 +135,9 @@ impl Document for ResourceDocument {
         self.check(metadata)
     }
 
-    fn changed(&self, _old: &Vouched, new: &Vouched) {
+    fn changed(&self, _old: &Vouched, new: &Vouched) -> Change {
         tracing::info!(resource = %new.resource, "the resource's metadata has changed");
+        Change::Adopt
     }
 
     /// A document that contradicts the configuration ends the trust in the one before; trouble does not.
@@ -163,9 +175,13 @@ impl ResourceDocument {
         if !metadata.takes_bearer() {
             tracing::warn!(resource = %self.resource, "the resource says that it takes no bearer tokens");
         }
+        let mut scopes = metadata.scopes_supported;
+        if let Some(scopes) = &mut scopes {
+            scopes.retain(|scope| Scopes::new([scope]).is_ok());
+        }
         Ok(Vouched {
             resource: metadata.resource,
-            scopes: metadata.scopes_supported,
+            scopes,
         })
     }
 }

@@ -17,6 +17,8 @@ pub struct IssuerSettings {
     pub issuer: String,
     /// Endpoints given one by one; those that are given are not discovered.
     pub endpoints: Endpoints,
+    /// What happens when its metadata leads elsewhere than before.
+    pub on_metadata_change: MetadataChange,
     /// A bundle of CA certificates (PEM) that replaces the public roots.
     pub ca: Option<PathBuf>,
     /// `sha256/BASE64` of `SubjectPublicKeyInfo`; a certificate must have one of them. Empty: no pinning.
@@ -42,6 +44,16 @@ pub struct Endpoints {
     pub token: Option<String>,
     /// RFC 7009.
     pub revocation: Option<String>,
+}
+
+/// What happens when an issuer's metadata names other endpoints than before, or takes an authentication method away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataChange {
+    /// It is believed, and reported.
+    #[default]
+    Adopt,
+    /// What was read before is used on until an operator takes the change.
+    Hold,
 }
 
 /// How names are resolved, and which addresses are acceptable.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 pub use accept::Metrics;
 pub use listen::{Bound, ListenError, Sockets};
-pub use operator::{IssuerOverview, Operator, Overview, ProtectionOverview};
+pub use operator::{IssuerOverview, Operator, Overview, ProtectionOverview, ResourceOverview};
 pub use settings::{Limits, Settings};
 pub use workers::Pulse;
 

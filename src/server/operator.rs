@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+use crate::oauth::{IssuerMetadata, ResourceMetadata};
+
 /// The daemon, as its admin service sees it. Implemented by `daemon`.
 #[async_trait]
 pub trait Operator: std::fmt::Debug + Send + Sync {
@@ -18,6 +20,13 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// All problems of the file; nothing has changed then.
     async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>>;
+
+    /// Reads an issuer's metadata now and believes it, also if a change of it waits for an operator. Returns whether it says
+    /// something else than before.
+    ///
+    /// # Errors
+    /// The class of the failure, and a remedy.
+    async fn refresh_issuer(&self, name: &str) -> Result<bool, (&'static str, &'static str)>;
 }
 
 /// What the daemon knows of itself.
@@ -37,6 +46,8 @@ pub struct Overview {
     pub backend_kinds: Vec<(String, &'static str)>,
     /// The issuers.
     pub issuers: Vec<IssuerOverview>,
+    /// The resources that must name the issuer of a token, in the order of the tokens.
+    pub resources: Vec<ResourceOverview>,
     /// How the process is protected.
     pub protections: Vec<ProtectionOverview>,
     /// What the operator should look at.
@@ -50,14 +61,27 @@ pub struct IssuerOverview {
     pub name: Arc<str>,
     /// Its issuer identifier.
     pub issuer: String,
-    /// Whether its endpoints are known.
-    pub discovered: bool,
+    /// Its endpoints; `None` if they are not known yet.
+    pub metadata: Option<IssuerMetadata>,
     /// The class of the last failure, if the last call failed.
     pub last_error: Option<&'static str>,
     /// When it last answered.
     pub last_success: Option<SystemTime>,
     /// How far its clock is ahead, in seconds.
     pub clock_skew_seconds: i64,
+}
+
+/// One resource of one token.
+#[derive(Clone, Debug)]
+pub struct ResourceOverview {
+    /// The token's name in the configuration.
+    pub token: Arc<str>,
+    /// The identifier of the issuer that it must name.
+    pub issuer: String,
+    /// The resource exactly as configured.
+    pub resource: String,
+    /// What it says; `None` if it was not asked yet, or does not name the issuer.
+    pub metadata: Option<ResourceMetadata>,
 }
 
 /// One protection of the process.

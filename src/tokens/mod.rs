@@ -94,9 +94,15 @@ pub struct Definition {
     pub source: Arc<dyn TokenSource>,
 }
 
+/// Something that needs a client's credential.
+pub trait NeedsCredential: Debug + Send + Sync {
+    /// Whether it is held, so that the issuer could be asked. Must not wait.
+    fn has_credential(&self) -> bool;
+}
+
 /// Obtains tokens for one definition.
 #[async_trait]
-pub trait TokenSource: Debug + Send + Sync {
+pub trait TokenSource: NeedsCredential {
     /// Asks the issuer for a token with `scopes`; an empty set asks for the issuer's default. Ends within half a minute.
     ///
     /// # Errors
@@ -116,9 +122,6 @@ pub trait TokenSource: Debug + Send + Sync {
     /// the same number for the same credential. A change lifts what was remembered of failures, and has tokens renewed that
     /// were obtained with the credential before. Must not wait.
     fn credential(&self) -> u64;
-
-    /// Whether the client's credential is held, so that the issuer could be asked. Must not wait.
-    fn has_credential(&self) -> bool;
 }
 
 /// What a caller wants of a token.

@@ -80,6 +80,12 @@ impl Drop for Aboard<'_> {
     }
 }
 
+impl NeedsCredential for Issuer {
+    fn has_credential(&self) -> bool {
+        self.manners.lock().unwrap().has_credential
+    }
+}
+
 #[async_trait]
 impl TokenSource for Issuer {
     async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
@@ -129,10 +135,6 @@ impl TokenSource for Issuer {
 
     fn credential(&self) -> u64 {
         self.credential.load(Ordering::SeqCst)
-    }
-
-    fn has_credential(&self) -> bool {
-        self.manners.lock().unwrap().has_credential
     }
 }
 
@@ -1140,7 +1142,7 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
     // Following starts a request as well, if nothing is held.
     let cold = World::new(3600);
     let error = cold.tokens.watch(&permit, &broke).unwrap_err();
-    assert_eq!(error.as_str(), "renewal_limited");
+    assert_eq!(error.as_str(), "rate_limited");
     let narrow = permit_for(Action::Token, "read", None);
     assert!(cold.tokens.watch(&narrow, &broke).is_err());
     let mut watch = cold.tokens.watch(&permit, &free).unwrap();
@@ -1169,7 +1171,7 @@ async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
     for number in 0..100 {
         let permit = scoped(format!("greedy{number}"));
         let error = world.tokens.get(&permit, &want, &broke).await;
-        assert_eq!(error.unwrap_err().as_str(), "renewal_limited");
+        assert_eq!(error.unwrap_err().as_str(), "rate_limited");
     }
     let held = |permit: &Arc<Permit>| world.tokens.cached(permit).is_some();
     assert!(honest.iter().all(held));

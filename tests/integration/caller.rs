@@ -213,7 +213,10 @@ impl Admin {
     pub(crate) async fn refresh(&mut self, names: &[&str]) -> Vec<RefreshResult> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.client
-            .refresh(RefreshRequest { names })
+            .refresh(RefreshRequest {
+                names,
+                issuers: Vec::new(),
+            })
             .await
             .unwrap()
             .into_inner()

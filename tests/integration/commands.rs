@@ -258,6 +258,18 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
     );
     let named = json(&program.node, &["refresh", "api"]);
     assert_eq!(named["results"][0]["changed"], true, "{named}");
+    let issuer = json(&program.node, &["refresh", "--issuer", "demo"]);
+    let results = issuer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 1, "nothing else: {issuer}");
+    assert_eq!(
+        (&results[0]["name"], &results[0]["ok"]),
+        (&"demo".into(), &true.into()),
+        "{issuer}"
+    );
+    let unknown = against(&program.node, &["refresh", "--issuer", "api"]);
+    assert_eq!(unknown.code, Some(69), "{unknown:?}");
+    let status = json(&program.node, &["status"]);
+    assert_eq!(status["issuers"][0]["metadata_stale"], false, "{status}");
 
     let same = against(&program.node, &["reload"]);
     assert!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use claviger::clock::SystemClock;
+use claviger::clock::{Clock, SystemClock};
 use claviger::config::Config;
 use claviger::daemon::{Launch, Running, start};
 use claviger::memory;
@@ -34,6 +34,15 @@ impl TestDaemon {
 
     /// Starts one with limits that no configuration may have, because a test cannot wait as long as the shortest allowed.
     pub(crate) async fn with(node: Node, change: impl FnOnce(&mut Limits)) -> Self {
+        Self::launch(node, Arc::new(SystemClock), change).await
+    }
+
+    /// Starts one by a clock that the test moves.
+    pub(crate) async fn at(node: Node, clock: Arc<dyn Clock>) -> Self {
+        Self::launch(node, clock, |_limits| {}).await
+    }
+
+    async fn launch(node: Node, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Limits)) -> Self {
         let path = node.write_configuration();
         let mut config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
         change(&mut config.server.limits);
@@ -45,7 +54,7 @@ impl TestDaemon {
             sockets,
             protections: memory::verify(),
         };
-        let running = start(launch, Arc::new(SystemClock), THREADS).await.unwrap();
+        let running = start(launch, clock, THREADS).await.unwrap();
         Self { node, running }
     }
 

@@ -45,6 +45,7 @@ mod lifecycle;
 mod limits;
 mod peers;
 mod property;
+mod published;
 mod readme;
 mod refusals;
 mod secrets;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         readme::ALL,
         import::ALL,
         property::ALL,
+        published::ALL,
     ]
     .concat();
     runner::run(&tests, lent::ROLES)

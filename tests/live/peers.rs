@@ -5,13 +5,13 @@ use std::process::Command;
 
 use claviger_proto::v1::GetTokenResponse;
 use prost::Message as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::support::client::named;
 use crate::support::user::{OTHER_STRANGER, STRANGER, command_as, own_uid};
 use crate::support::{OrSkip as _, Skip, installed, rig, root};
-use crate::world::Plan;
+use crate::world::{Plan, World};
 
 /// What `curl` got.
 struct Answer {
@@ -96,6 +96,50 @@ async fn curl_gets_a_token_as_json() {
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(body["access_token"], by_grpc.access_token.as_str());
     assert_eq!(body["token_type"], "Bearer");
+}
+
+#[tokio::test]
+async fn an_operator_sees_the_endpoints_that_were_checked() {
+    let name = "an_operator_sees_the_endpoints_that_were_checked";
+    let (Some(plan), Some(_)) = (Plan::draw(name), own_curl().or_skip(name)) else {
+        return;
+    };
+    let mut world = plan.token("api", "basic", "").start().await;
+    let published = world.provider.metadata().await;
+    let mark = world.provider.mark().await;
+    let look = |world: &World| {
+        let url = "http://claviger/.well-known/oauth-authorization-server/rig";
+        let arguments = ["-H", "claviger-request: true", url];
+        let answer = curl(Command::new("curl"), &world.site.admin_socket(), &arguments);
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.status, answer.headers, body)
+    };
+    let (status, headers, body) = look(&world);
+    assert_eq!((status, &body["error"]), (503, &json!("NOT_READ_YET")));
+    assert!(headers.contains("retry-after: 60"), "{headers}");
+    assert_eq!(world.provider.requests(mark).await, 0, "to look is free");
+    world.caller.get("api").await.unwrap();
+    let mark = world.provider.mark().await;
+    let (status, _, body) = look(&world);
+    assert_eq!(status, 200, "{body}");
+    for field in ["issuer", "token_endpoint", "revocation_endpoint"] {
+        assert!(published[field].is_string(), "{field}");
+        assert_eq!(body[field], published[field], "{field}");
+    }
+    let fields: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(
+        fields,
+        [
+            "claviger",
+            "issuer",
+            "revocation_endpoint",
+            "token_endpoint",
+            "token_endpoint_auth_methods_supported",
+        ],
+        "nothing else of {} fields",
+        published.as_object().unwrap().len()
+    );
+    assert_eq!(world.provider.requests(mark).await, 0);
 }
 
 #[tokio::test]

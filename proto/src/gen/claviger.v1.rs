@@ -1238,7 +1238,8 @@ pub struct StatusResponse {
     /// When it started.
     #[prost(message, optional, tag = "3")]
     pub started_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Whether every configured token and secret can be served now.
+    /// Whether every configured token and secret can be served now, as far as is known: no look at it costs a request. A token
+    /// that nobody has asked for counts when its client's credential is held.
     #[prost(bool, tag = "4")]
     pub ready: bool,
     /// The configuration file in force.
@@ -1312,6 +1313,15 @@ pub struct IssuerStatus {
     /// How far its clock is ahead of this node's, in seconds.
     #[prost(sint64, tag = "6")]
     pub clock_skew_seconds: i64,
+    /// When the metadata in use was read; absent if it was not, or need not be.
+    #[prost(message, optional, tag = "7")]
+    pub metadata_read_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether that metadata is older than it should be, or could not be read again the last time.
+    #[prost(bool, tag = "8")]
+    pub metadata_stale: bool,
+    /// The fields that the metadata changed since, and that wait until an operator refreshes this issuer.
+    #[prost(string, repeated, tag = "9")]
+    pub metadata_waiting: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One secret. Never its value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1511,9 +1521,12 @@ pub struct RuleVerdict {
 /// Asks for things to be fetched now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RefreshRequest {
-    /// Names of tokens and secrets, or references of secrets. Empty: everything.
+    /// Names of tokens and secrets, or references of secrets. Empty, and no issuers either: all tokens in use and all secrets.
     #[prost(string, repeated, tag = "1")]
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of issuers whose metadata is read again and believed, also if a change of it waits for an operator.
+    #[prost(string, repeated, tag = "2")]
+    pub issuers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What became of each of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1696,7 +1709,7 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("claviger.v1.Admin", "Explain"));
             self.inner.unary(req, path, codec).await
         }
-        /// Fetches secrets and renews tokens now, without waiting for their schedule.
+        /// Fetches secrets, renews tokens and reads the metadata of issuers now, without waiting for their schedule.
         pub async fn refresh(
             &mut self,
             request: impl tonic::IntoRequest<super::RefreshRequest>,
@@ -1764,7 +1777,7 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ExplainRequest>,
         ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
-        /// Fetches secrets and renews tokens now, without waiting for their schedule.
+        /// Fetches secrets, renews tokens and reads the metadata of issuers now, without waiting for their schedule.
         async fn refresh(
             &self,
             request: tonic::Request<super::RefreshRequest>,

@@ -15,7 +15,8 @@ use crate::config::{
 };
 use crate::oauth::wire::Scopes;
 use crate::oauth::{
-    AudienceStyle, AuthMethod, BasicEncoding, ClientId, ReducedScope, Resolver, TokenFormat,
+    AudienceStyle, AuthMethod, BasicEncoding, ClientId, MetadataChange, ReducedScope, Resolver,
+    TokenFormat,
 };
 use crate::policy::{Action, Policy, ScopeLimit};
 use crate::registry::{BackendSettings, FileKey};
@@ -128,6 +129,8 @@ fn issuers_and_clients_are_read() {
     assert_eq!(acme.connect_timeout, Duration::from_secs(3));
     assert_eq!(acme.requests_per_minute, 30);
     assert!(acme.missing_token_type_is_bearer);
+    assert_eq!(acme.on_metadata_change, MetadataChange::Hold);
+    assert_eq!(bench.on_metadata_change, MetadataChange::Adopt);
     let resolver = Resolver::Tls {
         servers: vec![
             "192.0.2.53:853".parse().unwrap(),

@@ -93,6 +93,7 @@ fn the_reference_has_every_bound() {
         // The upper one is another key.
         let bound = match key.as_str() {
             "server.limits.connections_per_uid" => "1 to `connections`",
+            "server.limits.open_requests_per_uid" => "1 to `open_requests`",
             _ => bound.as_str(),
         };
         let words = [

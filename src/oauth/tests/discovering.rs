@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::support::*;
-use crate::clock::Clock as _;
+use crate::clock::{Clock as _, Moment};
 use crate::oauth::endpoint::EndpointRules;
 use crate::oauth::http::Lost;
 use crate::oauth::*;
@@ -20,6 +20,11 @@ fn document(issuer: &str, token: &str) -> String {
 
 fn good() -> String {
     document(ISSUER, "https://tokens.example/token")
+}
+
+/// When the metadata in use was read.
+fn read(rig: &Rig) -> Option<Moment> {
+    rig.issuer.status().metadata?.read
 }
 
 async fn obtain(rig: &Rig) -> Result<(), ErrorKind> {
@@ -38,7 +43,7 @@ async fn both_places_are_tried_in_order() {
         asked.iter().map(|one| one.url.clone()).collect()
     };
     assert_eq!(urls(&rig), [FIRST, "https://tokens.example/token"]);
-    assert!(rig.issuer.status().discovered.is_some());
+    assert!(read(&rig).is_some());
 
     for (status, body) in [
         (404, ""),
@@ -259,9 +264,10 @@ async fn old_metadata_serves_while_the_issuer_is_silent() {
     );
     tokio::time::advance(Duration::from_mins(2)).await;
     rig.script.document(FIRST, 200, &good());
-    let before = rig.issuer.status().discovered.unwrap();
+    assert!(rig.issuer.metadata().unwrap().stale);
+    let before = read(&rig).unwrap();
     assert_eq!(obtain(&rig).await, Ok(()));
-    assert!(rig.issuer.status().discovered.unwrap() > before);
+    assert!(read(&rig).unwrap() > before && !rig.issuer.metadata().unwrap().stale);
     assert!(rig.clock.now() > before);
 }
 
@@ -320,6 +326,95 @@ async fn an_issuer_in_trouble_is_not_asked_for_metadata_by_everybody_in_turn() {
     }
 }
 
+/// A document with all that is believed, and something of everything else.
+fn complete(token: &str, revocation: Option<&str>, methods: &[&str]) -> String {
+    let mut document = serde_json::json!({
+        "issuer": ISSUER,
+        "token_endpoint": format!("https://tokens.example{token}"),
+        "token_endpoint_auth_methods_supported": methods,
+        "grant_types_supported": ["SENTINEL"],
+        "jwks_uri": "https://tokens.example/SENTINEL",
+        "SENTINEL": { "SENTINEL": ["SENTINEL"] },
+    });
+    if let Some(revocation) = revocation {
+        document["revocation_endpoint"] = format!("https://tokens.example{revocation}").into();
+    }
+    document.to_string()
+}
+
+fn holding(on_metadata_change: MetadataChange) -> Rig {
+    let mut settings = issuer_settings(ISSUER);
+    settings.endpoints = Endpoints::default();
+    settings.on_metadata_change = on_metadata_change;
+    settings.requests_per_minute = 1000;
+    Rig::with(settings, token_settings())
+}
+
+const BASIC: &[&str] = &["client_secret_basic"];
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_matters_waits_for_an_operator_if_that_is_wanted() {
+    let both = &["client_secret_post", "client_secret_basic"];
+    let before = complete("/token", Some("/revoke"), both);
+    for (after, fields, matters) in [
+        (
+            complete("/v2", Some("/revoke"), both),
+            vec!["token_endpoint"],
+            true,
+        ),
+        (
+            complete("/token", Some("/v2"), both),
+            vec!["revocation_endpoint"],
+            true,
+        ),
+        (
+            complete("/token", None, both),
+            vec!["revocation_endpoint"],
+            true,
+        ),
+        (
+            complete("/token", Some("/revoke"), BASIC),
+            vec!["token_endpoint_auth_methods_supported"],
+            true,
+        ),
+        (
+            complete("/token", Some("/revoke"), &["none", both[0], both[1]]),
+            vec!["token_endpoint_auth_methods_supported"],
+            false,
+        ),
+        // Another order, and words that nobody knows, are no change.
+        (
+            complete("/token", Some("/revoke"), &["x", both[1], both[0]]),
+            vec![],
+            false,
+        ),
+    ] {
+        for wanted in [MetadataChange::Adopt, MetadataChange::Hold] {
+            let (log, _guard) = Captured::start();
+            let rig = holding(wanted);
+            rig.script.document(FIRST, 200, &before);
+            assert_eq!(obtain(&rig).await, Ok(()));
+            let used = rig.issuer.metadata().unwrap().used;
+            rig.script.document(FIRST, 200, &after);
+            rig.clock.suspend(Duration::from_hours(25));
+            assert_eq!(obtain(&rig).await, Ok(()));
+            let metadata = rig.issuer.metadata().unwrap();
+            let holds = wanted == MetadataChange::Hold && matters;
+            assert_eq!(metadata.waiting.is_some(), holds, "{after}");
+            assert_eq!(metadata.used == used, holds || fields.is_empty(), "{after}");
+            let waiting = if holds { fields.clone() } else { vec![] };
+            assert_eq!(metadata.differences(), waiting);
+            let events = usize::from(!fields.is_empty());
+            assert_eq!(
+                log.text().matches("issuer_metadata_changed").count(),
+                events
+            );
+            let said = format!("waits_for_operator={holds}");
+            assert_eq!(log.text().matches(&said).count(), events, "{after}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn metadata_is_not_asked_for_sooner_than_the_issuer_says() {
     let rig = Rig::discovering(ISSUER);
@@ -348,4 +443,87 @@ async fn a_silent_place_of_metadata_does_not_keep_an_issuer_from_giving_tokens()
     rig.client.obtain(&scopes("read")).await.unwrap();
     assert_eq!(rig.script.asked_of("well-known"), 2);
     assert_eq!(rig.script.asked_of(token), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_reported_once_and_taken_or_taken_back() {
+    let (log, _guard) = Captured::start();
+    let rig = holding(MetadataChange::Hold);
+    let (before, after) = (
+        complete("/token", None, BASIC),
+        complete("/v2/token", None, BASIC),
+    );
+    rig.script.document(FIRST, 200, &before);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let first = read(&rig);
+    rig.script.document(FIRST, 200, &after);
+    for round in 1..=4 {
+        rig.clock.suspend(Duration::from_hours(13));
+        assert_eq!(obtain(&rig).await, Ok(()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = rig.script.asked_of("well-known");
+        assert_eq!(asked, 1 + round, "asked again at the usual pace");
+        let metadata = rig.issuer.metadata().unwrap();
+        assert_eq!(
+            (metadata.differences(), metadata.stale),
+            (vec!["token_endpoint"], false)
+        );
+        assert_eq!(metadata.read, first, "what is used was read at the start");
+    }
+    assert_eq!(rig.script.asked_of("/v2/token"), 0);
+    assert_eq!(log.text().matches("issuer_metadata_changed").count(), 1);
+    // An issuer that cannot be asked now changes nothing of this.
+    rig.script
+        .document(FIRST, 500, "")
+        .document(SECOND, 500, "");
+    assert!(rig.issuer.refresh().await.is_err());
+    assert!(rig.issuer.metadata().unwrap().waiting.is_some());
+    // It was a mistake there, and is mended.
+    rig.script.document(FIRST, 200, &before);
+    rig.clock.suspend(Duration::from_hours(25));
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.issuer.metadata().unwrap().waiting, None);
+    // It was none: the operator takes it, and it is used at once.
+    rig.script.document(FIRST, 200, &after);
+    let asked = rig.script.asked_of("well-known");
+    assert!(rig.issuer.refresh().await.unwrap());
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        asked + 1,
+        "whatever is remembered"
+    );
+    assert_eq!(rig.issuer.metadata().unwrap().waiting, None);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.script.asked_of("/v2/token"), 1);
+    assert!(!rig.issuer.refresh().await.unwrap(), "the same again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_metadata_but_what_was_checked() {
+    let rig = Rig::discovering(ISSUER);
+    assert_eq!(rig.issuer.metadata(), None, "and nobody is asked");
+    assert_eq!(rig.script.requests(), 0);
+    let methods = ["SENTINEL", "client_secret_basic", "client_secret_SENTINEL"];
+    let document = complete("/token", Some("/revoke"), &methods);
+    rig.script.document(FIRST, 200, &document);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let metadata = rig.issuer.metadata().unwrap();
+    assert_eq!(metadata.used.auth_methods.as_deref(), Some(BASIC));
+    assert_eq!(metadata.configured, [""; 0]);
+    let status = format!("{:?}", rig.issuer.status());
+    assert!(!status.contains("SENTINEL"), "{status}");
+
+    // What the configuration gives is used instead of what the issuer says.
+    let mut settings = issuer_settings(ISSUER);
+    settings.endpoints.token = None;
+    let rig = Rig::with(settings, token_settings());
+    rig.script.document(FIRST, 200, &document);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let metadata = rig.issuer.metadata().unwrap();
+    let revocation = metadata.used.revocation.unwrap();
+    assert_eq!(revocation.as_str(), "https://auth.example/revoke");
+    assert_eq!(metadata.configured, ["revocation_endpoint"]);
+    let elsewhere = document.replace("/revoke", "/elsewhere");
+    rig.script.document(FIRST, 200, &elsewhere);
+    assert!(!rig.issuer.refresh().await.unwrap(), "nobody cares");
 }

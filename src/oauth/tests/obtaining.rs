@@ -43,7 +43,7 @@ async fn one_request_gives_one_token() {
     assert!(log.text().contains("expires in 3599 s"));
     let status = rig.issuer.status();
     assert!(status.last_success.is_some() && status.last_error.is_none());
-    assert_eq!(status.discovered, None);
+    assert_eq!(status.metadata.unwrap().read, None);
     assert_ne!(rig.client.credential(), 0);
 }
 

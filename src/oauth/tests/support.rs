@@ -28,6 +28,7 @@ pub(crate) fn issuer_settings(issuer: &str) -> IssuerSettings {
             token: Some("https://auth.example/token".to_owned()),
             revocation: Some("https://auth.example/revoke".to_owned()),
         },
+        on_metadata_change: MetadataChange::Adopt,
         ca: None,
         pins: Vec::new(),
         dns: DnsSettings {

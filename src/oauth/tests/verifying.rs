@@ -293,3 +293,37 @@ async fn the_request_and_the_answer_are_as_the_definition_says() {
     assert_eq!(narrowed.kind, ErrorKind::InvalidScope);
     assert_eq!(rig.script.requests(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_resource_says_is_shown_as_far_as_it_was_checked() {
+    let rig = rig();
+    let known = || rig.issuer.resource_metadata(RESOURCE);
+    assert_eq!(known(), None);
+    let document = format!(
+        r#"{{"resource":"{RESOURCE}","authorization_servers":["{ISSUER}","https://SENTINEL.example"],
+            "scopes_supported":["read","SENTINEL of two words",""],"resource_name":"SENTINEL"}}"#
+    );
+    rig.script.document(PLACE, 200, &document);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let metadata = known().unwrap();
+    let scopes = metadata.vouched.scopes.as_deref();
+    assert_eq!(scopes, Some(["read".to_owned()].as_slice()));
+    assert!(!metadata.stale);
+    assert!(!format!("{metadata:?}").contains("SENTINEL"));
+    assert_eq!(rig.issuer.resource_metadata("https://api.example"), None);
+    // Trouble leaves it in use and stale; a contradiction ends it.
+    rig.script.document(PLACE, 500, "");
+    rig.clock.suspend(Duration::from_hours(25));
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let stale = known().unwrap();
+    assert_eq!((stale.stale, stale.read), (true, metadata.read));
+    rig.script.document(PLACE, 200, &says(RESOURCE, ""));
+    tokio::time::advance(Duration::from_mins(2)).await;
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    assert_eq!(known(), None);
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        5,
+        "three of them retries"
+    );
+}

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use claviger_proto::v1::{self, admin_server::Admin};
+use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
-use crate::broker::Unknown;
+use crate::broker::{Refreshed, Unknown};
+use crate::oauth::IssuerMetadata;
 use crate::peer::{Cgroup, Facts};
 use crate::policy::Action;
 use crate::server::grpc::{convert, status};
@@ -110,24 +112,23 @@ impl Admin for Service {
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshResponse>, Status> {
         self.confirm()?;
-        let names = request.into_inner().names;
-        if names.len() > MOST_NAMES {
-            return Err(status::invalid("names", "at most 256 names at once"));
+        let v1::RefreshRequest { names, issuers } = request.into_inner();
+        for (field, wished) in [("names", &names), ("issuers", &issuers)] {
+            if wished.len() > MOST_NAMES {
+                return Err(status::invalid(field, "at most 256 names at once"));
+            }
         }
-        let results = self.route.shared.broker.refresh(&names).await;
-        let results = results
-            .into_iter()
-            .map(|result| {
-                let (error, remedy) = result.outcome.err().unwrap_or_default();
-                v1::RefreshResult {
-                    name: result.name,
-                    ok: result.outcome.is_ok(),
-                    changed: result.outcome.unwrap_or(false),
-                    error: error.to_owned(),
-                    remedy: remedy.to_owned(),
-                }
-            })
-            .collect();
+        let shared = &self.route.shared;
+        // Issuers first: a token that is renewed should be asked for where they are now.
+        let asked = issuers.into_iter().map(|name| async {
+            let outcome = shared.operator.refresh_issuer(&name).await;
+            Refreshed { name, outcome }
+        });
+        let mut results = join_all(asked).await;
+        if results.is_empty() || !names.is_empty() {
+            results.extend(shared.broker.refresh(&names).await);
+        }
+        let results = results.into_iter().map(refreshed).collect();
         Ok(Response::new(v1::RefreshResponse { results }))
     }
 
@@ -177,6 +178,17 @@ impl Service {
 
 fn invalid((field, problem): convert::Problem) -> Status {
     status::invalid(field, problem)
+}
+
+fn refreshed(result: Refreshed) -> v1::RefreshResult {
+    let (error, remedy) = result.outcome.err().unwrap_or_default();
+    v1::RefreshResult {
+        name: result.name,
+        ok: result.outcome.is_ok(),
+        changed: result.outcome.unwrap_or(false),
+        error: error.to_owned(),
+        remedy: remedy.to_owned(),
+    }
 }
 
 fn action(word: &str) -> Result<Action, Status> {
@@ -250,13 +262,18 @@ fn backends(overview: &Overview, health: &[secrets::BackendHealth]) -> Vec<v1::B
 }
 
 fn issuer(issuer: &IssuerOverview) -> v1::IssuerStatus {
+    let metadata = issuer.metadata.as_ref();
+    let fields = metadata.map_or_else(Vec::new, IssuerMetadata::differences);
     v1::IssuerStatus {
         name: issuer.name.to_string(),
         issuer: issuer.issuer.clone(),
-        discovered: issuer.discovered,
+        discovered: metadata.is_some(),
         last_error: issuer.last_error.unwrap_or_default().to_owned(),
         last_success: issuer.last_success.map(convert::system_time),
         clock_skew_seconds: issuer.clock_skew_seconds,
+        metadata_read_at: metadata.and_then(|known| known.read).map(convert::moment),
+        metadata_stale: metadata.is_some_and(|known| known.stale),
+        metadata_waiting: fields.into_iter().map(str::to_owned).collect(),
     }
 }
 

@@ -76,7 +76,7 @@ impl Reply {
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.more.push((name, value));
         self
     }

@@ -7,11 +7,14 @@
 //! | `GET /v1/token/NAME?scope=A+B&min_remaining=60` | the token, as OAuth's own JSON with a few fields more |
 //! | `POST /v1/token/NAME/rejected?fingerprint=F` | what became of the report |
 //! | `GET /v1/secret/NAME` | the value itself, and what is known of it in headers |
+//! | `GET /.well-known/oauth-authorization-server/ISSUER` | for operators: the endpoints of an issuer of the configuration |
+//! | `GET /.well-known/oauth-protected-resource/TOKEN` | for operators: what the resources of a token say |
 //! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve; operators are told of each token |
 //!
 //! The same guard, the same rules and the same errors as over gRPC ([`answers`]). No body of a request is read.
 
 mod answers;
+mod metadata;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -44,11 +47,9 @@ pub(crate) async fn answer(
             let message = welcome.err().map_or("", Unwelcome::message);
             Reply::problem(StatusCode::FORBIDDEN, Unwelcome::REASON, message)
         }
-        _ if route.shared.face == Face::Admin => Reply::problem(
-            StatusCode::NOT_FOUND,
-            "NOT_FOUND",
-            "operators use `claviger` or gRPC; programs use the broker socket",
-        ),
+        (method, segments) if route.shared.face == Face::Admin => {
+            for_operators(route, method, segments)
+        }
         (&Method::GET, ["v1", "token", name]) => get_token(route, name, query).await,
         (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(route, name, query),
         (&Method::GET, ["v1", "secret", name]) => get_secret(route, name),
@@ -69,6 +70,43 @@ pub(crate) fn crowded() -> Response<Body> {
     Reply::problem(StatusCode::TOO_MANY_REQUESTS, reason, remedy)
         .after(UNCROWDED.as_secs())
         .into_response()
+}
+
+/// What only operators are told. The rest of what they do is spoken in gRPC.
+fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Reply {
+    let (subject, segment) = match segments {
+        [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
+        [".well-known", "oauth-protected-resource", name] => (Subject::Token, name),
+        _ => {
+            return Reply::problem(
+                StatusCode::NOT_FOUND,
+                "NOT_FOUND",
+                "there are /.well-known/oauth-authorization-server/ISSUER, /.well-known/oauth-protected-resource/TOKEN, /health and /ready; else operators use `claviger` or gRPC, and programs the broker socket",
+            );
+        }
+    };
+    if method != Method::GET {
+        return Reply::method("GET");
+    }
+    let name = match name(segment) {
+        Ok(name) => name,
+        Err(problem) => return Reply::invalid(problem),
+    };
+    if let Err(error) = route.session.confirm() {
+        return answers::failed(&error);
+    }
+    let overview = route.shared.operator.overview();
+    match subject {
+        Subject::Issuer => metadata::of_issuer(&overview.issuers, name),
+        Subject::Token => metadata::of_token(&overview.resources, name),
+    }
+}
+
+/// Whose metadata an operator asks for.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Issuer,
+    Token,
 }
 
 /// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already.
@@ -96,6 +134,7 @@ fn ready(route: &Route, meant: bool) -> Reply {
     let mut body = json!({ "ready": ready });
     if meant
         && route.shared.face == Face::Admin
+        && route.session.confirm().is_ok()
         && let Some(body) = body.as_object_mut()
     {
         let tokens = broker.world().tokens.readiness().into_iter();
@@ -153,7 +192,7 @@ impl Query {
 /// A name as it stands in a path. Names need no escaping, so an escape is a mistake or a trick.
 fn name(segment: &str) -> Result<&str, &'static str> {
     if segment.is_empty() || segment.len() > 256 || segment.contains('%') {
-        return Err("the path names a token or secret of the daemon's configuration, unescaped");
+        return Err("the path ends in a name of the daemon's configuration, unescaped");
     }
     Ok(segment)
 }
