@@ -108,7 +108,7 @@ pub enum Error {
         name: &'static str,
     },
     /// The system refused.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {source}{}", path.display(), doubt(*in_doubt))]
     Io {
         /// Which file.
         path: PathBuf,
@@ -245,6 +245,15 @@ pub enum Damage {
     RolledBack,
 }
 
+/// What to say of a change that may have been made.
+fn doubt(in_doubt: bool) -> &'static str {
+    if in_doubt {
+        " (the change may have been made all the same; look before you repeat it)"
+    } else {
+        ""
+    }
+}
+
 fn current_now(version: Option<&VersionId>) -> String {
     version.map_or_else(
         || "read again and decide again".to_owned(),
@@ -356,6 +365,13 @@ mod tests {
         let full = || Error::io(path, "write", Errno::NOSPC);
         assert_eq!(full().kind(), Kind::Quota);
         assert_eq!(full().after_commit().kind(), Kind::InDoubt);
+        assert!(
+            full()
+                .after_commit()
+                .to_string()
+                .contains("may have been made")
+        );
+        assert!(!full().to_string().contains("may have been made"));
         assert_eq!(
             Error::io(path, "open", Errno::ACCESS).kind(),
             Kind::Misconfigured
