@@ -259,7 +259,7 @@ fn one_user_cannot_fill_the_memory() -> Result<(), String> {
     node.rules.push_str(&rule);
     let program = Program::on(node);
     assert!(answers(&program));
-    let bert = Lent::by(BERT, &program.node.socket())?;
+    let bert = Lent::by(BERT, &program.node.socket());
     let mut bert = run(bert.caller());
     let (before, descriptors) = (program.resident(), program.descriptors());
     let many: Vec<String> = (0..150).map(|number| format!("x{number}")).collect();

@@ -404,7 +404,7 @@ fn the_mask_of_whoever_starts_it_keeps_nobody_out() -> Result<(), String> {
     node.rules.push_str(&rule);
     let program = Program::by(node, command);
     run(async {
-        let anna = Lent::by(ANNA, &program.node.socket())?;
+        let anna = Lent::by(ANNA, &program.node.socket());
         assert!(anna.caller().await.token("api").await.is_ok());
         Ok(())
     })
