@@ -52,7 +52,7 @@ pub(super) struct Daemon {
     reloading: tokio::sync::Mutex<()>,
     protections: Report,
     started: SystemTime,
-    /// What the host cannot tell of peers. Never changes.
+    /// What the host does not give. Never changes.
     shortcomings: Vec<String>,
     clock: Arc<dyn Clock>,
     drain: Drain,
