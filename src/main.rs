@@ -26,8 +26,9 @@ fn surroundings() -> Surroundings {
     // The names must be read first: taking the sockets clears the variables.
     let listener_names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut passed = ListenFd::from_env();
+    // What is something else keeps its place, or the others would be taken for each other.
     let listeners = (0..passed.len())
-        .filter_map(|index| passed.take_unix_listener(index).ok().flatten())
+        .map(|index| passed.take_unix_listener(index).ok().flatten())
         .collect();
     Surroundings {
         arguments: std::env::args_os().collect(),

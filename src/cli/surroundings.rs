@@ -13,8 +13,8 @@ pub struct Surroundings {
     pub executable: Option<PathBuf>,
     /// The names of all environment variables. Never their values.
     pub variables: Vec<String>,
-    /// Sockets that a service manager passed, in order.
-    pub listeners: Vec<UnixListener>,
+    /// Sockets that a service manager passed, in order; `None` for what is no unix stream socket.
+    pub listeners: Vec<Option<UnixListener>>,
     /// Their names, separated by colons.
     pub listener_names: String,
 }

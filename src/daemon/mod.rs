@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::memory::Report;
 use crate::peer;
 use crate::registry::Backends;
-use crate::server::{Operator, Parts, Server, Sockets};
+use crate::server::{self, Limits, Operator, Parts, Server, Sockets};
 use crate::shutdown::Drain;
 use assembly::{Assembled, Ground};
 use operator::{Daemon, InForce};
@@ -204,7 +204,7 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
     let mut settings = config.server.clone();
     sockets.settle(&mut settings);
     let peers = Arc::new(assembly::peers(config.peer));
-    let shortcomings = shortcomings(&peers);
+    let shortcomings = shortcomings(&peers, limits);
     let require_backend = config.require_backend_at_start;
     let daemon = Daemon::new(
         Arc::clone(&broker),
@@ -233,12 +233,13 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
     })
 }
 
-/// What this host cannot tell of peers, logged and for operators to see.
-fn shortcomings(settings: &peer::Settings) -> Vec<String> {
-    let shortcomings: Vec<String> = match peer::Support::probe() {
+/// What this host does not give, logged and for operators to see.
+fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<String> {
+    let mut shortcomings: Vec<String> = match peer::Support::probe() {
         Ok(support) => support.warnings(settings).map(str::to_owned).collect(),
         Err(error) => vec![error.to_string()],
     };
+    shortcomings.extend(server::make_room(limits));
     for shortcoming in &shortcomings {
         tracing::warn!(target: "claviger", "{shortcoming}");
     }

@@ -50,7 +50,7 @@ pub(super) struct Daemon {
     pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
     protections: Report,
     started: SystemTime,
-    /// What the host cannot tell of peers. Never changes.
+    /// What the host does not give. Never changes.
     shortcomings: Vec<String>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) drain: Drain,

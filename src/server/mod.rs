@@ -9,6 +9,7 @@
 
 mod accept;
 mod connection;
+mod descriptors;
 mod grpc;
 mod http1;
 mod listen;
@@ -56,6 +57,11 @@ pub struct Parts {
     pub drain: Drain,
     /// Threads that serve connections, each with a runtime of its own. 0: serve on the runtime that calls.
     pub threads: usize,
+}
+
+/// Makes room for the descriptors that these limits may take. Says what an operator should do if there is not enough.
+pub fn make_room(limits: &Limits) -> Option<String> {
+    descriptors::make_room(limits)
 }
 
 /// A running server.

@@ -18,7 +18,7 @@ use tonic::body::Body;
 use crate::server::{Limits, Metrics};
 
 /// How many connections operators may have.
-const OPERATORS: usize = 64;
+pub(crate) const OPERATORS: usize = 64;
 
 /// How many connections and open requests there are, and may be.
 #[derive(Debug)]

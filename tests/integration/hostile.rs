@@ -22,6 +22,7 @@ table![
     floods_and_garbage_cost_nothing_that_lasts,
     one_user_cannot_fill_the_memory,
     bent_frames_harm_nobody,
+    a_daemon_takes_the_descriptors_that_it_may_need,
     a_daemon_without_descriptors_recovers,
 ];
 
@@ -265,7 +266,7 @@ fn one_user_cannot_fill_the_memory() -> Result<(), String> {
     node.rules.push_str(&rule);
     let program = Program::on(node);
     assert!(answers(&program));
-    let bert = Lent::by(BERT, &program.node.socket())?;
+    let bert = Lent::by(BERT, &program.node.socket());
     let mut bert = run(bert.caller());
     let (before, descriptors) = (program.resident(), program.descriptors());
     let many: Vec<String> = (0..150).map(|number| format!("x{number}")).collect();
@@ -367,6 +368,37 @@ fn bent_frames_harm_nobody() -> Result<(), String> {
         status.success() && !log.contains("internal error"),
         "seed {seed}: {log}"
     );
+    Ok(())
+}
+
+fn a_daemon_takes_the_descriptors_that_it_may_need() -> Result<(), String> {
+    for (limit, soft, warned) in [("512:8192", "2432", false), ("512:600", "600", true)] {
+        let mut command = Command::new("prlimit");
+        if command.arg("--version").output().is_err() {
+            return Err("needs prlimit".to_owned());
+        }
+        let mut command = Command::new("prlimit");
+        command.args([&format!("--nofile={limit}"), BINARY]);
+        let program = Program::by(run(Node::new()), command);
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.pid())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let now = line.unwrap().split_ascii_whitespace().nth(3);
+        assert_eq!(now, Some(soft), "{limit}");
+        let status = run(async { program.admin().await.status().await.unwrap() });
+        let told = status
+            .warnings
+            .iter()
+            .any(|text| text.contains("LimitNOFILE="));
+        assert_eq!(told, warned, "{limit}: {:?}", status.warnings);
+        assert_eq!(
+            program.log().contains("LimitNOFILE="),
+            warned,
+            "{}",
+            program.log()
+        );
+    }
     Ok(())
 }
 

@@ -40,9 +40,8 @@ pub(crate) struct Lent {
 
 impl Lent {
     /// Has a process of user `uid` connect to `socket`.
-    pub(crate) fn by(uid: u32, socket: &Path) -> Result<Self, String> {
-        let mut lender = Lender::start(&[], uid);
-        lender.connect(socket)
+    pub(crate) fn by(uid: u32, socket: &Path) -> Self {
+        Lender::start(&[], uid).connect(socket).unwrap()
     }
 
     /// gRPC over it.
@@ -57,6 +56,10 @@ impl Lent {
         tokio::net::UnixStream::from_std(stream).unwrap()
     }
 }
+
+/// Why a process could not connect. No text, which would count as the reason to skip a test.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoConnection(pub(crate) String);
 
 /// A process that can connect, and has not yet.
 pub(crate) struct Lender {
@@ -92,12 +95,12 @@ impl Lender {
         self.actor.as_ref().unwrap().pid()
     }
 
-    /// Connects to `socket`; or says why that is impossible.
-    pub(crate) fn connect(&mut self, socket: &Path) -> Result<Lent, String> {
+    /// Connects to `socket`.
+    pub(crate) fn connect(&mut self, socket: &Path) -> Result<Lent, NoConnection> {
         let mut actor = self.actor.take().unwrap();
         let answer = actor.ask(socket.to_str().unwrap());
         if answer != "connected" {
-            return Err(answer);
+            return Err(NoConnection(answer));
         }
         let stream = take(&self.handover.accept().unwrap().0);
         Ok(Lent { actor, stream })

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use crate::actor::need_root;
 use crate::caller::why;
 use crate::daemon::TestDaemon;
+use crate::lent::{ANNA, Lent};
 use crate::node::{Node, PASSWORD, own_uid, run};
 use crate::program::{BINARY, Finished, Program, claviger, finish};
 use crate::table;
@@ -35,6 +36,8 @@ table![
     sockets_are_taken_over_whatever_their_order,
     whoever_connected_before_the_start_is_served,
     systemd_passes_its_sockets,
+    the_mask_of_whoever_starts_it_keeps_nobody_out,
+    nothing_is_left_of_a_start_that_fails_half_way,
     a_daemon_that_must_not_start_says_why,
     a_backend_that_cannot_be_opened_names_the_reason,
     a_damaged_file_is_named_in_the_log,
@@ -453,10 +456,10 @@ fn listeners(node: &Node) -> [UnixListener; 2] {
 }
 
 /// The binary with two listeners as descriptors 3 and 4, as a service manager would pass them.
-fn activated([third, fourth]: [UnixListener; 2], names: &str) -> Command {
+fn activated(sockets: [impl Into<OwnedFd>; 2], names: &str) -> Command {
     // A shell puts them where they belong and becomes the binary, so that the pid in the variable is right.
-    let [third, fourth] = [third, fourth].map(|listener| {
-        let descriptor = OwnedFd::from(listener);
+    let [third, fourth] = sockets.map(|socket| {
+        let descriptor = socket.into();
         // Above those that the shell fills.
         let high = rustix::io::fcntl_dupfd_cloexec(&descriptor, 20).unwrap();
         rustix::io::fcntl_setfd(&high, rustix::io::FdFlags::empty()).unwrap();
@@ -500,6 +503,15 @@ fn sockets_are_taken_over_whatever_their_order() -> Result<(), String> {
     let (status, log, _node) = program.wait();
     assert_eq!(status.code(), Some(71), "{log}");
     assert!(log.contains("FileDescriptorName="), "{log}");
+
+    let node = run(Node::new());
+    let [_broker, admin] = listeners(&node);
+    let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let passed = [OwnedFd::from(foreign), OwnedFd::from(admin)];
+    let program = Program::unready(node, activated(passed, "broker:admin"));
+    let (status, log, _node) = program.wait();
+    assert_eq!(status.code(), Some(71), "{log}");
+    assert!(log.contains("no listening unix socket"), "{log}");
     Ok(())
 }
 
@@ -551,6 +563,37 @@ fn systemd_passes_its_sockets() -> Result<(), String> {
     assert!(program.hear("READY=1"));
     let (status, log, _node) = program.terminate();
     assert!(status.success(), "{log}");
+    Ok(())
+}
+
+fn the_mask_of_whoever_starts_it_keeps_nobody_out() -> Result<(), String> {
+    need_root()?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\"", BINARY]);
+    let mut node = run(Node::new());
+    let rule = format!("[[allow]]\nuser = {ANNA}\ntokens = [\"api\"]\n");
+    node.rules.push_str(&rule);
+    let program = Program::by(node, command);
+    run(async {
+        let anna = Lent::by(ANNA, &program.node.socket());
+        assert!(anna.caller().await.token("api").await.is_ok());
+        Ok(())
+    })
+}
+
+fn nothing_is_left_of_a_start_that_fails_half_way() -> Result<(), String> {
+    need_root()?;
+    let node = run(Node::new());
+    let text = node.configuration();
+    let text = text.replace("[server.limits]", "socket_group = 12345\n[server.limits]");
+    let config = node.write("claviger.toml", &text);
+    // In a user namespace, where that group has no number.
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", BINARY, "run", "--config"]);
+    let finished = finish(command.arg(config), b"");
+    assert_eq!(finished.code, Some(71), "{finished:?}");
+    assert!(finished.err.contains("change the group of"), "{finished:?}");
+    assert!(!node.socket().exists(), "{finished:?}");
     Ok(())
 }
 

@@ -38,7 +38,7 @@ fn changed() -> (Code, String) {
 fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
-        let mut lent = Lent::by(own_uid(), &daemon.node.socket())?;
+        let mut lent = Lent::by(own_uid(), &daemon.node.socket());
         let mut caller = lent.caller().await;
         assert!(
             caller.token("api").await.is_ok(),
@@ -63,7 +63,7 @@ fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
 fn an_orphan_that_watches_hears_nothing_new() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
-        let mut lent = Lent::by(own_uid(), &daemon.node.socket())?;
+        let mut lent = Lent::by(own_uid(), &daemon.node.socket());
         let mut caller = lent.caller().await;
         let mut tokens = caller.watch("api").await;
         let mut secrets = caller.watch_secret("password").await.unwrap();
@@ -83,7 +83,7 @@ fn a_peer_that_changes_its_user_is_not_served() -> Result<(), String> {
     need_root()?;
     run(async {
         let daemon = TestDaemon::new().await;
-        let mut lent = Lent::by(0, &daemon.node.socket())?;
+        let mut lent = Lent::by(0, &daemon.node.socket());
         let mut caller = lent.caller().await;
         assert!(caller.token("api").await.is_ok());
         assert_eq!(lent.actor.ask(&ANNA.to_string()), "done");
@@ -104,7 +104,7 @@ fn a_peer_in_the_unit_is_served_until_it_is_moved() -> Result<(), String> {
         let daemon = TestDaemon::on(node).await;
         let mut lender = Lender::start(&[], ANNA);
         unit.take(lender.pid());
-        let lent = lender.connect(&daemon.node.socket())?;
+        let lent = lender.connect(&daemon.node.socket()).unwrap();
         let mut caller = lent.caller().await;
         assert!(caller.token("api").await.is_ok());
         elsewhere.take(lent.actor.pid());
@@ -113,7 +113,7 @@ fn a_peer_in_the_unit_is_served_until_it_is_moved() -> Result<(), String> {
             changed(),
             "moved in mid-connection"
         );
-        let outside = Lent::by(ANNA, &daemon.node.socket())?;
+        let outside = Lent::by(ANNA, &daemon.node.socket());
         let denied = why(outside.caller().await.token("api").await);
         assert_eq!(
             denied,
@@ -133,7 +133,7 @@ fn root_of_a_container_is_not_root() -> Result<(), String> {
         let daemon = TestDaemon::new().await;
         let mut lender = Lender::start(&[], 0);
         container.take(lender.pid());
-        let lent = lender.connect(&daemon.node.socket())?;
+        let lent = lender.connect(&daemon.node.socket()).unwrap();
         let denied = why(lent.caller().await.token("api").await);
         assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()));
         drop(lent);
@@ -156,7 +156,9 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
             "--map-root-user",
         ];
         // Inside it is root already, so it becomes nobody else.
-        let lent = Lender::start(&wrapper, 0).connect(&daemon.node.socket())?;
+        let lent = Lender::start(&wrapper, 0)
+            .connect(&daemon.node.socket())
+            .unwrap();
         let denied = why(lent.caller().await.token("api").await);
         assert_eq!(denied, (Code::PermissionDenied, "DENIED".to_owned()));
         daemon.stop().await;
@@ -196,7 +198,7 @@ fn on_an_old_kernel_users_alone_are_told_apart_and_operators_told() -> Result<()
     run(async {
         let mut lender = Lender::start(&[], ANNA);
         unit.take(lender.pid());
-        let lent = lender.connect(&program.node.socket())?;
+        let lent = lender.connect(&program.node.socket()).unwrap();
         let mut caller = lent.caller().await;
         assert!(caller.token("api").await.is_ok(), "by user");
         let denied = (Code::PermissionDenied, "DENIED".to_owned());

@@ -186,7 +186,7 @@ fn who_keeps_failing_must_wait_and_nobody_else() -> Result<(), String> {
             caller.token("api").await.is_ok(),
             "answers from the cache are free"
         );
-        let anna = Lent::by(ANNA, &daemon.node.socket()).unwrap();
+        let anna = Lent::by(ANNA, &daemon.node.socket());
         let mut anna = anna.caller().await;
         assert_eq!(
             why(anna.token("payroll").await).1,
