@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -94,15 +94,19 @@ fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
     {
         return Err(Unwelcome::Forwarded);
     }
-    match headers.get(REQUEST_HEADER) {
-        Some(value) if value == REQUEST_HEADER_VALUE => Ok(()),
+    // Exactly once: with two, somebody on the way may have looked at the other one.
+    let mut values = headers.get_all(REQUEST_HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if value == REQUEST_HEADER_VALUE => Ok(()),
         _ => Err(Unwelcome::NoHeader),
     }
 }
 
+/// Whether a request is one of gRPC, which HTTP/1.1 cannot carry: it has no place for a status at the end.
 fn is_grpc(request: &Request<Incoming>) -> bool {
     let kind = request.headers().get(http::header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    request.version() == Version::HTTP_2
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The answer to a request that is one too many.
@@ -184,6 +188,10 @@ mod tests {
             assert_eq!(guard(&map), Err(Unwelcome::NoHeader), "{value:?}");
         }
         assert_eq!(guard(&HeaderMap::new()), Err(Unwelcome::NoHeader));
+        for other in ["true", "false"] {
+            let twice = [("claviger-request", "true"), ("claviger-request", other)];
+            assert_eq!(guard(&headers(&twice)), Err(Unwelcome::NoHeader), "{other}");
+        }
         for name in FOREIGN_HEADERS {
             let map = headers(&[("claviger-request", "true"), (name, "x")]);
             assert_eq!(guard(&map), Err(Unwelcome::Forwarded), "{name}");

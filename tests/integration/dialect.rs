@@ -279,6 +279,18 @@ fn every_answer_forbids_storing_and_framing() -> Result<(), String> {
             }
             assert_eq!(answer.header("access-control-allow-origin"), None);
         }
+        // Nor is there an answer without these by speaking gRPC where it cannot be spoken.
+        for path in [
+            "/claviger.v1.Tokens/GetToken",
+            "/grpc.health.v1.Health/Check",
+        ] {
+            let head = format!(
+                "POST {path} HTTP/1.1\nclaviger-request: true\ncontent-type: application/grpc"
+            );
+            let answer = ask(&socket, &head);
+            assert_eq!(answer.status, 404, "{path}: {answer:?}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+        }
     })
 }
 

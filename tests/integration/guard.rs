@@ -1,7 +1,9 @@
 //! Who gets in at all: the request header, the two sockets, and the uid that the kernel tells.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
+use claviger::server::Limits;
 use claviger_proto::v1::StatusRequest;
 use claviger_proto::v1::admin_client::AdminClient;
 use tonic::transport::Channel;
@@ -26,6 +28,7 @@ table![
     health_needs_no_header_on_either_socket,
     reflection_lists_what_each_socket_serves,
     reflection_knows_the_details_of_errors,
+    who_follows_health_or_asks_for_services_ends_with_an_old_connection,
     each_socket_serves_its_own,
     two_users_are_told_apart,
     nobody_becomes_another_by_saying_so,
@@ -172,6 +175,26 @@ fn reflection_knows_the_details_of_errors() -> Result<(), String> {
                 );
             }
         }
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn who_follows_health_or_asks_for_services_ends_with_an_old_connection() -> Result<(), String> {
+    run(async {
+        let young = |limits: &mut Limits| limits.connection_age = Duration::from_millis(300);
+        let daemon = TestDaemon::with(Node::new().await, young).await;
+        let mut health = HealthClient::new(daemon.caller().await.channel);
+        let watch = health.watch(HealthCheckRequest::default()).await;
+        let mut watch = watch.unwrap().into_inner();
+        let mut client =
+            ServerReflectionClient::with_interceptor(daemon.caller().await.channel, meant());
+        // Asks nothing, and stays.
+        let stays = client.server_reflection_info(tokio_stream::pending()).await;
+        let mut stays = stays.unwrap().into_inner();
+        assert!(watch.message().await.unwrap().is_some());
+        assert_eq!(watch.message().await.unwrap(), None, "without an error");
+        assert_eq!(stays.message().await.unwrap(), None, "without an error");
         daemon.stop().await;
     });
     Ok(())

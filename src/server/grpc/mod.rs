@@ -6,6 +6,7 @@
 //! What callers learn of an error is made in [`status`], and nowhere else.
 
 mod admin;
+mod closing;
 mod codec;
 mod convert;
 mod deadline;
@@ -126,12 +127,14 @@ async fn dispatch(route: &Route, request: Request<Body>) -> Response<Body> {
             });
             call(service.max_decoding_message_size(limit), request).await
         }
-        (Some(("grpc.health.v1.Health", _)), _) => call(standing.health.clone(), request).await,
+        (Some(("grpc.health.v1.Health", _)), _) => {
+            standing_call(route, Some(standing.health.clone()), request).await
+        }
         (Some(("grpc.reflection.v1.ServerReflection", _)), _) => {
-            optional(standing.reflection.clone(), request).await
+            standing_call(route, standing.reflection.clone(), request).await
         }
         (Some(("grpc.reflection.v1alpha.ServerReflection", _)), _) => {
-            optional(standing.reflection_alpha.clone(), request).await
+            standing_call(route, standing.reflection_alpha.clone(), request).await
         }
         (Some(("claviger.v1.Admin", _)), Face::Broker) => {
             wrong_socket("operators use the admin socket")
@@ -160,12 +163,17 @@ async fn in_time(route: &Route, answer: impl Future<Output = Response<Body>>) ->
         })
 }
 
-async fn optional<S>(service: Option<S>, request: Request<Body>) -> Response<Body>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
+/// Asks a standing service. Its streams end when the connection is about to close.
+async fn standing_call(
+    route: &Route,
+    service: Option<BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>>,
+    request: Request<Body>,
+) -> Response<Body> {
     match service {
-        Some(service) => call(service, request).await,
+        Some(service) => {
+            let answer = call(service, request).await;
+            answer.map(|body| closing::with(route.closing.clone(), body))
+        }
         None => status::unknown_method(),
     }
 }
