@@ -31,6 +31,8 @@ fuzz_target!(|body: &[u8]| {
     };
     if let Some(place) = well_known(resource)
         && let (Ok(place), Ok(resource)) = (Url::parse(&place), Url::parse(resource))
+        // The transport reads no others: a host is no host everywhere.
+        && matches!(place.scheme(), "https" | "http")
     {
         assert_eq!(place.origin().ascii_serialization(), resource.origin().ascii_serialization());
         assert_eq!((place.host(), place.port()), (resource.host(), resource.port()));
