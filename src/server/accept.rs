@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::clock::Pace;
 use crate::peer::{self, Peer};
 use crate::server::Bound;
 use crate::server::connection::{self, Shared};
@@ -21,6 +22,9 @@ use crate::server::workers::Workers;
 
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two complaints in the log that connections cannot be accepted. The shortage may last.
+pub(crate) const COMPLAINT: Duration = Duration::from_mins(1);
 
 /// Counts of connections.
 #[derive(Debug, Default)]
@@ -56,6 +60,8 @@ pub(crate) struct Acceptor {
     pub(crate) caps: Arc<Caps>,
     /// Whom it is for; `None`: for everybody.
     pub(crate) only: Option<Operators>,
+    /// How often the log is told that none can be accepted.
+    pub(crate) complaints: Pace,
     pub(crate) workers: Arc<Workers>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -78,12 +84,14 @@ impl Acceptor {
     }
 
     async fn pause(&self, error: &io::Error) {
-        tracing::warn!(
-            target: "claviger::server",
-            class = %error.kind(),
-            errno = error.raw_os_error(),
-            "cannot accept connections; pausing (is LimitNOFILE too low?)"
-        );
+        if self.complaints.take(self.shared.clock.now()).is_ok() {
+            tracing::warn!(
+                target: "claviger::server",
+                class = %error.kind(),
+                errno = error.raw_os_error(),
+                "cannot accept connections; pausing (is LimitNOFILE too low?)"
+            );
+        }
         tokio::time::sleep(PAUSE).await;
     }
 

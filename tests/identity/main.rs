@@ -21,13 +21,16 @@ mod roles;
 mod runner;
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use claviger::peer::{Changed, Error, Facts, Peer, ProcExecutable, Settings, Support};
+use claviger::peer::{
+    Attestor as _, Changed, Error, Evidence, Facts, Peer, ProcExecutable, Settings, Support,
+};
 use claviger::policy::Selector;
 use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
 
@@ -56,6 +59,10 @@ fn main() -> ExitCode {
             (
                 "an_executable_of_another_user_is_unknown",
                 an_executable_of_another_user_is_unknown,
+            ),
+            (
+                "an_executable_that_cannot_be_looked_up_is_unknown",
+                an_executable_that_cannot_be_looked_up_is_unknown,
             ),
             (
                 "a_system_unit_is_read_and_a_session_is_none",
@@ -291,6 +298,27 @@ fn an_executable_of_another_user_is_unknown() -> Result<(), String> {
         facts.starts_with("uid=0 ") && facts.contains("/identity-"),
         "{facts}"
     );
+    Ok(())
+}
+
+/// In a mount namespace of its own a peer runs `prog/cat`, where the daemon sees a file `prog`.
+fn an_executable_that_cannot_be_looked_up_is_unknown() -> Result<(), String> {
+    need_root()?;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("prog"), "a file").unwrap();
+    let script = "mount -t tmpfs none \"$0\" && mkdir \"$0/prog\" && cp /bin/cat \"$0/prog\" && exec \"$0/prog/cat\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(folder.path());
+    let mut actor = Actor::start(command);
+    assert_eq!(actor.ask("running"), "running");
+    let facts = Facts {
+        pid: actor.pid(),
+        ..Facts::default()
+    };
+    let evidence = ProcExecutable.attest(&facts, std::io::stderr().as_fd());
+    assert_eq!(evidence.unwrap(), Evidence::default());
     Ok(())
 }
 
