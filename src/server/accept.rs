@@ -95,20 +95,13 @@ impl Acceptor {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Identifies the peer, takes a place and hands the connection to a worker; or closes it.
+    /// Takes a place, identifies the peer and hands the connection to a worker; or closes it. The place comes first: whoever
+    /// has all of its places must not keep this loop busy with its identity.
     fn admit(&self, stream: UnixStream) {
-        let admitted = self.identify(&stream).and_then(|peer| {
-            let uid = peer.facts().uid;
-            let place = self.caps.take(uid, &self.shared.metrics);
-            place
-                .map(|place| (peer, place))
-                .ok_or(Refusal::Full { uid })
-        });
-        let admitted = admitted.and_then(|(peer, place)| {
-            stream
-                .into_std()
-                .map(|stream| (stream, peer, place))
-                .map_err(Refusal::Stream)
+        let admitted = self.place(&stream).and_then(|place| {
+            let peer = self.identify(&stream)?;
+            let stream = stream.into_std().map_err(Refusal::Stream)?;
+            Ok((stream, peer, place))
         });
         match admitted {
             Ok((stream, peer, place)) => self.hand_over(stream, peer, place),
@@ -117,6 +110,13 @@ impl Acceptor {
                 refusal.log();
             }
         }
+    }
+
+    /// The uid is the one that the kernel noted when the peer connected, here as for its identity.
+    fn place(&self, stream: &UnixStream) -> Result<Place, Refusal> {
+        let uid = stream.peer_cred().map_err(Refusal::Stream)?.uid();
+        let place = self.caps.take(uid, &self.shared.metrics);
+        place.ok_or(Refusal::Full { uid })
     }
 
     fn identify(&self, stream: &UnixStream) -> Result<Peer, Refusal> {

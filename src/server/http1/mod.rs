@@ -71,9 +71,10 @@ pub(crate) fn crowded() -> Response<Body> {
         .into_response()
 }
 
-/// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already.
+/// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already. Everybody may
+/// ask, so nothing is gathered for it.
 fn health(route: &Route) -> Reply {
-    let ready = route.shared.operator.overview().ready;
+    let ready = route.shared.broker.ready();
     let timestamp = route.shared.clock.now().wall.as_secs();
     let oauth = if ready { "connected" } else { "disconnected" };
     let status = if ready { "healthy" } else { "unhealthy" };
@@ -84,7 +85,7 @@ fn health(route: &Route) -> Reply {
 }
 
 fn ready(route: &Route) -> Reply {
-    let ready = route.shared.operator.overview().ready;
+    let ready = route.shared.broker.ready();
     let status = if ready {
         StatusCode::OK
     } else {
