@@ -699,3 +699,14 @@ async fn a_version_id_is_all_that_tells_versions_apart() {
         Ok(true)
     );
 }
+
+/// On several threads, as in tests of the whole daemon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_first_round_values_are_there() {
+    let world = World::new();
+    for _ in 0..300 {
+        let secrets = world.start(&[ID], None);
+        assert!(secrets.first_round(HOUR).await);
+        assert!(secrets.is_ready());
+    }
+}
