@@ -40,30 +40,70 @@ use runner::Test;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// A table of tests, each under its own name.
-macro_rules! table {
-    ($($test:ident),* $(,)?) => { &[$((stringify!($test), $test)),*] };
-}
-
-const TESTS: &[Test] = table![
-    two_users_are_two_peers,
-    a_peer_that_changes_its_user_is_refused,
-    a_reused_pid_is_another_peer,
-    an_orphan_cannot_use_its_parents_connection,
-    another_program_in_the_same_process_proves_nothing,
-    an_executable_of_another_user_is_unknown,
-    an_executable_that_cannot_be_looked_up_is_unknown,
-    a_system_unit_is_read_and_a_session_is_none,
-    root_of_a_container_is_not_root,
-    root_of_a_container_without_a_known_name_is_not_root,
-    a_peer_that_is_moved_to_another_cgroup_is_refused,
-    without_pidfd_info_proc_answers_the_same,
-    peers_outside_of_the_pid_namespace_are_refused,
-    unmapped_users_are_refused,
-    root_of_a_user_namespace_is_its_own_user,
-    an_old_kernel_knows_users_only,
-    an_old_kernel_pins_by_pid_if_asked_to,
-    any_other_refusal_of_the_kernel_is_no_old_kernel,
+const TESTS: &[Test] = &[
+    ("two_users_are_two_peers", two_users_are_two_peers),
+    (
+        "a_peer_that_changes_its_user_is_refused",
+        a_peer_that_changes_its_user_is_refused,
+    ),
+    ("a_reused_pid_is_another_peer", a_reused_pid_is_another_peer),
+    (
+        "an_orphan_cannot_use_its_parents_connection",
+        an_orphan_cannot_use_its_parents_connection,
+    ),
+    (
+        "another_program_in_the_same_process_proves_nothing",
+        another_program_in_the_same_process_proves_nothing,
+    ),
+    (
+        "an_executable_of_another_user_is_unknown",
+        an_executable_of_another_user_is_unknown,
+    ),
+    (
+        "an_executable_that_cannot_be_looked_up_is_unknown",
+        an_executable_that_cannot_be_looked_up_is_unknown,
+    ),
+    (
+        "a_system_unit_is_read_and_a_session_is_none",
+        a_system_unit_is_read_and_a_session_is_none,
+    ),
+    (
+        "root_of_a_container_is_not_root",
+        root_of_a_container_is_not_root,
+    ),
+    (
+        "root_of_a_container_without_a_known_name_is_not_root",
+        root_of_a_container_without_a_known_name_is_not_root,
+    ),
+    (
+        "a_peer_that_is_moved_to_another_cgroup_is_refused",
+        a_peer_that_is_moved_to_another_cgroup_is_refused,
+    ),
+    (
+        "without_pidfd_info_proc_answers_the_same",
+        without_pidfd_info_proc_answers_the_same,
+    ),
+    (
+        "peers_outside_of_the_pid_namespace_are_refused",
+        peers_outside_of_the_pid_namespace_are_refused,
+    ),
+    ("unmapped_users_are_refused", unmapped_users_are_refused),
+    (
+        "root_of_a_user_namespace_is_its_own_user",
+        root_of_a_user_namespace_is_its_own_user,
+    ),
+    (
+        "an_old_kernel_knows_users_only",
+        an_old_kernel_knows_users_only,
+    ),
+    (
+        "an_old_kernel_pins_by_pid_if_asked_to",
+        an_old_kernel_pins_by_pid_if_asked_to,
+    ),
+    (
+        "any_other_refusal_of_the_kernel_is_no_old_kernel",
+        any_other_refusal_of_the_kernel_is_no_old_kernel,
+    ),
 ];
 
 fn main() -> ExitCode {
