@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use claviger_proto::v1::GetTokenRequest;
 use claviger_proto::v1::tokens_client::TokensClient;
+use claviger_proto::v1::{GetTokenRequest, GetTokenResponse};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -55,6 +55,12 @@ pub(crate) fn request() -> tonic::Request<GetTokenRequest> {
         .metadata_mut()
         .insert("claviger-request", "true".parse().unwrap());
     request
+}
+
+/// One answer of the server on `socket`.
+pub(crate) async fn answer(socket: &Path) -> GetTokenResponse {
+    let mut client = connect(socket).await;
+    client.get_token(request()).await.unwrap().into_inner()
 }
 
 impl Load {

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use load::{Load, Sample};
+use prost::Message as _;
 use serde_json::json;
 use subject::Subject;
 
@@ -48,8 +49,9 @@ fn main() {
 async fn measure(quick: bool) {
     let subject = Subject::start().await;
     let rss_idle = subject.rss_kib();
-    let token = subject.cold(1000).await;
+    subject.cold(1000).await;
     let cold_requests = subject.issuer_requests();
+    let token = subject.cached().await;
     let folder = subject.folder().to_owned();
     let bare_single = bare::Bare::start(&folder, "single", &token).await;
     let bare_multi = bare::Bare::start(&folder, "multi", &token).await;
@@ -65,6 +67,11 @@ async fn measure(quick: bool) {
         time: span(quick, 1000),
     };
     let sockets = [subject.socket(), bare_single.socket(), bare_multi.socket()];
+    for socket in &sockets {
+        // The lifetime left is another one, and as long.
+        let answer = load::answer(socket).await;
+        assert_eq!(answer.encoded_len(), token.encoded_len(), "the same bytes");
+    }
     let mut busy: [Vec<Sample>; 3] = Default::default();
     let mut calm: [Vec<Sample>; 3] = Default::default();
     for round in 0..if quick { 2 } else { ROUNDS } {

@@ -32,11 +32,11 @@ pub enum Error {
 
 impl From<tokens::Error> for Error {
     fn from(error: tokens::Error) -> Self {
-        match error {
+        if let tokens::Error::Unpaid { retry_in } = error {
             // It is the peer's budget that the cache asked to pay from.
-            tokens::Error::Unpaid { retry_in } => Self::Limited { retry_in },
-            other => Self::Token(other),
+            return Self::Limited { retry_in };
         }
+        Self::Token(error)
     }
 }
 

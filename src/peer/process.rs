@@ -80,6 +80,8 @@ impl Process {
                         facts.executable = Some(executable);
                     }
                 }
+                // Whoever exits in the middle has none, and could fill the log with that.
+                Err(_) if self.has_exited() => return Err(Error::Exited),
                 Err(error) => tracing::warn!(peer.pid = facts.pid, %error, "no evidence"),
             }
         }

@@ -179,21 +179,6 @@ fn a_rule_must_say_where_to_match_in_a_container() {
             Some(InsideContainer),
         ),
         (
-            "user, in a namespace",
-            |s| s.user = Some(1000),
-            |f| {
-                f.cgroup = Some(cgroup("", ""));
-                f.nested = true;
-            },
-            Some(InsideContainer),
-        ),
-        (
-            "unit, in a namespace",
-            |s| s.unit = Some("billing.service".into()),
-            |f| f.nested = true,
-            None,
-        ),
-        (
             "user, outside",
             |s| s.user = Some(1000),
             |f| f.cgroup = None,
@@ -219,6 +204,19 @@ fn a_rule_must_say_where_to_match_in_a_container() {
         ),
     ];
     compare(&Selector::default(), &inside, rows);
+}
+
+#[test]
+fn a_pid_namespace_counts_as_a_container() {
+    let nested = Facts {
+        nested: true,
+        ..billing()
+    };
+    assert_eq!(
+        user(1000).mismatch(&nested),
+        Some(Mismatch::InsideContainer)
+    );
+    assert_eq!(unit("billing.service").mismatch(&nested), None);
 }
 
 #[test]

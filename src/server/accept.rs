@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::clock::Pace;
 use crate::peer::{self, Peer};
 use crate::server::Bound;
 use crate::server::connection::{self, Shared};
@@ -21,6 +22,9 @@ use crate::server::workers::Workers;
 
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two complaints in the log that connections cannot be accepted. The shortage may last.
+pub(crate) const COMPLAINT: Duration = Duration::from_mins(1);
 
 /// Counts of connections.
 #[derive(Debug, Default)]
@@ -56,6 +60,8 @@ pub(crate) struct Acceptor {
     pub(crate) caps: Arc<Caps>,
     /// Whom it is for; `None`: for everybody.
     pub(crate) only: Option<Operators>,
+    /// How often the log is told that none can be accepted.
+    pub(crate) complaints: Pace,
     pub(crate) workers: Arc<Workers>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -78,29 +84,24 @@ impl Acceptor {
     }
 
     async fn pause(&self, error: &io::Error) {
-        tracing::warn!(
-            target: "claviger::server",
-            class = %error.kind(),
-            errno = error.raw_os_error(),
-            "cannot accept connections; pausing (is LimitNOFILE too low?)"
-        );
+        if self.complaints.take(self.shared.clock.now()).is_ok() {
+            tracing::warn!(
+                target: "claviger::server",
+                class = %error.kind(),
+                errno = error.raw_os_error(),
+                "cannot accept connections; pausing (is LimitNOFILE too low?)"
+            );
+        }
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Identifies the peer, takes a place and hands the connection to a worker; or closes it.
+    /// Takes a place, identifies the peer and hands the connection to a worker; or closes it. The place comes first: whoever
+    /// has all of its places must not keep this loop busy with its identity.
     fn admit(&self, stream: UnixStream) {
-        let admitted = self.identify(&stream).and_then(|peer| {
-            let uid = peer.facts().uid;
-            let place = self.caps.take(uid, &self.shared.metrics);
-            place
-                .map(|place| (peer, place))
-                .ok_or(Refusal::Full { uid })
-        });
-        let admitted = admitted.and_then(|(peer, place)| {
-            stream
-                .into_std()
-                .map(|stream| (stream, peer, place))
-                .map_err(Refusal::Stream)
+        let admitted = self.place(&stream).and_then(|place| {
+            let peer = self.identify(&stream)?;
+            let stream = stream.into_std().map_err(Refusal::Stream)?;
+            Ok((stream, peer, place))
         });
         match admitted {
             Ok((stream, peer, place)) => self.hand_over(stream, peer, place),
@@ -109,6 +110,13 @@ impl Acceptor {
                 refusal.log();
             }
         }
+    }
+
+    /// The uid is the one that the kernel noted when the peer connected, here as for its identity.
+    fn place(&self, stream: &UnixStream) -> Result<Place, Refusal> {
+        let uid = stream.peer_cred().map_err(Refusal::Stream)?.uid();
+        let place = self.caps.take(uid, &self.shared.metrics);
+        place.ok_or(Refusal::Full { uid })
     }
 
     fn identify(&self, stream: &UnixStream) -> Result<Peer, Refusal> {

@@ -24,6 +24,7 @@ mod workers;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use accept::Metrics;
 pub use listen::{Bound, ListenError, Sockets};
@@ -32,7 +33,7 @@ pub use settings::{Limits, Settings};
 pub use workers::Pulse;
 
 use crate::broker::Broker;
-use crate::clock::Clock;
+use crate::clock::{Clock, Pace};
 use crate::peer;
 use crate::shutdown::Drain;
 use accept::Acceptor;
@@ -114,6 +115,7 @@ impl Server {
                 listener: register(&bound.listener)?,
                 caps: Arc::new(caps),
                 only,
+                complaints: Pace::new(accept::COMPLAINT, Duration::ZERO),
                 workers: Arc::clone(&workers),
                 shared: shared(face),
             };

@@ -21,86 +21,93 @@ mod roles;
 mod runner;
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use claviger::peer::{Changed, Error, Facts, Peer, ProcExecutable, Settings, Support};
+use claviger::peer::{
+    Attestor as _, Changed, Error, Evidence, Facts, Peer, ProcExecutable, Settings, Support,
+};
 use claviger::policy::Selector;
 use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
 
 use actor::{Actor, need_root, role, wrapped};
 use cgroups::Cgroup;
+use runner::Test;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+const TESTS: &[Test] = &[
+    ("two_users_are_two_peers", two_users_are_two_peers),
+    (
+        "a_peer_that_changes_its_user_is_refused",
+        a_peer_that_changes_its_user_is_refused,
+    ),
+    ("a_reused_pid_is_another_peer", a_reused_pid_is_another_peer),
+    (
+        "an_orphan_cannot_use_its_parents_connection",
+        an_orphan_cannot_use_its_parents_connection,
+    ),
+    (
+        "another_program_in_the_same_process_proves_nothing",
+        another_program_in_the_same_process_proves_nothing,
+    ),
+    (
+        "an_executable_of_another_user_is_unknown",
+        an_executable_of_another_user_is_unknown,
+    ),
+    (
+        "an_executable_that_cannot_be_looked_up_is_unknown",
+        an_executable_that_cannot_be_looked_up_is_unknown,
+    ),
+    (
+        "a_system_unit_is_read_and_a_session_is_none",
+        a_system_unit_is_read_and_a_session_is_none,
+    ),
+    (
+        "root_of_a_container_is_not_root",
+        root_of_a_container_is_not_root,
+    ),
+    (
+        "root_of_a_container_without_a_known_name_is_not_root",
+        root_of_a_container_without_a_known_name_is_not_root,
+    ),
+    (
+        "a_peer_that_is_moved_to_another_cgroup_is_refused",
+        a_peer_that_is_moved_to_another_cgroup_is_refused,
+    ),
+    (
+        "without_pidfd_info_proc_answers_the_same",
+        without_pidfd_info_proc_answers_the_same,
+    ),
+    (
+        "peers_outside_of_the_pid_namespace_are_refused",
+        peers_outside_of_the_pid_namespace_are_refused,
+    ),
+    ("unmapped_users_are_refused", unmapped_users_are_refused),
+    (
+        "root_of_a_user_namespace_is_its_own_user",
+        root_of_a_user_namespace_is_its_own_user,
+    ),
+    (
+        "an_old_kernel_knows_users_only",
+        an_old_kernel_knows_users_only,
+    ),
+    (
+        "an_old_kernel_pins_by_pid_if_asked_to",
+        an_old_kernel_pins_by_pid_if_asked_to,
+    ),
+    (
+        "any_other_refusal_of_the_kernel_is_no_old_kernel",
+        any_other_refusal_of_the_kernel_is_no_old_kernel,
+    ),
+];
+
 fn main() -> ExitCode {
-    runner::run(
-        &[
-            ("two_users_are_two_peers", two_users_are_two_peers),
-            (
-                "a_peer_that_changes_its_user_is_refused",
-                a_peer_that_changes_its_user_is_refused,
-            ),
-            ("a_reused_pid_is_another_peer", a_reused_pid_is_another_peer),
-            (
-                "an_orphan_cannot_use_its_parents_connection",
-                an_orphan_cannot_use_its_parents_connection,
-            ),
-            (
-                "another_program_in_the_same_process_proves_nothing",
-                another_program_in_the_same_process_proves_nothing,
-            ),
-            (
-                "an_executable_of_another_user_is_unknown",
-                an_executable_of_another_user_is_unknown,
-            ),
-            (
-                "a_system_unit_is_read_and_a_session_is_none",
-                a_system_unit_is_read_and_a_session_is_none,
-            ),
-            (
-                "root_of_a_container_is_not_root",
-                root_of_a_container_is_not_root,
-            ),
-            (
-                "root_of_a_container_without_a_known_name_is_not_root",
-                root_of_a_container_without_a_known_name_is_not_root,
-            ),
-            (
-                "a_peer_that_is_moved_to_another_cgroup_is_refused",
-                a_peer_that_is_moved_to_another_cgroup_is_refused,
-            ),
-            (
-                "without_pidfd_info_proc_answers_the_same",
-                without_pidfd_info_proc_answers_the_same,
-            ),
-            (
-                "peers_outside_of_the_pid_namespace_are_refused",
-                peers_outside_of_the_pid_namespace_are_refused,
-            ),
-            ("unmapped_users_are_refused", unmapped_users_are_refused),
-            (
-                "root_of_a_user_namespace_is_its_own_user",
-                root_of_a_user_namespace_is_its_own_user,
-            ),
-            (
-                "an_old_kernel_knows_users_only",
-                an_old_kernel_knows_users_only,
-            ),
-            (
-                "an_old_kernel_pins_by_pid_if_asked_to",
-                an_old_kernel_pins_by_pid_if_asked_to,
-            ),
-            (
-                "any_other_refusal_of_the_kernel_is_no_old_kernel",
-                any_other_refusal_of_the_kernel_is_no_old_kernel,
-            ),
-        ],
-        roles::ALL,
-    )
+    runner::run(TESTS, roles::ALL)
 }
 
 /// A socket that anybody may connect to.
@@ -291,6 +298,27 @@ fn an_executable_of_another_user_is_unknown() -> Result<(), String> {
         facts.starts_with("uid=0 ") && facts.contains("/identity-"),
         "{facts}"
     );
+    Ok(())
+}
+
+/// In a mount namespace of its own a peer runs `prog/cat`, where the daemon sees a file `prog`.
+fn an_executable_that_cannot_be_looked_up_is_unknown() -> Result<(), String> {
+    need_root()?;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("prog"), "a file").unwrap();
+    let script = "mount -t tmpfs none \"$0\" && mkdir \"$0/prog\" && cp /bin/cat \"$0/prog\" && exec \"$0/prog/cat\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(folder.path());
+    let mut actor = Actor::start(command);
+    assert_eq!(actor.ask("running"), "running");
+    let facts = Facts {
+        pid: actor.pid(),
+        ..Facts::default()
+    };
+    let evidence = ProcExecutable.attest(&facts, std::io::stderr().as_fd());
+    assert_eq!(evidence.unwrap(), Evidence::default());
     Ok(())
 }
 

@@ -267,7 +267,7 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
         "{issuer}"
     );
     let unknown = against(&program.node, &["refresh", "--issuer", "api"]);
-    assert_eq!(unknown.code, Some(69), "{unknown:?}");
+    assert_eq!(unknown.code, Some(64), "{unknown:?}");
     let status = json(&program.node, &["status"]);
     assert_eq!(status["issuers"][0]["metadata_stale"], false, "{status}");
 

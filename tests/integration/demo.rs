@@ -54,7 +54,7 @@ fn the_demo_shows_everything_and_leaves_nothing() -> Result<(), String> {
 fn the_demo_needs_no_privileges() -> Result<(), String> {
     need_root()?;
     let place = tempfile::tempdir().unwrap();
-    fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o1777)).unwrap();
     let mut command = Command::new(within_reach(Path::new(BINARY)));
     command.arg("demo").env("TMPDIR", place.path()).uid(ANNA);
     let finished = finish(&mut command, b"");

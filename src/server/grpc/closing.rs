@@ -17,7 +17,7 @@ use tonic::body::Body;
 /// A body that ends in good order, with the status of success, when its connection is about to close.
 struct Closing {
     body: Body,
-    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    about_to_close: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn with(closing: CancellationToken, body: Body) -> Body {
     }
     Body::new(Closing {
         body,
-        closing: Box::pin(closing.cancelled_owned()),
+        about_to_close: Box::pin(closing.cancelled_owned()),
         over: false,
     })
 }
@@ -47,7 +47,7 @@ impl http_body::Body for Closing {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        if self.closing.as_mut().poll(cx).is_pending() {
+        if self.about_to_close.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         self.over = true;

@@ -109,7 +109,8 @@ enum Subject {
     Token,
 }
 
-/// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already.
+/// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already. Everybody may
+/// ask, so nothing is gathered for it.
 fn health(route: &Route) -> Reply {
     let ready = route.shared.broker.ready();
     let timestamp = route.shared.clock.now().wall.as_secs();
