@@ -216,10 +216,10 @@ fn work_on_file(
     };
     file::run(command, &mut console, json).map_err(|error| {
         let failure = Failure::caused(Exit::Other(error.exit_code()), &error);
-        match error {
-            file::Error::Output(error) => error.into(),
-            _ => failure,
+        if let file::Error::Output(error) = error {
+            return error.into();
         }
+        failure
     })
 }
 

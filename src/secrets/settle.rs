@@ -156,7 +156,6 @@ impl Origin {
         let roll = fastrand::u32(0..=DICE);
         let wait = schedule::backoff(kind, progress.failures, roll);
         progress.next = now.after(wait);
-        if kind.class() == Class::Authoritative {}
         if kind == Kind::NotFound {
             // What comes after a secret that was gone is another secret, and may count from 1 again. A denial says nothing
             // about versions.
