@@ -22,8 +22,8 @@ const ENOUGH: usize = 33;
 /// A unix stream whose peer must send [`ENOUGH`] bytes before the deadline.
 #[derive(Debug)]
 pub(crate) struct Preface {
-    /// Given back before the stream closes: whoever sees the end of a connection finds its place free.
-    _place: Option<Place>,
+    /// Given back before the stream is shut down or closed: whoever sees the end of a connection finds its place free.
+    place: Option<Place>,
     stream: UnixStream,
     waiting: Option<Waiting>,
 }
@@ -38,7 +38,7 @@ impl Preface {
     pub(crate) fn new(stream: UnixStream, limit: Duration, place: Option<Place>) -> Self {
         let deadline = Box::pin(tokio::time::sleep(limit));
         Self {
-            _place: place,
+            place,
             stream,
             waiting: Some(Waiting {
                 missing: ENOUGH,
@@ -101,15 +101,40 @@ impl AsyncWrite for Preface {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        // The peer sees the end now, a moment before whoever serves lets go of the stream.
+        this.place = None;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::server::places::Caps;
+    use crate::server::{Limits, Metrics};
+
+    #[tokio::test]
+    async fn the_place_is_free_when_the_peer_sees_the_end() {
+        let limits = Limits {
+            connections_per_uid: 1,
+            ..Limits::default()
+        };
+        let (caps, metrics) = (Arc::new(Caps::for_programs(&limits)), Arc::default());
+        let take = |metrics: &Arc<Metrics>| caps.take(1, metrics);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut preface = Preface::new(ours, Duration::from_secs(5), take(&metrics));
+        assert!(take(&metrics).is_none());
+        preface.shutdown().await.unwrap();
+        assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "the end");
+        assert!(take(&metrics).is_some(), "although it still is served");
+        drop(preface);
+        assert_eq!(metrics.open(), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_cut_off_and_one_that_speaks_is_not() {
