@@ -1,8 +1,8 @@
 //! Who may operate the daemon.
 //!
-//! Owns the rule for peers on the admin socket: root or the daemon's own user, and where the daemon is. The mode of the
-//! socket keeps other users out already, but not root of a container: it arrives as uid 0, and a container that was given the
-//! directory of the broker socket has the admin socket's below it.
+//! Owns the rule for peers on the admin socket: root of the host, and root and the daemon's own user where the daemon is.
+//! The mode of the socket keeps other users out already, but not root of a container: it arrives as uid 0, and a container
+//! that was given the directory of the broker socket has the admin socket's below it.
 
 use crate::peer::{self, Facts};
 
@@ -28,9 +28,9 @@ impl Operators {
 
     /// Whether a peer is one of them.
     pub(crate) fn include(&self, peer: &Facts) -> bool {
-        (peer.uid == 0 || peer.uid == self.uid)
-            && container(peer) == self.container.as_deref()
-            && peer.nested == self.nested
+        let same_place = container(peer) == self.container.as_deref() && peer.nested == self.nested;
+        let of_the_host = peer.uid == 0 && !peer.is_contained();
+        of_the_host || (same_place && (peer.uid == 0 || peer.uid == self.uid))
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn only_root_and_the_daemons_user_where_the_daemon_is() {
+    fn only_root_of_the_host_and_those_where_the_daemon_is() {
         let on = |container: &str| Operators {
             uid: 42,
             container: (!container.is_empty()).then(|| container.to_owned()),
@@ -72,7 +72,9 @@ mod tests {
             ("", Facts::default(), true),
             ("c0ffee", at(0, "c0ffee", false), true),
             ("c0ffee", at(0, "decade", false), false),
-            ("c0ffee", at(0, "", false), false),
+            ("c0ffee", at(42, "c0ffee", false), true),
+            ("c0ffee", at(42, "", false), false),
+            ("c0ffee", at(0, "", false), true),
         ] {
             assert_eq!(on(daemon).include(&peer), operates, "{daemon} {peer:?}");
         }
