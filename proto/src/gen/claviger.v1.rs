@@ -365,7 +365,8 @@ pub mod tokens_client {
             self.inner.unary(req, path, codec).await
         }
         /// Sends the current token, then each newer one as it becomes available. The stream ends when the connection reaches
-        /// its maximum age; callers reconnect.
+        /// its maximum age, and with UNAVAILABLE when another configuration comes into force, because the rules may have changed;
+        /// callers follow again.
         pub async fn watch_token(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchTokenRequest>,
@@ -471,7 +472,8 @@ pub mod tokens_server {
             + std::marker::Send
             + 'static;
         /// Sends the current token, then each newer one as it becomes available. The stream ends when the connection reaches
-        /// its maximum age; callers reconnect.
+        /// its maximum age, and with UNAVAILABLE when another configuration comes into force, because the rules may have changed;
+        /// callers follow again.
         async fn watch_token(
             &self,
             request: tonic::Request<super::WatchTokenRequest>,
@@ -953,7 +955,8 @@ pub mod secrets_client {
             self.inner.unary(req, path, codec).await
         }
         /// Sends the live value, then each newer one as the daemon learns of it. The stream ends when the connection reaches
-        /// its maximum age; callers reconnect.
+        /// its maximum age, and with UNAVAILABLE when another configuration comes into force, because the rules may have changed;
+        /// callers follow again.
         pub async fn watch_secret(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchSecretRequest>,
@@ -1008,7 +1011,8 @@ pub mod secrets_server {
             + std::marker::Send
             + 'static;
         /// Sends the live value, then each newer one as the daemon learns of it. The stream ends when the connection reaches
-        /// its maximum age; callers reconnect.
+        /// its maximum age, and with UNAVAILABLE when another configuration comes into force, because the rules may have changed;
+        /// callers follow again.
         async fn watch_secret(
             &self,
             request: tonic::Request<super::WatchSecretRequest>,
@@ -1379,7 +1383,7 @@ pub struct TokenEntry {
     /// The lifetime left.
     #[prost(message, optional, tag = "3")]
     pub lifetime_left: ::core::option::Option<::prost_types::Duration>,
-    /// Counts the tokens of this entry.
+    /// The number of the token that is held; all entries of a token count together.
     #[prost(uint64, tag = "4")]
     pub generation: u64,
     /// Names the token in logs.
@@ -1426,7 +1430,7 @@ pub struct ServerStatus {
 /// One protection of the process, read back from the kernel.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Protection {
-    /// For example "core dumps off".
+    /// What is protected against what, in a few words.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Whether it holds.
