@@ -21,6 +21,7 @@ use claviger_backend::Secret;
 use claviger_backend_file::{Expected, FileSettings, FileStore, StoreKey, generate_key_file};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Longer than the daemon waits for anything, with the limits below.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -145,6 +146,9 @@ secrets = ["value"]
         .build()
         .expect("a runtime");
     runtime.block_on(async {
+        // A program of Rust ignores this signal from its start; here the main function is of C++, and a write to a peer
+        // that has gone would end the whole run without a word.
+        let _ignored = signal(SignalKind::pipe()).expect("a handler");
         let running = start(launch, Arc::new(SystemClock), 0)
             .await
             .expect("it starts");
