@@ -281,6 +281,17 @@ async fn the_lines_of_python_in_the_readme_work() {
     );
 }
 
+/// What a client that ends well says about what it was given.
+fn said_by(client: &mut Command) -> Value {
+    let output = client.output().expect("the client runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("it says JSON")
+}
+
 #[tokio::test]
 async fn a_client_in_python_gets_a_token() {
     let name = "a_client_in_python_gets_a_token";
@@ -291,18 +302,11 @@ async fn a_client_in_python_gets_a_token() {
         .token("api", "basic", "scopes = [\"read\", \"write\"]")
         .start()
         .await;
-    let output = python
+    python
         .arg(root().join("tests/live/client.py"))
         .arg(world.site.socket())
-        .arg("api")
-        .output()
-        .expect("python runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        .arg("api");
+    let said = said_by(&mut python);
     let own = world.caller.get("api").await.unwrap();
     assert_eq!(said["fingerprint"], own.fingerprint.as_str());
     assert_eq!(said["length"], own.access_token.len());
@@ -324,18 +328,12 @@ async fn a_client_in_go_gets_a_token_and_reads_refusals() {
         .token("api", "basic", "scopes = [\"read\", \"write\"]")
         .start()
         .await;
-    let output = Command::new(rig().join("bin/go-client"))
+    let mut client = Command::new(rig().join("bin/go-client"));
+    client
         .arg(world.site.socket())
         .args(["api", "no-such-token"])
-        .env_clear()
-        .output()
-        .expect("the client runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        .env_clear();
+    let said = said_by(&mut client);
     let own = world.caller.get("api").await.unwrap();
     assert_eq!(said["health"], "SERVING");
     assert_eq!(said["fingerprint"], own.fingerprint.as_str());
