@@ -9,13 +9,11 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::oauth::{
-    self, AudienceStyle, Grant, Issued, ReducedScope, Revocation, TokenFormat, TokenSettings,
-};
 use crate::peer::{self, Facts, Peer};
 use crate::policy::{Rule, ScopeLimit, Selector};
 use crate::shutdown::Drain;
-use crate::tokens::{Definition, NeedsCredential, TokenSource};
+use crate::tokens::Definition;
+use crate::tokens::source::{self, Identity, Issued, NeedsCredential, Revocation, TokenSource};
 
 /// Gives a token for each answer that it is allowed.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ struct Issuer {
 
 #[async_trait]
 impl TokenSource for Issuer {
-    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
+    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
         self.asked.add_permits(1);
         self.allowed.acquire().await.unwrap().forget();
         let sent = self.clock.now();
@@ -43,7 +41,7 @@ impl TokenSource for Issuer {
         })
     }
 
-    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
         self.obtain(scopes).await
     }
 
@@ -169,25 +167,11 @@ fn rule(facts: &Facts, limit: ScopeLimit) -> Rule {
 
 fn tokens(issuer: &Arc<Issuer>, drain: &Drain, previous: Option<&Tokens>) -> Arc<Tokens> {
     let definition = Definition {
-        settings: TokenSettings {
-            name: "api".into(),
-            client: "client".into(),
-            grant: Grant::ClientCredentials,
-            scopes: set("a b c"),
-            resources: Vec::new(),
-            audience: None,
-            audience_style: AudienceStyle::Rfc8707,
-            verify_resource: false,
-            environment: None,
-            default_lifetime: Duration::from_hours(1),
-            max_lifetime: Duration::from_hours(1),
-            format: TokenFormat::Auto,
-            min_length: None,
-            reduced_scope: ReducedScope::Serve,
-            token_pointer: None,
-        },
+        name: "api".into(),
         issuer: "acme".into(),
-        origin: "v1".into(),
+        client: "client".into(),
+        scopes: set("a b c"),
+        identity: Identity::new("v1"),
         source: Arc::clone(issuer) as Arc<dyn TokenSource>,
     };
     let settings = tokens::Settings::default();

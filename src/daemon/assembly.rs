@@ -12,6 +12,7 @@ use claviger_backend::{Secret, SecretRef};
 use crate::broker::World;
 use crate::clock::Clock;
 use crate::config::{Config, PeerConfig};
+use crate::daemon::identity::TokenIdentity;
 use crate::oauth::wire::Scopes;
 use crate::oauth::{
     self, AuthMethod, ClientId, ClientSettings, Credential, Issued, Issuer, Revocation, TokenClient,
@@ -21,7 +22,8 @@ use crate::policy::Policy;
 use crate::registry::Backends;
 use crate::secrets::{Secrets, Wanted};
 use crate::shutdown::Drain;
-use crate::tokens::{self, Definition, NeedsCredential, TokenSource, Tokens};
+use crate::tokens::source::{Identity, NeedsCredential, TokenSource};
+use crate::tokens::{self, Definition, Tokens};
 
 /// A world, and the parts of it that are not reached through the broker.
 #[derive(Clone, Debug)]
@@ -163,10 +165,13 @@ fn definitions(
             continue;
         };
         let source = TokenClient::new(Arc::clone(issuer), client, token.clone(), credential);
+        let identity = TokenIdentity::new(token, origin(config, issuer, client));
         definitions.push(Definition {
-            settings: token.clone(),
+            name: Arc::clone(&token.name),
             issuer: Arc::clone(&client.issuer),
-            origin: origin(config, issuer, client),
+            client: Arc::clone(&token.client),
+            scopes: token.scopes.clone(),
+            identity: Identity::new(identity),
             source: Arc::new(source),
         });
     }

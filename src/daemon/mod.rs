@@ -9,6 +9,7 @@
 
 mod assembly;
 mod environments;
+mod identity;
 mod operator;
 mod probe;
 mod reload;

@@ -10,10 +10,13 @@ use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::daemon::assembly::Assembled;
 use crate::memory::Report;
-use crate::oauth::{ErrorKind, Issuer, IssuerStatus};
+use crate::oauth::{Discovered, ErrorKind, Issuer, IssuerMetadata, IssuerStatus, ResourceMetadata};
 use crate::registry::Backends;
 use crate::secrets::Secrets;
-use crate::server::{IssuerOverview, Operator, Overview, ProtectionOverview, ResourceOverview};
+use crate::server::{
+    EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview, ProtectionOverview,
+    ResourceMetadataOverview, ResourceOverview,
+};
 use crate::shutdown::Drain;
 
 /// The configuration that is in force, and what was built from it.
@@ -167,7 +170,35 @@ fn overview(issuer: &Issuer) -> IssuerOverview {
         last_error: current_error(&status).map(ErrorKind::as_str),
         last_success: status.last_success.map(Moment::system_time),
         clock_skew_seconds: status.clock_skew.unwrap_or(0),
-        metadata: status.metadata,
+        metadata: status.metadata.map(metadata),
+    }
+}
+
+fn metadata(metadata: IssuerMetadata) -> MetadataOverview {
+    MetadataOverview {
+        differences: metadata.differences(),
+        used: endpoints(&metadata.used),
+        configured: metadata.configured,
+        read: metadata.read,
+        stale: metadata.stale,
+        waiting: metadata.waiting.as_deref().map(endpoints),
+    }
+}
+
+fn endpoints(endpoints: &Discovered) -> EndpointsOverview {
+    EndpointsOverview {
+        token: endpoints.token.to_string(),
+        revocation: endpoints.revocation.as_ref().map(ToString::to_string),
+        auth_methods: endpoints.auth_methods.clone(),
+    }
+}
+
+fn resource_metadata(metadata: ResourceMetadata) -> ResourceMetadataOverview {
+    ResourceMetadataOverview {
+        resource: metadata.vouched.resource.clone(),
+        scopes: metadata.vouched.scopes.clone(),
+        read: metadata.read,
+        stale: metadata.stale,
     }
 }
 
@@ -187,7 +218,7 @@ fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
             token: Arc::clone(&token.name),
             issuer: issuer.settings().issuer.clone(),
             resource: resource.clone(),
-            metadata: issuer.resource_metadata(resource),
+            metadata: issuer.resource_metadata(resource).map(resource_metadata),
         }));
     }
     rows

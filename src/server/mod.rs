@@ -28,7 +28,10 @@ use std::time::Duration;
 
 pub use accept::Metrics;
 pub use listen::{Bound, ListenError, Sockets};
-pub use operator::{IssuerOverview, Operator, Overview, ProtectionOverview, ResourceOverview};
+pub use operator::{
+    EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview, ProtectionOverview,
+    ResourceMetadataOverview, ResourceOverview,
+};
 pub use settings::{Limits, Settings};
 pub use workers::Pulse;
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use crate::oauth::{IssuerMetadata, ResourceMetadata};
+use crate::clock::Moment;
 
 /// The daemon, as its admin service sees it. Implemented by `daemon`.
 #[async_trait]
@@ -62,7 +62,7 @@ pub struct IssuerOverview {
     /// Its issuer identifier.
     pub issuer: String,
     /// Its endpoints; `None` if they are not known yet.
-    pub metadata: Option<IssuerMetadata>,
+    pub metadata: Option<MetadataOverview>,
     /// The class of the last failure, if the last call failed.
     pub last_error: Option<&'static str>,
     /// When it last answered.
@@ -81,7 +81,48 @@ pub struct ResourceOverview {
     /// The resource exactly as configured.
     pub resource: String,
     /// What it says; `None` if it was not asked yet, or does not name the issuer.
-    pub metadata: Option<ResourceMetadata>,
+    pub metadata: Option<ResourceMetadataOverview>,
+}
+
+/// An issuer's endpoints (RFC 8414).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointsOverview {
+    /// `token_endpoint`.
+    pub token: String,
+    /// `revocation_endpoint`, if there is one.
+    pub revocation: Option<String>,
+    /// `token_endpoint_auth_methods_supported`, registered names only; `None` if the issuer does not say.
+    pub auth_methods: Option<Vec<&'static str>>,
+}
+
+/// An issuer's endpoints as they are used, and where they come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataOverview {
+    /// The endpoints in use.
+    pub used: EndpointsOverview,
+    /// The fields of `used` that the configuration gives.
+    pub configured: Vec<&'static str>,
+    /// When the others were read; `None` if the configuration gives them all.
+    pub read: Option<Moment>,
+    /// Whether they are older than they should be, or the last attempt to read them failed.
+    pub stale: bool,
+    /// What the issuer has published since, if that waits for an operator.
+    pub waiting: Option<EndpointsOverview>,
+    /// The fields in which `waiting` differs from `used`.
+    pub differences: Vec<&'static str>,
+}
+
+/// What a resource publishes about itself (RFC 9728).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceMetadataOverview {
+    /// `resource`.
+    pub resource: String,
+    /// `scopes_supported`, if the resource says.
+    pub scopes: Option<Vec<String>>,
+    /// When it was read.
+    pub read: Moment,
+    /// Whether it is older than it should be, or the last attempt to read it failed.
+    pub stale: bool,
 }
 
 /// One protection of the process.

@@ -13,10 +13,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use crate::clock::{Deadline, Moment};
-use crate::oauth;
 use crate::oauth::wire::Scopes;
 use crate::tokens::flight::Flight;
 use crate::tokens::held::Held;
+use crate::tokens::source;
 use crate::tokens::state::{Event, Plan, State};
 use crate::tokens::{Error, Want};
 
@@ -49,7 +49,7 @@ pub(super) struct Core {
     pub(super) flight: Option<Flight>,
     /// The last token that was given, also when it is dropped: its fingerprint and generation.
     pub(super) last: Option<(String, u64)>,
-    pub(super) last_error: Option<oauth::Error>,
+    pub(super) last_error: Option<source::Error>,
     /// Whether the next token replaces one that was rejected.
     pub(super) replacing: bool,
     /// The credential of the last request, whatever came of it.

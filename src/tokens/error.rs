@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::oauth;
+use crate::tokens::source;
 
 /// Why a token cannot be had.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum Error {
     #[error("the issuer gave no token")]
     Issuer {
         /// Why.
-        error: oauth::Error,
+        error: source::Error,
         /// When it will be asked again, where waiting helps.
         retry_in: Option<Duration>,
     },

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::{Deadline, Moment, sleep_until};
-use crate::oauth;
 use crate::tokens::entry::{Core, Entry};
 use crate::tokens::held::Held;
+use crate::tokens::source;
 use crate::tokens::state::State;
 use crate::tokens::supply::Supply;
 use crate::tokens::{Error, Shared};
@@ -25,7 +25,7 @@ pub(super) const PENDING: Duration = Duration::from_secs(1);
 /// Why a flight brought nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    pub(super) error: oauth::Error,
+    pub(super) error: source::Error,
     pub(super) retry_at: Deadline,
 }
 
@@ -136,8 +136,8 @@ pub(super) fn join(
         let answer = tokio::time::timeout(LIMIT, request)
             .await
             .unwrap_or_else(|_elapsed| {
-                Err(oauth::Error {
-                    kind: oauth::ErrorKind::Timeout,
+                Err(source::Error {
+                    kind: source::ErrorKind::Timeout,
                     issuer: Arc::clone(&supply.definition.issuer),
                     body_bytes: None,
                 })

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::clock::Moment;
-use crate::oauth::{self, Issued, Verdict};
+
 use crate::tokens::Shared;
 use crate::tokens::entry::{Core, Entry};
 use crate::tokens::flight::Failure;
 use crate::tokens::held::Held;
+use crate::tokens::source::{self, Issued, Verdict};
 use crate::tokens::state::{self, DICE, Event, Retry, Terms};
 use crate::tokens::supply::Supply;
 
@@ -23,7 +24,7 @@ impl Entry {
         shared: &Shared,
         supply: &Supply,
         credential: u64,
-        answer: Result<Issued, oauth::Error>,
+        answer: Result<Issued, source::Error>,
     ) -> Result<Arc<Held>, Failure> {
         let now = shared.clock.now();
         let mut core = self.lock();
@@ -89,7 +90,7 @@ impl Entry {
         core.last = Some((held.fingerprint.clone(), held.generation));
         core.replacing = false;
         let recovered = core.last_error.take().is_some();
-        let name = &supply.definition.settings.name;
+        let name = &supply.definition.name;
         if !held.life.serves(now) {
             tracing::warn!(token = %name, fingerprint = held.fingerprint, "the issuer gave a token that lives for no time; it is not kept");
             self.step(core, Event::Spent, now);
@@ -121,7 +122,7 @@ impl Entry {
         core: &mut Core,
         shared: &Shared,
         supply: &Supply,
-        (error, credential, now): (oauth::Error, u64, Moment),
+        (error, credential, now): (source::Error, u64, Moment),
     ) -> Failure {
         let verdict = error.kind.verdict();
         let before = core.state.retry().map_or(0, |retry| retry.attempts);
@@ -138,7 +139,7 @@ impl Entry {
         let known = core.last_error.as_ref().map(|error| error.kind.as_str());
         if known != Some(error.kind.as_str()) {
             tracing::warn!(
-                token = %supply.definition.settings.name, %error, still_served = core.state.life().is_some(),
+                token = %supply.definition.name, %error, still_served = core.state.life().is_some(),
                 "the issuer gave no token"
             );
         }

@@ -17,6 +17,7 @@ mod held;
 mod land;
 mod ready;
 mod scope;
+pub mod source;
 mod state;
 mod status;
 mod supply;
@@ -25,19 +26,15 @@ mod watch;
 mod withdraw;
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use claviger_backend::Secret;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
 use crate::oauth::wire::Scopes;
-use crate::oauth::{self, Issued, Revocation, TokenSettings};
 use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::shutdown::Drain;
@@ -45,6 +42,7 @@ use crate::tokens::entry::{Entry, Step};
 use crate::tokens::flight::{Asker, Flight, PENDING};
 use crate::tokens::held::Fingerprints;
 use crate::tokens::scope::Effective;
+use crate::tokens::source::{Identity, TokenSource};
 use crate::tokens::state::Plan;
 use crate::tokens::supply::Supply;
 
@@ -84,44 +82,18 @@ impl Default for Settings {
 /// A token of the configuration, and who obtains it.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// What the configuration says about it.
-    pub settings: TokenSettings,
-    /// The issuer's name in the configuration.
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its issuer's name in the configuration.
     pub issuer: Arc<str>,
-    /// The settings of the issuer and the client, in any stable writing. Tokens survive a reload only if it is equal.
-    pub origin: Arc<str>,
+    /// Its client's name in the configuration.
+    pub client: Arc<str>,
+    /// The scopes to ask for; empty for the issuer's default.
+    pub scopes: Scopes,
+    /// Cached tokens survive a reload only if this and the scopes are equal.
+    pub identity: Identity,
     /// Who obtains it.
     pub source: Arc<dyn TokenSource>,
-}
-
-/// Something that needs a client's credential.
-pub trait NeedsCredential: Debug + Send + Sync {
-    /// Whether it is held, so that the issuer could be asked. Must not wait.
-    fn has_credential(&self) -> bool;
-}
-
-/// Obtains tokens for one definition.
-#[async_trait]
-pub trait TokenSource: NeedsCredential {
-    /// Asks the issuer for a token with `scopes`; an empty set asks for the issuer's default. Ends within half a minute.
-    ///
-    /// # Errors
-    /// Why there is none. The verdict of its kind decides when it is asked again.
-    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error>;
-
-    /// The same while a good token is held whose renewal is not due. Must not keep others from tokens that they need.
-    ///
-    /// # Errors
-    /// As [`TokenSource::obtain`].
-    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error>;
-
-    /// Asks the issuer to revoke a token (RFC 7009).
-    async fn revoke(&self, token: &Secret) -> Revocation;
-
-    /// A number that changes when the client's credential does, and only then: the source of the next configuration gives
-    /// the same number for the same credential. A change lifts what was remembered of failures, and has tokens renewed that
-    /// were obtained with the credential before. Must not wait.
-    fn credential(&self) -> u64;
 }
 
 /// What a caller wants of a token.
@@ -210,7 +182,7 @@ impl Tokens {
             previous.shared.retired.cancel();
         }
         let supplies = definitions.into_iter().map(|definition| {
-            let name = Arc::clone(&definition.settings.name);
+            let name = Arc::clone(&definition.name);
             let before = previous.and_then(|previous| previous.supplies.get(&name));
             let supply = Supply::new(definition, before.map(AsRef::as_ref));
             (name, Arc::new(supply))

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::oauth::ErrorKind;
+use crate::tokens::Tokens;
 use crate::tokens::entry::Entry;
+use crate::tokens::source::{ErrorKind, TokenSource};
 use crate::tokens::state::{Event, State};
 use crate::tokens::supply::Supply;
-use crate::tokens::{TokenSource, Tokens};
 
 /// What is known of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

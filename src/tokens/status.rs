@@ -58,7 +58,7 @@ impl Tokens {
             .map(|(name, supply)| TokenStatus {
                 name: Arc::clone(name),
                 issuer: Arc::clone(&supply.definition.issuer),
-                client: Arc::clone(&supply.definition.settings.client),
+                client: Arc::clone(&supply.definition.client),
                 entries: supply
                     .entries()
                     .iter()

@@ -7,10 +7,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use crate::oauth::wire::{Pointer, Scopes};
-use crate::oauth::{AudienceStyle, Grant, ReducedScope, TokenFormat, TokenSettings};
+use crate::oauth::wire::Scopes;
 use crate::policy::Permit;
 use crate::tokens::entry::Entry;
 use crate::tokens::scope::{Effective, effective};
@@ -20,7 +18,6 @@ use crate::tokens::{Definition, Error};
 #[derive(Debug)]
 pub(super) struct Supply {
     pub(super) definition: Definition,
-    identity: Identity,
     /// Counts the tokens of this definition since the daemon started.
     pub(super) generations: Arc<AtomicU64>,
     entries: Arc<Entries>,
@@ -33,66 +30,13 @@ struct Entries {
     others: RwLock<HashMap<Scopes, Arc<Entry>>>,
 }
 
-/// All that decides about which token the issuer gives, apart from the scopes of one request.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    issuer: Arc<str>,
-    origin: Arc<str>,
-    client: Arc<str>,
-    grant: Grant,
-    scopes: Scopes,
-    resources: Vec<String>,
-    audience: (Option<String>, AudienceStyle),
-    verify_resource: bool,
-    environment: Option<String>,
-    lifetimes: (Duration, Duration),
-    format: (TokenFormat, Option<usize>, ReducedScope),
-    token_pointer: Option<Pointer>,
-}
-
-impl Identity {
-    fn of(definition: &Definition) -> Self {
-        let TokenSettings {
-            name: _, // Entries are kept by name.
-            client,
-            grant,
-            scopes,
-            resources,
-            audience,
-            audience_style,
-            verify_resource,
-            environment,
-            default_lifetime,
-            max_lifetime,
-            format,
-            min_length,
-            reduced_scope,
-            token_pointer,
-        } = &definition.settings;
-        let mut resources = resources.clone();
-        resources.sort_unstable();
-        Self {
-            issuer: Arc::clone(&definition.issuer),
-            origin: Arc::clone(&definition.origin),
-            client: Arc::clone(client),
-            grant: *grant,
-            scopes: scopes.clone(),
-            resources,
-            audience: (audience.clone(), *audience_style),
-            verify_resource: *verify_resource,
-            environment: environment.clone(),
-            lifetimes: (*default_lifetime, *max_lifetime),
-            format: (*format, *min_length, *reduced_scope),
-            token_pointer: token_pointer.clone(),
-        }
-    }
-}
-
 impl Supply {
     /// A definition with the entries of `previous`, if it is the same, or with none.
     pub(super) fn new(definition: Definition, previous: Option<&Self>) -> Self {
-        let identity = Identity::of(&definition);
-        let previous = previous.filter(|previous| previous.identity == identity);
+        let previous = previous.filter(|previous| {
+            let before = &previous.definition;
+            before.identity == definition.identity && before.scopes == definition.scopes
+        });
         let (generations, entries) = match previous {
             Some(previous) => (
                 Arc::clone(&previous.generations),
@@ -101,14 +45,13 @@ impl Supply {
             None => (
                 Arc::new(AtomicU64::new(0)),
                 Arc::new(Entries {
-                    own: Arc::new(Entry::new(definition.settings.scopes.clone())),
+                    own: Arc::new(Entry::new(definition.scopes.clone())),
                     others: RwLock::default(),
                 }),
             ),
         };
         Self {
             definition,
-            identity,
             generations,
             entries,
         }
@@ -127,11 +70,7 @@ impl Supply {
 
     /// The entry that answers a permit; `None` if there is none yet, with the scopes it would have.
     pub(super) fn effective<'a>(&self, permit: &'a Permit) -> Result<Effective<'a>, Error> {
-        effective(
-            &self.definition.settings.scopes,
-            permit.requested(),
-            permit.limit(),
-        )
+        effective(&self.definition.scopes, permit.requested(), permit.limit())
     }
 
     /// The entry of `scopes`, made if there is none.

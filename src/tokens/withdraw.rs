@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::clock::Deadline;
-use crate::oauth::Revocation;
 use crate::policy::{Action, Permit};
 use crate::tokens::Tokens;
 use crate::tokens::entry::Entry;
+use crate::tokens::source::Revocation;
 use crate::tokens::supply::Supply;
 
 /// What became of a report that a resource server refused a token.
@@ -63,7 +63,7 @@ impl Tokens {
         core.replacing = true;
         drop(entry.take(&mut core, now));
         tracing::info!(
-            token = %supply.definition.settings.name, fingerprint, generation,
+            token = %supply.definition.name, fingerprint, generation,
             "a resource server refused the token; dropped"
         );
         Report::Dropped

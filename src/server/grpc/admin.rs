@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
 use crate::broker::{Refreshed, Unknown};
-use crate::oauth::IssuerMetadata;
 use crate::peer::{Cgroup, Facts};
 use crate::policy::Action;
 use crate::server::grpc::{convert, status};
@@ -263,7 +262,6 @@ fn backends(overview: &Overview, health: &[secrets::BackendHealth]) -> Vec<v1::B
 
 fn issuer(issuer: &IssuerOverview) -> v1::IssuerStatus {
     let metadata = issuer.metadata.as_ref();
-    let fields = metadata.map_or_else(Vec::new, IssuerMetadata::differences);
     v1::IssuerStatus {
         name: issuer.name.to_string(),
         issuer: issuer.issuer.clone(),
@@ -273,7 +271,11 @@ fn issuer(issuer: &IssuerOverview) -> v1::IssuerStatus {
         clock_skew_seconds: issuer.clock_skew_seconds,
         metadata_read_at: metadata.and_then(|known| known.read).map(convert::moment),
         metadata_stale: metadata.is_some_and(|known| known.stale),
-        metadata_waiting: fields.into_iter().map(str::to_owned).collect(),
+        metadata_waiting: metadata
+            .into_iter()
+            .flat_map(|known| &known.differences)
+            .map(|&field| field.to_owned())
+            .collect(),
     }
 }
 

@@ -13,9 +13,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::broker::Error;
-use crate::oauth::{ErrorKind, Verdict};
 use crate::secrets;
 use crate::tokens;
+use crate::tokens::source::{ErrorKind, Verdict};
 
 /// The domain of every `ErrorInfo`.
 pub(crate) const DOMAIN: &str = "claviger";

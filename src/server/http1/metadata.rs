@@ -7,9 +7,10 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::oauth::{Discovered, IssuerMetadata, ResourceMetadata};
 use crate::server::http1::answers::Reply;
-use crate::server::{IssuerOverview, ResourceOverview};
+use crate::server::{
+    EndpointsOverview, IssuerOverview, MetadataOverview, ResourceMetadataOverview, ResourceOverview,
+};
 
 /// When it is worth looking again, in seconds, if nothing could be read: a failure that may heal is not older.
 const LOOK_AGAIN: HeaderValue = HeaderValue::from_static("60");
@@ -60,7 +61,7 @@ fn not_read(remedy: &str) -> Reply {
     reply.with(header::RETRY_AFTER, LOOK_AGAIN)
 }
 
-fn described(issuer: &str, metadata: &IssuerMetadata) -> Value {
+fn described(issuer: &str, metadata: &MetadataOverview) -> Value {
     let mut body = fields(&metadata.used);
     body.insert("issuer".to_owned(), issuer.into());
     let mut known = json!({
@@ -75,16 +76,16 @@ fn described(issuer: &str, metadata: &IssuerMetadata) -> Value {
     body.into()
 }
 
-fn fields(discovered: &Discovered) -> Map<String, Value> {
-    let Discovered {
+fn fields(endpoints: &EndpointsOverview) -> Map<String, Value> {
+    let EndpointsOverview {
         token,
         revocation,
         auth_methods,
-    } = discovered;
+    } = endpoints;
     let mut fields = Map::new();
-    fields.insert("token_endpoint".to_owned(), token.as_str().into());
+    fields.insert("token_endpoint".to_owned(), token.clone().into());
     if let Some(revocation) = revocation {
-        fields.insert("revocation_endpoint".to_owned(), revocation.as_str().into());
+        fields.insert("revocation_endpoint".to_owned(), revocation.clone().into());
     }
     if let Some(methods) = auth_methods {
         let name = "token_endpoint_auth_methods_supported".to_owned();
@@ -94,8 +95,9 @@ fn fields(discovered: &Discovered) -> Map<String, Value> {
 }
 
 fn row(resource: &ResourceOverview) -> Value {
-    let Some(ResourceMetadata {
-        vouched,
+    let Some(ResourceMetadataOverview {
+        resource: named,
+        scopes,
         read,
         stale,
     }) = &resource.metadata
@@ -103,11 +105,11 @@ fn row(resource: &ResourceOverview) -> Value {
         return json!({ "resource": resource.resource, "claviger": { "read_at": null } });
     };
     let mut row = json!({
-        "resource": vouched.resource,
+        "resource": named,
         "authorization_servers": [resource.issuer],
         "claviger": { "read_at": read.wall.as_secs(), "stale": stale },
     });
-    if let (Some(scopes), Some(row)) = (&vouched.scopes, row.as_object_mut()) {
+    if let (Some(scopes), Some(row)) = (scopes, row.as_object_mut()) {
         row.insert("scopes_supported".to_owned(), scopes.clone().into());
     }
     row

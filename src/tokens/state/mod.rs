@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::{Deadline, Moment};
-use crate::oauth::Verdict;
+use crate::tokens::source::Verdict;
 
 /// The largest roll.
 pub(super) const DICE: u32 = 1000;
