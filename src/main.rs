@@ -1,11 +1,13 @@
 //! The `claviger` program: reads its surroundings, then hands over to the command line.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, BufWriter};
 use std::process::ExitCode;
 
 use claviger::cli::{self, Surroundings};
-use claviger::memory::WipingAllocator;
-use claviger::telemetry;
+use claviger_kernel::WipingAllocator;
+use claviger_runtime::telemetry;
 use listenfd::ListenFd;
 
 #[global_allocator]

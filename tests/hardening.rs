@@ -25,8 +25,8 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode};
 
-use claviger::memory::{self, Backing, SecretPages, Settings, WipingAllocator};
-use claviger::peer::{Peer, Settings as PeerSettings};
+use claviger_core::peer::{Peer, Settings as PeerSettings};
+use claviger_kernel::{self as memory, Backing, SecretPages, Settings, WipingAllocator};
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 
 use actor::{Actor, need_root, role, tell, told};

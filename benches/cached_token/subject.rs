@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use claviger::demo::issuer::Issuer;
+use claviger_demo::issuer::Issuer;
 use claviger_proto::v1::GetTokenResponse;
 
 use crate::load;

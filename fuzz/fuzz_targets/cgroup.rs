@@ -1,7 +1,7 @@
 //! Any text is a cgroup or none, and who names directories in a user's session is never taken for a system unit.
 #![no_main]
 
-use claviger::peer::cgroup_of;
+use claviger_core::peer::cgroup_of;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 //! Any text is a bounded list of challenges, whose texts are bounded too.
 #![no_main]
 
-use claviger::oauth::wire::challenge::parse;
+use claviger_oauth_wire::challenge::parse;
 use libfuzzer_sys::fuzz_target;
 
 /// The longest header that is read, and the most challenges of it.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use claviger::config::{Accounts, AccountsUnavailable, Config};
-use claviger::policy::Policy;
+use claviger_core::policy::Policy;
 use libfuzzer_sys::fuzz_target;
 
 /// A machine with one user and one group.

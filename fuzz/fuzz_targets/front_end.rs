@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use claviger::clock::SystemClock;
+use claviger_runtime::clock::SystemClock;
 use claviger::config::Config;
 use claviger::daemon::{Launch, start};
-use claviger::server::Sockets;
-use claviger::{memory, registry};
+use claviger_server::Sockets;
+use claviger::registry;
+use claviger_kernel as memory;
 use claviger_backend::Secret;
 use claviger_backend_file::{Expected, FileSettings, FileStore, StoreKey, generate_key_file};
 use libfuzzer_sys::fuzz_target;

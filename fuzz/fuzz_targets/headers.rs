@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use claviger::oauth::wire::header::{LONGEST_RETRY_AFTER, date, retry_after};
+use claviger_oauth_wire::header::{LONGEST_RETRY_AFTER, date, retry_after};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u64, &str)| {

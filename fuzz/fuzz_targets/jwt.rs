@@ -5,8 +5,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use claviger::oauth::wire::jwt::expiry;
-use claviger::oauth::wire::token::inspect;
+use claviger_oauth_wire::jwt::expiry;
+use claviger_oauth_wire::token::inspect;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -1,7 +1,7 @@
 //! Any bytes are a metadata document or a flaw, and any text has its places for one.
 #![no_main]
 
-use claviger::oauth::wire::metadata::{MAX_BODY, parse, same_issuer, well_known};
+use claviger_oauth_wire::metadata::{MAX_BODY, parse, same_issuer, well_known};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {

@@ -3,7 +3,7 @@
 //! The judge is the `url` crate, which reads addresses as the transport does.
 #![no_main]
 
-use claviger::oauth::wire::path::has_dot_segments;
+use claviger_oauth_wire::path::has_dot_segments;
 use libfuzzer_sys::fuzz_target;
 use url::Url;
 

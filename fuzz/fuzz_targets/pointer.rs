@@ -3,9 +3,9 @@
 //! The first line of the input is the pointer, the rest is the answer that it is followed in.
 #![no_main]
 
-use claviger::oauth::wire::Pointer;
-use claviger::oauth::wire::response::{Failure, Leniency, TokenResponse, parse, parse_at};
-use claviger::oauth::wire::token::TOO_LONG;
+use claviger_oauth_wire::Pointer;
+use claviger_oauth_wire::response::{Failure, Leniency, TokenResponse, parse, parse_at};
+use claviger_oauth_wire::token::TOO_LONG;
 use libfuzzer_sys::fuzz_target;
 
 /// Stands in an answer where it must not come out again.

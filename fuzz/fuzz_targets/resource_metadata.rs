@@ -2,7 +2,7 @@
 //! on its own host, below the well-known path.
 #![no_main]
 
-use claviger::oauth::wire::resource_metadata::{MAX_BODY, parse, well_known};
+use claviger_oauth_wire::resource_metadata::{MAX_BODY, parse, well_known};
 use libfuzzer_sys::fuzz_target;
 use url::Url;
 

@@ -1,7 +1,7 @@
 //! Any words are a set of scopes whose printed form is the same set, or an error.
 #![no_main]
 
-use claviger::oauth::wire::Scopes;
+use claviger_oauth_wire::Scopes;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

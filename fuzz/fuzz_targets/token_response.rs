@@ -3,8 +3,8 @@
 //! The first two bytes choose the status, the media type and the leniency; the rest is the body.
 #![no_main]
 
-use claviger::oauth::wire::response::{Leniency, MAX_BODY, error_in, parse};
-use claviger::oauth::wire::token::TOO_LONG;
+use claviger_oauth_wire::response::{Leniency, MAX_BODY, error_in, parse};
+use claviger_oauth_wire::token::TOO_LONG;
 use libfuzzer_sys::fuzz_target;
 
 const STATUS: [u16; 8] = [200, 201, 204, 302, 400, 401, 429, 500];

@@ -7,6 +7,8 @@
 //! Regenerate with `CLAVIGER_REGENERATE=1 cargo test -p claviger-proto`. Inside the daemon only `server` and `cli` use this
 //! crate: wire types stop there.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// The package `claviger.v1`.

@@ -9,12 +9,12 @@ use prost_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
-use crate::clock::SystemClock;
 use crate::config::{Config, Problems};
 use crate::daemon::{Probe, probe};
 use crate::registry;
-use crate::rotation::{Mark, Reason};
-use crate::telemetry::Causes;
+use claviger_core::rotation::{Mark, Reason};
+use claviger_runtime::clock::SystemClock;
+use claviger_runtime::telemetry::Causes;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\

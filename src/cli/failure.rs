@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::demo;
-use crate::telemetry::Causes;
+use claviger_demo as demo;
+use claviger_runtime::telemetry::Causes;
 
 /// What shells report of a command that SIGINT has ended.
 const INTERRUPTED: u8 = 130;

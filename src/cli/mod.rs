@@ -166,7 +166,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Re
     match cli.command {
         Command::Run(args) => run::run(&args, surroundings),
         Command::Check(args) => check::check(&args, json, out),
-        Command::Demo(args) => Ok(crate::demo::run(args.stay, surroundings.executable, out)?),
+        Command::Demo(args) => Ok(claviger_demo::run(args.stay, surroundings.executable, out)?),
         Command::Token(args) => client::block_on(token::token(&args, json, (out, is_terminal))),
         Command::Status(args) => client::block_on(status::status(&args, json, (out, is_terminal))),
         Command::Explain(args) => client::block_on(explain::explain(&args, json, out)),

@@ -12,9 +12,10 @@ use clap::Args;
 use crate::cli::{CONFIG, Exit, Failure, Surroundings};
 use crate::config::{Config, Mode};
 use crate::daemon::{self, Launch};
-use crate::server::{ListenError, Sockets};
-use crate::telemetry::Causes;
-use crate::{memory, registry, telemetry};
+use crate::registry;
+use claviger_runtime::telemetry;
+use claviger_runtime::telemetry::Causes;
+use claviger_server::{ListenError, Sockets};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -49,7 +50,7 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
         let what = Causes(&error).to_string();
         Failure::new(Exit::System, what, remedy_of_sockets(&error))
     })?;
-    let protections = memory::harden(&memory::Settings::default())
+    let protections = claviger_kernel::harden(&claviger_kernel::Settings::default())
         .map_err(|error| Failure::caused(Exit::System, &error))?;
     let launch = Launch {
         config,

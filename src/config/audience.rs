@@ -5,7 +5,7 @@
 use crate::config::Context;
 use crate::config::reader::{Found, Section};
 use crate::config::values::{Address, address, printable};
-use crate::oauth::{AudienceFlaw, AudienceStyle, TokenSettings};
+use claviger_oauth::{AudienceFlaw, AudienceStyle, TokenSettings};
 
 /// The longest resource or audience.
 const LONGEST: usize = 2048;

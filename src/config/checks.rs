@@ -8,7 +8,7 @@ use claviger_backend::{FieldName, SecretRef};
 
 use crate::config::Context;
 use crate::config::report::Place;
-use crate::oauth::{AuthMethod, ClientId, ClientSettings, TokenSettings};
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings, TokenSettings};
 
 /// Something that two deployments must not share. A version is no part of it: versions of one secret follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

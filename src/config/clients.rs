@@ -8,7 +8,8 @@ use crate::config::reader::{Found, Section};
 use crate::config::report::nearest;
 use crate::config::values::{is_placeholder, printable, reference};
 use crate::config::{Context, names};
-use crate::oauth::{AuthMethod, BasicEncoding, ClientId, ClientSettings};
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings};
+use claviger_oauth_wire::BasicEncoding;
 
 /// The longest client identifier; the RFC has no limit.
 const LONGEST_ID: usize = 1024;

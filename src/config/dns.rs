@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Context;
 use crate::config::reader::{Found, Section};
-use crate::oauth::{DnsSettings, Resolver};
+use claviger_outbound::{DnsSettings, ResolverSettings};
 
 /// Time limit of one resolution.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub(super) fn read(context: &Context<'_>, issuer: &Section<'_>) -> DnsSettings {
     issuer
         .table("dns", |section| settings(context, section))
         .unwrap_or(DnsSettings {
-            resolver: Resolver::System,
+            resolver: ResolverSettings::System,
             dnssec: false,
             ca: None,
             timeout: TIMEOUT,
@@ -60,7 +60,7 @@ fn settings(context: &Context<'_>, section: &Section<'_>) -> DnsSettings {
     let allowed = section.texts("allow").unwrap_or_default();
     DnsSettings {
         // A resolver that cannot be read is a problem that was noted, so these settings are never used.
-        resolver: resolver.unwrap_or(Resolver::System),
+        resolver: resolver.unwrap_or(ResolverSettings::System),
         dnssec,
         ca: section.path("ca").map(|found| found.value),
         timeout: section
@@ -76,7 +76,11 @@ fn settings(context: &Context<'_>, section: &Section<'_>) -> DnsSettings {
     }
 }
 
-fn resolver(context: &Context<'_>, section: &Section<'_>, kind: Option<Kind>) -> Option<Resolver> {
+fn resolver(
+    context: &Context<'_>,
+    section: &Section<'_>,
+    kind: Option<Kind>,
+) -> Option<ResolverSettings> {
     let servers = section.texts("servers");
     let name = section.text("name");
     let port = match kind? {
@@ -87,7 +91,7 @@ fn resolver(context: &Context<'_>, section: &Section<'_>, kind: Option<Kind>) ->
                     context.report.problem(&section.place_at(key), message);
                 }
             }
-            return Some(Resolver::System);
+            return Some(ResolverSettings::System);
         }
         Kind::Tls => TLS_PORT,
         Kind::Https => HTTPS_PORT,
@@ -107,9 +111,9 @@ fn resolver(context: &Context<'_>, section: &Section<'_>, kind: Option<Kind>) ->
         .collect::<Option<Vec<_>>>()?;
     let name = host_name(context, &name?)?;
     Some(if kind == Some(Kind::Https) {
-        Resolver::Https { servers, name }
+        ResolverSettings::Https { servers, name }
     } else {
-        Resolver::Tls { servers, name }
+        ResolverSettings::Tls { servers, name }
     })
 }
 

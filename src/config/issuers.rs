@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::reader::{Found, Section};
 use crate::config::values::{Address, address};
 use crate::config::{Context, Mode, dns, names};
-use crate::oauth::{Endpoints, IssuerSettings, MetadataChange};
+use claviger_oauth::{Endpoints, IssuerSettings, MetadataChange};
 
 /// Time limit of one request, connect included.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@
 use tracing::Level;
 
 use crate::config::reader::Section;
-use crate::telemetry::Settings;
+use claviger_runtime::telemetry::Settings;
 
 /// Reads `[log]`.
 pub(super) fn read(section: &Section<'_>) -> Settings {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::config::names::Declared;
 use crate::config::reader::Section;
 use crate::config::{Context, identity, tokens};
-use crate::oauth::TokenSettings;
-use crate::oauth::wire::Scopes;
-use crate::policy::{Rule, ScopeLimit, Selector};
+use claviger_core::policy::{Rule, ScopeLimit, Selector};
+use claviger_oauth::TokenSettings;
+use claviger_oauth_wire::Scopes;
 
 /// The longest name of a systemd unit.
 const LONGEST_UNIT: usize = 255;

@@ -12,7 +12,7 @@ use crate::config::duration::Written;
 use crate::config::reader::Section;
 use crate::config::values::reference;
 use crate::config::{Context, names};
-use crate::secrets::slowest_refresh;
+use claviger_core::secrets::slowest_refresh;
 
 const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
 const LONGEST_REFRESH: Duration = Duration::from_hours(12);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::reader::{Found, Section};
 use crate::config::{Context, identity};
-use crate::server::{Limits, Settings};
+use claviger_server::{Limits, Settings};
 
 /// Where programs look for the broker socket.
 const SOCKET: &str = "/run/claviger/broker.sock";

@@ -19,10 +19,11 @@ use crate::config::{
     Accounts, Context, NamedSecret, Problem, Problems, Refresh, SystemAccounts, backends, checks,
     clients, file, issuers, log, rules, secrets, server as server_section, syntax, tokens,
 };
-use crate::oauth::{AuthMethod, ClientId, ClientSettings, IssuerSettings, TokenSettings};
-use crate::policy::Rule;
 use crate::registry::BackendSettings;
-use crate::{server, telemetry};
+use claviger_core::policy::Rule;
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings, IssuerSettings, TokenSettings};
+use claviger_runtime::telemetry;
+use claviger_server as server;
 
 /// So many digits of the file's digest are kept, enough to tell two configurations apart.
 const DIGEST_DIGITS: usize = 16;

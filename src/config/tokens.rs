@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::config::reader::{Found, Section};
 use crate::config::report::nearest;
 use crate::config::{Context, audience, names};
-use crate::oauth::wire::{InvalidPointer, Scopes};
-use crate::oauth::{Grant, Pointer, ReducedScope, TokenFormat, TokenSettings};
+use claviger_oauth::{Grant, ReducedScope, TokenFormat, TokenSettings};
+use claviger_oauth_wire::Pointer;
+use claviger_oauth_wire::{InvalidPointer, Scopes};
 
 /// The lifetime when the issuer does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);

@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::config::reader::Found;
 use crate::config::{Context, Mode};
-use crate::oauth::wire::path;
+use claviger_oauth_wire::path;
 
 /// The longest address that is taken.
 const LONGEST_URL: usize = 2048;

@@ -6,24 +6,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use claviger_backend::{Secret, SecretRef};
+use claviger_backend::SecretRef;
 
-use crate::broker::World;
-use crate::clock::Clock;
 use crate::config::{Config, PeerConfig};
 use crate::daemon::identity::TokenIdentity;
-use crate::oauth::wire::Scopes;
-use crate::oauth::{
-    self, AuthMethod, ClientId, ClientSettings, Credential, Issued, Issuer, Revocation, TokenClient,
-};
-use crate::peer::{self, ProcExecutable};
-use crate::policy::Policy;
 use crate::registry::Backends;
-use crate::secrets::{Secrets, Wanted};
-use crate::shutdown::Drain;
-use crate::tokens::source::{Identity, NeedsCredential, TokenSource};
-use crate::tokens::{self, Definition, Tokens};
+use claviger_core::broker::World;
+use claviger_core::peer::{self, ProcExecutable};
+use claviger_core::policy::Policy;
+use claviger_core::secrets::{Secrets, Wanted};
+use claviger_core::tokens::source::Identity;
+use claviger_core::tokens::{self, Definition, Tokens};
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings, Credential, Issuer, TokenClient};
+use claviger_runtime::clock::Clock;
+use claviger_runtime::shutdown::Drain;
 
 /// A world, and the parts of it that are not reached through the broker.
 #[derive(Clone, Debug)]
@@ -199,31 +195,6 @@ fn origin(config: &Config, issuer: &Issuer, client: &ClientSettings) -> Arc<str>
     format!("{:?} {client:?} {id:?} {secret:?}", issuer.settings()).into()
 }
 
-impl NeedsCredential for TokenClient {
-    fn has_credential(&self) -> bool {
-        Self::has_credential(self)
-    }
-}
-
-#[async_trait]
-impl TokenSource for TokenClient {
-    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
-        Self::obtain(self, scopes).await
-    }
-
-    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, oauth::Error> {
-        Self::obtain_early(self, scopes).await
-    }
-
-    async fn revoke(&self, token: &Secret) -> Revocation {
-        Self::revoke(self, token).await
-    }
-
-    fn credential(&self) -> u64 {
-        Self::credential(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -231,7 +202,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::clock::SystemClock;
+    use claviger_runtime::clock::SystemClock;
 
     fn config(text: &str) -> Config {
         let config = Config::parse(text, Path::new("claviger.toml"));

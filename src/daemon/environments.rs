@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::oauth::{AuthMethod, ClientId, ClientSettings};
-use crate::secrets;
+use claviger_core::secrets;
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings};
 
 /// How long all backends together may take.
 const LIMIT: Duration = Duration::from_secs(10);

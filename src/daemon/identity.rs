@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::oauth::{AudienceStyle, Grant, Pointer, ReducedScope, TokenFormat, TokenSettings};
+use claviger_oauth::{AudienceStyle, Grant, ReducedScope, TokenFormat, TokenSettings};
+use claviger_oauth_wire::Pointer;
 
 /// Everything that decides which token the issuer gives, except the scopes.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl TokenIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::wire::Scopes;
+    use claviger_oauth_wire::Scopes;
 
     fn settings() -> TokenSettings {
         TokenSettings {
@@ -109,10 +110,10 @@ mod tests {
             |token| token.token_pointer = Some("/authed_user/access_token".parse().unwrap()),
         ];
         for change in changes {
-            let mut changed = settings();
-            change(&mut changed);
-            let other = TokenIdentity::new(&changed, Arc::from("v1"));
-            assert_ne!(same, other, "{changed:?}");
+            let mut altered = settings();
+            change(&mut altered);
+            let other = TokenIdentity::new(&altered, Arc::from("v1"));
+            assert_ne!(same, other, "{altered:?}");
         }
     }
 }

@@ -26,15 +26,15 @@ use tokio::task::JoinSet;
 
 pub use probe::{Probe, probe};
 
-use crate::broker::{Broker, BudgetSettings};
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::memory::Report;
-use crate::peer;
 use crate::registry::Backends;
-use crate::server::{self, Limits, Operator, Parts, Server, Sockets};
-use crate::shutdown::Drain;
 use assembly::{Assembled, Ground};
+use claviger_core::broker::{Broker, BudgetSettings};
+use claviger_core::peer;
+use claviger_kernel::Report;
+use claviger_runtime::clock::{Clock, SystemClock};
+use claviger_runtime::shutdown::Drain;
+use claviger_server::{self, Limits, Operator, Parts, Server, Sockets};
 use operator::{Daemon, InForce};
 
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
@@ -240,7 +240,7 @@ fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<String> {
         Ok(support) => support.warnings(settings).map(str::to_owned).collect(),
         Err(error) => vec![error.to_string()],
     };
-    shortcomings.extend(server::make_room(limits));
+    shortcomings.extend(claviger_server::make_room(limits));
     for shortcoming in &shortcomings {
         tracing::warn!(target: "claviger", "{shortcoming}");
     }

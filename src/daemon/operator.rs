@@ -5,19 +5,21 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::broker::Broker;
-use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::daemon::assembly::Assembled;
-use crate::memory::Report;
-use crate::oauth::{Discovered, ErrorKind, Issuer, IssuerMetadata, IssuerStatus, ResourceMetadata};
 use crate::registry::Backends;
-use crate::secrets::Secrets;
-use crate::server::{
+use claviger_core::broker::Broker;
+use claviger_core::secrets::Secrets;
+use claviger_kernel::Report;
+use claviger_oauth::{
+    Discovered, ErrorKind, Issuer, IssuerMetadata, IssuerStatus, ResourceMetadata,
+};
+use claviger_runtime::clock::{Clock, Moment};
+use claviger_runtime::shutdown::Drain;
+use claviger_server::{
     EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview, ProtectionOverview,
     ResourceMetadataOverview, ResourceOverview,
 };
-use crate::shutdown::Drain;
 
 /// The configuration that is in force, and what was built from it.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use claviger_backend::{BackendError, Kind, SecretRef};
 
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::environments;
-use crate::oauth::{AuthMethod, ErrorKind, Issuer, TokenSettings};
 use crate::registry::Backends;
-use crate::rotation::{self, Mark};
-use crate::secrets;
+use claviger_core::rotation::{self, Mark};
+use claviger_core::secrets;
+use claviger_oauth::{AuthMethod, ErrorKind, Issuer, TokenSettings};
+use claviger_runtime::clock::Clock;
 
 /// Values that people leave in place of a secret.
 const PLACEHOLDERS: [&str; 8] = [

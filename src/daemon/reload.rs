@@ -12,7 +12,7 @@ use crate::daemon::assembly::{self, Ground, Issuers};
 use crate::daemon::operator::{Daemon, InForce};
 use crate::daemon::{FIRST_ROUND, environments, service_manager};
 use crate::registry::{self, Backends};
-use crate::telemetry::Causes;
+use claviger_runtime::telemetry::Causes;
 
 /// Why a reload that meets the end of the daemon is refused.
 const STOPPING: &str = "the daemon is stopping";

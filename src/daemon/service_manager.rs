@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use crate::server::Pulse;
+use claviger_server::Pulse;
 
 /// How long our own request may take. Under a short limit of the watchdog it may take a sixth of that: with the pauses
 /// before and after it, one that is lost leaves time for the next.

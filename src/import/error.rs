@@ -10,8 +10,8 @@ use claviger_backend::BackendError;
 use crate::import::choice::ChoiceFault;
 use crate::import::dotenv::Fault;
 use crate::import::source::SourceFault;
-use crate::oauth::{self, ErrorKind, SetupError};
-use crate::secrets::object::ObjectFault;
+use claviger_core::secrets::object::ObjectFault;
+use claviger_oauth::{self, ErrorKind, SetupError};
 
 /// Why a credential was not imported.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub enum Error {
     #[error("the credential is not proved: {source}")]
     Refused {
         /// What the issuer said.
-        source: oauth::Error,
+        source: claviger_oauth::Error,
         /// Whether a value may have been meant otherwise than it was read.
         is_doubtful: bool,
     },

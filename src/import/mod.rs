@@ -22,15 +22,15 @@ use std::sync::Arc;
 
 use claviger_backend::{BackendName, OperationId, SecretRef, VersionId};
 
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::import::choice::Choice;
 use crate::import::dotenv::{Reading, Variable};
 use crate::import::place::{Part, Place};
-use crate::oauth::{AuthMethod, ClientId};
 use crate::registry::Backends;
-use crate::rotation::{self, Mark, Reason, Unmarked};
-use crate::secrets::Live;
+use claviger_core::rotation::{self, Mark, Reason, Unmarked};
+use claviger_core::secrets::Live;
+use claviger_oauth::{AuthMethod, ClientId};
+use claviger_runtime::clock::Clock;
 
 pub use choice::{ChoiceFault, Wish};
 pub use error::Error;

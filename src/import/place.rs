@@ -13,11 +13,11 @@ use claviger_backend::{
     SecretRef, Staged, VersionId, VersionSelector,
 };
 
-use crate::clock::Moment;
 use crate::import::error::Error;
 use crate::registry::Backends;
-use crate::secrets::object::{self, ObjectFault};
-use crate::secrets::{Live, Version, pick_one};
+use claviger_core::secrets::object::{self, ObjectFault};
+use claviger_core::secrets::{Live, Version, pick_one};
+use claviger_runtime::clock::Moment;
 
 /// A value that is imported, and where to.
 #[derive(Clone, Debug)]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use claviger_backend::SecretRef;
 
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::import::choice::Choice;
 use crate::import::error::Error;
-use crate::oauth::{Credential, Issuer, TokenClient};
-use crate::secrets::Live;
+use claviger_core::secrets::Live;
+use claviger_oauth::{Credential, Issuer, TokenClient};
+use claviger_runtime::clock::Clock;
 
 /// Asks the issuer for a token with a credential that is among `values`; `is_doubtful` if they may have been meant otherwise.
 pub(super) async fn prove(

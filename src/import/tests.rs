@@ -13,10 +13,10 @@ use claviger_backend::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::SystemClock;
-use crate::demo::issuer::Issuer;
 use crate::registry::file_store::{Expected, FileSettings, FileStore, StoreKey, generate_key_file};
 use crate::registry::open_all;
+use claviger_demo::issuer::Issuer;
+use claviger_runtime::clock::SystemClock;
 
 /// A folder with a store, a configuration for it, and an issuer.
 struct Scene {

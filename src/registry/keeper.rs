@@ -1,6 +1,6 @@
 //! Keys of backends, in pages of their own.
 //!
-//! Owns [`PageKeeper`], which puts the long-lived keys of a backend into `memory::SecretPages`: not even root reads them
+//! Owns [`PageKeeper`], which puts the long-lived keys of a backend into `claviger_kernel::SecretPages`: not even root reads them
 //! there. Where the kernel has no such memory they lie in locked pages, which root can read; it warns of that once. Never
 //! holds a key itself: a key lives and dies with the backend that owns it.
 //!
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use claviger_backend::{KeptKey, KeyKeeper, NotKept};
 
-use crate::memory::{Backing, SecretPages};
+use claviger_kernel::{Backing, SecretPages};
 
 /// Keeps keys in secret pages.
 #[derive(Debug, Default)]

@@ -28,10 +28,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use claviger::peer::{
+use claviger_core::peer::{
     Attestor as _, Changed, Error, Evidence, Facts, Peer, ProcExecutable, Settings, Support,
 };
-use claviger::policy::Selector;
+use claviger_core::policy::Selector;
 use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
 
 use actor::{Actor, need_root, role, wrapped};

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use claviger::memory;
-use claviger::peer::{Peer, ProcExecutable, Settings, Support};
-use claviger::policy::Selector;
+use claviger_core::peer::{Peer, ProcExecutable, Settings, Support};
+use claviger_core::policy::Selector;
+use claviger_kernel as memory;
 use nix::libc;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use seccompiler::{

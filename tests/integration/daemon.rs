@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use claviger::clock::{Clock, SystemClock};
 use claviger::config::Config;
 use claviger::daemon::{Launch, Running, start};
-use claviger::memory;
 use claviger::registry::{Backends, open_all};
-use claviger::server::{Limits, Sockets};
+use claviger_kernel as memory;
+use claviger_runtime::clock::{Clock, SystemClock};
+use claviger_server::{Limits, Sockets};
 
 use crate::caller::{Admin, Caller};
 use crate::node::Node;

@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use claviger::server::Limits;
 use claviger_proto::v1::StatusRequest;
 use claviger_proto::v1::admin_client::AdminClient;
+use claviger_server::Limits;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;

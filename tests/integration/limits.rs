@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use claviger::server::Limits;
 use claviger_proto::v1::GetTokenRequest;
+use claviger_server::Limits;
 use tonic::Code;
 
 use crate::actor::need_root;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use claviger::demo::issuer::Issuer;
 use claviger::registry::file_store::{
     Expected, FileSettings, FileStore, StoreKey, generate_key_file,
 };
 use claviger_backend::Secret;
+use claviger_demo::issuer::Issuer;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

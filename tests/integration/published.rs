@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use claviger::clock::SteppedClock;
 use claviger_proto::v1::{RefreshRequest, StatusResponse};
+use claviger_runtime::clock::SteppedClock;
 use serde_json::{Value, json};
 
 use crate::daemon::TestDaemon;

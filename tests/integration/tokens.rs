@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use claviger::server::Limits;
 use claviger_proto::v1::report_rejected_response::Outcome as Reported;
 use claviger_proto::v1::revoke_token_response::Outcome as Revoked;
 use claviger_proto::v1::{Freshness, GetTokenRequest, WatchTokenRequest};
+use claviger_server::Limits;
 use tonic::Code;
 
 use crate::caller::{refusal, why, wish};

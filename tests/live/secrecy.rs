@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use claviger::memory::{Backing, SecretPages};
+use claviger_kernel::{Backing, SecretPages};
 
 use crate::support::canary::{Canary, count_readable, hexadecimal};
 use crate::support::client::named;

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use claviger::peer::Support;
+use claviger_core::peer::Support;
 use tempfile::TempDir;
 
 use crate::support::daemon::{BINARY, eventually};

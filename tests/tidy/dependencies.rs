@@ -43,11 +43,47 @@ const SINGLE: [&str; 12] = [
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Who may depend on whom inside the workspace, outside tests.
-const DIRECTIONS: [(&str, &[&str]); 3] = [
+const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("claviger-proto", &[]),
     ("claviger-backend", &[]),
     ("claviger-backend-conformance", &["claviger-backend"]),
+    ("claviger-kernel", &[]),
+    ("claviger-runtime", &[]),
+    ("claviger-oauth-wire", &["claviger-backend"]),
+    ("claviger-outbound", &["claviger-runtime"]),
+    ("claviger-demo", &["claviger-backend"]),
+    (
+        "claviger-core",
+        &[
+            "claviger-backend",
+            "claviger-kernel",
+            "claviger-oauth-wire",
+            "claviger-runtime",
+        ],
+    ),
+    (
+        "claviger-oauth",
+        &[
+            "claviger-backend",
+            "claviger-core",
+            "claviger-oauth-wire",
+            "claviger-outbound",
+            "claviger-runtime",
+        ],
+    ),
+    (
+        "claviger-server",
+        &[
+            "claviger-core",
+            "claviger-oauth-wire",
+            "claviger-proto",
+            "claviger-runtime",
+        ],
+    ),
 ];
+
+/// What neither the request path nor its tests may link.
+const NETWORK: [&str; 4] = ["reqwest", "hickory-resolver", "hyper", "tonic"];
 
 /// The crates that are linked, one `name vVERSION …` per line, without touching the network.
 pub fn tree() -> String {
@@ -121,6 +157,30 @@ pub fn faults(tree: &str) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The crates that the tests of `package` link, one per line.
+pub fn links_of(package: &str) -> String {
+    cargo(&[
+        "tree",
+        "--package",
+        package,
+        "--edges",
+        "normal,dev",
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+    ])
+}
+
+/// Every network client in a tree that must have none.
+pub fn network_clients(tree: &str) -> Vec<String> {
+    tree.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| NETWORK.contains(name) || name.starts_with("aws-sdk-"))
+        .map(|name| format!("{name} is linked"))
+        .collect()
 }
 
 /// Every package of a lock file that is neither ours nor from crates.io.

@@ -1,7 +1,7 @@
 //! What texts must not say, and what they must prove.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::architecture::ticked;
 use super::source::{files_below, relative, root};
@@ -113,21 +113,43 @@ fn test_exists(reference: &str, root: &Path) -> bool {
     let files = if let Some((file, _)) = place.split_once(".rs") {
         vec![root.join(format!("{file}.rs"))]
     } else {
-        let module = place
-            .trim_end_matches("tests")
-            .trim_end_matches("::")
-            .replace("::", "/");
-        let file = root.join("src").join(format!("{module}.rs"));
-        if file.exists() {
-            vec![file]
-        } else {
-            files_below(&root.join("src").join(module))
-        }
+        files_of_module(place, root)
     };
     files
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok())
         .any(|text| declares_test(&text, function))
+}
+
+/// The files of a module. Its path may begin with the folder of a crate; else it is a room of any crate.
+fn files_of_module(place: &str, root: &Path) -> Vec<PathBuf> {
+    let module = place
+        .trim_end_matches("tests")
+        .trim_end_matches("::")
+        .replace("::", "/");
+    let mut places = vec![root.join("src").join(&module)];
+    if let Some((name, rest)) = module.split_once('/') {
+        places.push(root.join("crates").join(name).join("src").join(rest));
+    }
+    places.push(root.join("crates").join(&module).join("src"));
+    if let Ok(crates) = fs::read_dir(root.join("crates")) {
+        places.extend(
+            crates
+                .flatten()
+                .map(|folder| folder.path().join("src").join(&module)),
+        );
+    }
+    places
+        .iter()
+        .flat_map(|place| {
+            let file = place.with_extension("rs");
+            if file.exists() {
+                vec![file]
+            } else {
+                files_below(place)
+            }
+        })
+        .collect()
 }
 
 /// Whether `text` has a function of this name below a line with a test attribute, or lists it as a named test of a binary

@@ -111,7 +111,7 @@ impl Source {
     }
 }
 
-/// All production sources of the daemon and the backends, files of tests left out. `proto/src/gen` is generated, and
+/// All production sources of the crates and the backends, files of tests left out. `proto/src/gen` is generated, and
 /// `backends/conformance` is a test suite.
 pub fn production() -> &'static [Source] {
     static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(read_production);
@@ -121,6 +121,11 @@ pub fn production() -> &'static [Source] {
 fn read_production() -> Vec<Source> {
     let root = root();
     let mut folders = vec![root.join("src"), root.join("proto/src")];
+    folders.extend(
+        children(&root.join("crates"))
+            .iter()
+            .map(|folder| folder.join("src")),
+    );
     for backend in children(&root.join("backends")) {
         if backend
             .file_name()

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use claviger_backend::{SecretName, VersionId};
 
 use crate::registry::file_store::{Error as StoreError, KeyFault};
-use crate::secrets::object::ObjectFault;
+use claviger_core::secrets::object::ObjectFault;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]

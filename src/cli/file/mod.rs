@@ -28,7 +28,7 @@ use crate::config;
 use crate::registry::file_store::{
     Error as StoreError, Expected, FileSettings, FileStore, Listed, StoreKey, generate_key_file,
 };
-use crate::secrets::object;
+use claviger_core::secrets::object;
 
 pub use args::{FileCommand, Get, Init, List, Place, Put, Rekey, Retire, Versions};
 pub use error::Error;

@@ -15,10 +15,10 @@ use claviger_backend::Kind;
 
 use crate::cli::import_env::told::Told;
 use crate::cli::{CONFIG, Exit, Failure, client, run};
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::import::{self, Ending, Error, Import, Purpose, SourceFault, Step, Wish};
 use crate::registry::{self, Backends};
+use claviger_runtime::clock::SystemClock;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\

@@ -13,14 +13,15 @@ use claviger_backend::SecretRef;
 use crate::config::{
     Accounts, AccountsUnavailable, Config, Mode, Problems, Refresh, SystemAccounts,
 };
-use crate::oauth::wire::Scopes;
-use crate::oauth::{
-    AudienceStyle, AuthMethod, BasicEncoding, ClientId, MetadataChange, ReducedScope, Resolver,
-    TokenFormat,
-};
-use crate::policy::{Action, Policy, ScopeLimit};
 use crate::registry::{BackendSettings, FileKey};
-use crate::server::Limits;
+use claviger_core::policy::{Action, Policy, ScopeLimit};
+use claviger_oauth::{
+    AudienceStyle, AuthMethod, ClientId, MetadataChange, ReducedScope, TokenFormat,
+};
+use claviger_oauth_wire::BasicEncoding;
+use claviger_oauth_wire::Scopes;
+use claviger_outbound::ResolverSettings;
+use claviger_server::Limits;
 
 /// Every key that there is, once at least.
 const COMPLETE: &str = include_str!("complete.toml");
@@ -131,7 +132,7 @@ fn issuers_and_clients_are_read() {
     assert!(acme.missing_token_type_is_bearer);
     assert_eq!(acme.on_metadata_change, MetadataChange::Hold);
     assert_eq!(bench.on_metadata_change, MetadataChange::Adopt);
-    let resolver = Resolver::Tls {
+    let resolver = ResolverSettings::Tls {
         servers: vec![
             "192.0.2.53:853".parse().unwrap(),
             "[2001:db8::53]:8853".parse().unwrap(),
@@ -151,7 +152,7 @@ fn issuers_and_clients_are_read() {
         "an https issuer must not lead to http, not even in dev"
     );
     assert!(bench.allow_loopback_http);
-    assert_eq!(bench.dns.resolver, Resolver::System);
+    assert_eq!(bench.dns.resolver, ResolverSettings::System);
     assert_eq!(bench.timeout, Duration::from_secs(30));
 
     let [billing, reports] = config.clients.as_slice() else {
@@ -175,7 +176,7 @@ fn issuers_and_clients_are_read() {
 #[test]
 fn dns_over_https_has_its_own_port() {
     let config = parse(&COMPLETE.replace("resolver = \"tls\"", "resolver = \"https\"")).unwrap();
-    let Resolver::Https { servers, name } = &config.issuers[0].dns.resolver else {
+    let ResolverSettings::Https { servers, name } = &config.issuers[0].dns.resolver else {
         panic!("https")
     };
     assert_eq!(servers[0], "192.0.2.53:443".parse().unwrap());

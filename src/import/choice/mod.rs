@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use crate::import::dotenv::Variable;
-use crate::oauth::{ClientId, ClientSettings, TokenSettings};
+use claviger_oauth::{ClientId, ClientSettings, TokenSettings};
 
 /// What was said of it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,100 @@
+//! One connection's peer, and what it may do.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use crate::broker::budget::Purse;
+use crate::broker::{Broker, Error, World};
+use crate::peer::{Facts, Peer};
+use crate::policy::Rights;
+use claviger_runtime::clock::Moment;
+
+/// An identified peer on one connection. Only [`Broker::session`] makes one.
+#[derive(Debug)]
+pub struct Session {
+    peer: Peer,
+    purse: Arc<Purse>,
+    /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
+    known: ArcSwapOption<Known>,
+}
+
+/// A world, and what this peer may do in it. For the length of one request.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) world: Arc<World>,
+    pub(crate) rights: Arc<Rights>,
+}
+
+/// A peer's rights, and which world they are of. Weak: a connection that says nothing for minutes must not keep the secrets
+/// and tokens of a world that was replaced.
+#[derive(Debug)]
+struct Known {
+    world: Weak<World>,
+    rights: Arc<Rights>,
+}
+
+impl Broker {
+    /// Begins a session for the peer of a new connection.
+    pub fn session(&self, peer: Peer) -> Session {
+        let purse = self.budgets.of(peer.facts(), self.clock.now());
+        Session {
+            peer,
+            purse,
+            known: ArcSwapOption::empty(),
+        }
+    }
+}
+
+impl Session {
+    /// What is known of the peer.
+    pub fn facts(&self) -> &Facts {
+        self.peer.facts()
+    }
+
+    /// Checks that the peer is still alive, still the same user and still in the same cgroup. Before every release.
+    ///
+    /// # Errors
+    /// [`Error::PeerChanged`] if it is not; the connection is then of no further use.
+    pub fn confirm(&self) -> Result<(), Error> {
+        self.peer.confirm().map_err(Error::PeerChanged)
+    }
+
+    /// Spends the peer's budget by one request, or says how long to wait.
+    pub(crate) fn spend(&self, now: Moment) -> Result<(), Duration> {
+        self.purse.requests.take(now)
+    }
+
+    /// Whether a record about this peer may be written now; if so, how many were left out before it.
+    pub(crate) fn may_record(&self, now: Moment) -> Option<u64> {
+        let suppressed = &self.purse.suppressed;
+        match self.purse.records.take(now) {
+            Ok(()) => Some(suppressed.swap(0, Ordering::Relaxed)),
+            Err(_wait) => {
+                suppressed.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// The rights in the world in force.
+    pub(crate) fn view(&self, broker: &Broker) -> View {
+        let world = broker.world.load_full();
+        // A world that is only known weakly keeps its address, so another one cannot be taken for it.
+        if let Some(known) = &*self.known.load()
+            && known.world.as_ptr() == Arc::as_ptr(&world)
+        {
+            let rights = Arc::clone(&known.rights);
+            return View { world, rights };
+        }
+        let rights = Arc::new(world.policy.rights(self.peer.facts()));
+        let known = Known {
+            world: Arc::downgrade(&world),
+            rights: Arc::clone(&rights),
+        };
+        self.known.store(Some(Arc::new(known)));
+        View { world, rights }
+    }
+}

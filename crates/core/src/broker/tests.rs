@@ -1,0 +1,230 @@
+//! What is decided while something waits: reloads and budgets, with an issuer that answers when the test lets it.
+
+use std::os::unix::net::UnixStream;
+
+use async_trait::async_trait;
+use claviger_backend::Secret;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::peer::{self, Facts, Peer};
+use crate::policy::{Rule, ScopeLimit, Selector};
+use crate::tokens::Definition;
+use crate::tokens::source::{self, Identity, Issued, NeedsCredential, Revocation, TokenSource};
+use claviger_runtime::clock::SystemClock;
+use claviger_runtime::shutdown::Drain;
+
+/// Gives a token for each answer that it is allowed.
+#[derive(Debug)]
+struct Issuer {
+    asked: Semaphore,
+    allowed: Semaphore,
+    clock: SystemClock,
+}
+
+#[async_trait]
+impl TokenSource for Issuer {
+    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
+        self.asked.add_permits(1);
+        self.allowed.acquire().await.unwrap().forget();
+        let sent = self.clock.now();
+        let lifetime = Duration::from_hours(1);
+        Ok(Issued {
+            access_token: Secret::from_text("canary".to_owned()),
+            token_type: "Bearer",
+            scopes: scopes.clone(),
+            sent,
+            lifetime,
+            expires: sent.after(lifetime),
+            refresh_in: None,
+        })
+    }
+
+    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
+        self.obtain(scopes).await
+    }
+
+    async fn revoke(&self, _token: &Secret) -> Revocation {
+        Revocation::Revoked
+    }
+
+    fn credential(&self) -> u64 {
+        1
+    }
+}
+
+impl NeedsCredential for Issuer {
+    fn has_credential(&self) -> bool {
+        true
+    }
+}
+
+impl Issuer {
+    /// Waits until it is asked.
+    async fn is_asked(&self) {
+        self.asked.acquire().await.unwrap().forget();
+    }
+}
+
+/// A broker, an issuer, and a session of this process.
+struct Stage {
+    issuer: Arc<Issuer>,
+    broker: Arc<Broker>,
+    session: Arc<Session>,
+    drain: Drain,
+}
+
+fn set(text: &str) -> Scopes {
+    Scopes::new(text.split_whitespace()).unwrap()
+}
+
+impl Stage {
+    fn new(burst: u32) -> Self {
+        let issuer = Arc::new(Issuer {
+            asked: Semaphore::new(0),
+            allowed: Semaphore::new(0),
+            clock: SystemClock,
+        });
+        let drain = Drain::new(Handle::current());
+        let socket = UnixStream::pair().unwrap().0;
+        let peer = Peer::identify(&socket, &peer::Settings::default()).unwrap();
+        let world = World {
+            policy: Policy::new(vec![rule(peer.facts(), ScopeLimit::Definition)]),
+            tokens: tokens(&issuer, &drain, None),
+            secrets: Secrets::start(
+                [].into(),
+                Vec::new(),
+                Arc::new(SystemClock),
+                drain.clone(),
+                None,
+            ),
+        };
+        let budget = BudgetSettings {
+            per_second: 1,
+            burst,
+        };
+        let broker = Arc::new(Broker::new(world, budget, Arc::new(SystemClock)));
+        let session = Arc::new(broker.session(peer));
+        Self {
+            issuer,
+            broker,
+            session,
+            drain,
+        }
+    }
+
+    /// What a reload to these rules puts into force.
+    fn reload(&self, rules: Vec<Rule>) {
+        let before = self.broker.world();
+        self.broker.install(World {
+            policy: Policy::new(rules),
+            tokens: tokens(&self.issuer, &self.drain, Some(&before.tokens)),
+            secrets: Arc::clone(&before.secrets),
+        });
+    }
+
+    fn rule(&self, limit: ScopeLimit) -> Rule {
+        rule(self.session.facts(), limit)
+    }
+
+    /// Asks for the token, in a task of its own.
+    fn ask(&self) -> tokio::task::JoinHandle<Result<Answer, Error>> {
+        let (broker, session) = (Arc::clone(&self.broker), Arc::clone(&self.session));
+        let request = TokenRequest {
+            name: "api".to_owned(),
+            scopes: Scopes::none(),
+            want: Want {
+                deadline: Duration::from_mins(1),
+                ..Want::default()
+            },
+        };
+        tokio::spawn(async move { broker.token(&session, &request).await })
+    }
+
+    fn watch(&self, scopes: &str) -> Result<Following<tokens::Watch>, Error> {
+        self.broker.watch_token(&self.session, "api", &set(scopes))
+    }
+}
+
+/// That this process may have the token.
+fn rule(facts: &Facts, limit: ScopeLimit) -> Rule {
+    let container = facts
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| cgroup.container.clone());
+    Rule {
+        selector: Selector {
+            user: Some(facts.uid),
+            container,
+            ..Selector::default()
+        },
+        tokens: vec!["api".into()],
+        scopes: limit,
+        secrets: Vec::new(),
+    }
+}
+
+fn tokens(issuer: &Arc<Issuer>, drain: &Drain, previous: Option<&Tokens>) -> Arc<Tokens> {
+    let definition = Definition {
+        name: "api".into(),
+        issuer: "acme".into(),
+        client: "client".into(),
+        scopes: set("a b c"),
+        identity: Identity::new("v1"),
+        source: Arc::clone(issuer) as Arc<dyn TokenSource>,
+    };
+    let settings = tokens::Settings::default();
+    let clock = Arc::new(SystemClock);
+    Tokens::new(vec![definition], settings, clock, drain.clone(), previous).unwrap()
+}
+
+#[tokio::test]
+async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
+    for (left, reason) in [
+        (None, Err("denied")),
+        (Some(ScopeLimit::Definition), Ok("a b c")),
+        (Some(ScopeLimit::Only(set("a"))), Ok("a")),
+    ] {
+        let stage = Stage::new(20);
+        let asking = stage.ask();
+        stage.issuer.is_asked().await;
+        stage.reload(left.into_iter().map(|limit| stage.rule(limit)).collect());
+        stage.issuer.allowed.add_permits(2);
+        let outcome = asking.await.unwrap();
+        let outcome = outcome
+            .map(|answer| answer.token.scopes().to_string())
+            .map_err(|error| error.reason());
+        assert_eq!(outcome, reason.map(str::to_owned));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
+    let stage = Stage::new(20);
+    stage.issuer.allowed.add_permits(1);
+    let mut following = stage.watch("").unwrap();
+    let control = stage.watch("").unwrap().next().await;
+    assert!(control.is_ok(), "{control:?}");
+    // The same tokens under other rules, so that the watch itself notices nothing.
+    let before = stage.broker.world();
+    stage.broker.install(World {
+        policy: Policy::new(Vec::new()),
+        ..World::clone(&before)
+    });
+    assert_eq!(following.next().await.unwrap_err().reason(), "stopping");
+    assert_eq!(stage.watch("").unwrap_err().reason(), "denied");
+}
+
+#[tokio::test]
+async fn who_follows_pays_for_what_the_issuer_is_asked() {
+    let stage = Stage::new(2);
+    stage.issuer.allowed.add_permits(10);
+    for scopes in ["a", "b"] {
+        stage.watch(scopes).unwrap().next().await.unwrap();
+    }
+    let refused = stage.watch("c").unwrap_err();
+    assert_eq!(refused.reason(), "rate_limited");
+    let again = stage.watch("a").unwrap().next().await;
+    assert!(again.is_ok(), "what is held is free");
+}

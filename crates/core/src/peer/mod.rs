@@ -1,0 +1,200 @@
+//! Who is on the other end of the socket.
+//!
+//! Owns the reading of the kernel's description of a peer ([`Peer::identify`], when it connects) and its confirmation
+//! ([`Peer::confirm`], before every answer). Only this module can build a [`Peer`]; [`Facts`] are what policy sees of it.
+//! Never decides what a peer may do: that is `policy`.
+//!
+//! A process is pinned by its pidfd, so a reused pid is a different peer; a pid is only ever resolved while the pidfd says
+//! that its process is alive. The boundary is user, systemd system unit and container. The executable only narrows: a
+//! process can hand its connection to a child and execute another program.
+//!
+//! Nothing here is asynchronous or waits for anything but the kernel. A peer is immutable and may be shared. Go on with
+//! `process` for the order of the questions, and with `cgroup` for what a path means.
+
+mod attest;
+mod cgroup;
+mod error;
+mod facts;
+mod host;
+mod process;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+pub use attest::{AttestError, Attestor, Evidence, ProcExecutable};
+pub use error::{Changed, Error};
+pub use facts::{Cgroup, Facts};
+pub use host::Support;
+
+use host::Host;
+use process::Process;
+
+/// The cgroup in the text of `/proc/<pid>/cgroup`, if it is one that the kernel writes. Public for the fuzz target alone:
+/// what this returns proves nothing about any process.
+#[doc(hidden)]
+pub fn cgroup_of(text: &str) -> Option<Cgroup> {
+    cgroup::line(text).and_then(|path| cgroup::parse(path).ok())
+}
+
+/// How peers are identified.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Whether to trust a pid from a kernel that cannot pin it (before Linux 6.5). A process that dies at the right moment can
+    /// then pass for another one, so this is off unless an operator wants it.
+    pub allow_legacy_pid_attestation: bool,
+    /// What else is asked about a peer, in this order.
+    pub attestors: Vec<Arc<dyn Attestor>>,
+}
+
+/// A process at the other end of a socket, as the kernel describes it.
+///
+/// ```compile_fail
+/// let facts = crate::peer::Facts::default();
+/// let peer = crate::peer::Peer { facts, process: None }; // only the kernel makes peers
+/// ```
+#[derive(Debug)]
+pub struct Peer {
+    facts: Facts,
+    /// `None` if the kernel cannot pin it: then only what it told at connect is known, and nothing can be confirmed.
+    process: Option<Process>,
+}
+
+impl Peer {
+    /// Asks the kernel who connected `socket`, a connected unix socket.
+    ///
+    /// # Errors
+    /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
+    pub fn identify(socket: impl AsFd, settings: &Settings) -> Result<Self, Error> {
+        let socket = socket.as_fd();
+        let host = Host::get()?;
+        let credentials = getsockopt(&socket, sockopt::PeerCredentials)
+            .map_err(|error| Error::Credentials(error.into()))?;
+        let pid = Pid::from_raw(credentials.pid()).ok_or(Error::OutsidePidNamespace)?;
+        let groups = claviger_kernel::peer_groups(socket).map_err(Error::Credentials)?;
+        let mut facts = Facts {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            groups,
+            pid: pid.as_raw_pid().unsigned_abs(),
+            ..Facts::default()
+        };
+        host.check_ids(&mut facts)?;
+        let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
+            Ok(pidfd) => pidfd,
+            // Only this one means an old kernel. Everything else is a peer that cannot be pinned.
+            Err(Errno::ENOPROTOOPT) if settings.allow_legacy_pid_attestation => open(pid)?,
+            Err(Errno::ENOPROTOOPT) => {
+                return Ok(Self {
+                    facts,
+                    process: None,
+                });
+            }
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(Error::Exited),
+            Err(error) => return Err(Error::Pidfd(error.into())),
+        };
+        let process = Process::pin(pidfd, &mut facts, host)?;
+        process.attest(&mut facts, &settings.attestors)?;
+        Ok(Self {
+            facts,
+            process: Some(process),
+        })
+    }
+
+    /// What is known of it since it connected.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether it is pinned. If not, [`Peer::confirm`] has nothing to ask, and only user and groups are known.
+    pub fn is_pinned(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Asks the kernel whether the peer is still the process that was identified: alive, with the same effective user, in
+    /// the same cgroup. To be called before every answer. Two system calls (on kernels
+    /// before 6.13, some reading in `/proc`); nothing waits.
+    ///
+    /// # Errors
+    /// [`Changed`]; the answer must not be given.
+    pub fn confirm(&self) -> Result<(), Changed> {
+        match &self.process {
+            Some(process) => process.confirm(&self.facts),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Facts {
+    /// What would be known of the process `pid` if it connected now. For explanations: nobody has proven to be that process.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn of_pid(pid: u32, settings: &Settings) -> Result<Self, Error> {
+        let host = Host::get()?;
+        let raw = i32::try_from(pid).map_err(|_too_large| Error::Exited)?;
+        let pidfd = open(Pid::from_raw(raw).ok_or(Error::Exited)?)?;
+        let mut facts = process::credentials(pid)?;
+        host.check_ids(&mut facts)?;
+        let process = Process::pin(pidfd, &mut facts, host)?;
+        process.attest(&mut facts, &settings.attestors)?;
+        Ok(facts)
+    }
+}
+
+fn open(pid: Pid) -> Result<OwnedFd, Error> {
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| match error {
+        rustix::io::Errno::SRCH => Error::Exited,
+        other => Error::Pidfd(other.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_to_this_process_is_this_process() {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let peer = Peer::identify(&socket, &Settings::default()).unwrap();
+        let facts = peer.facts();
+        assert_eq!(facts.pid, std::process::id());
+        assert_eq!(facts.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(facts.gid, rustix::process::getegid().as_raw());
+        assert_eq!(facts.executable, None, "nobody was asked");
+        assert_eq!(peer.confirm(), Ok(()));
+        let explained = Facts::of_pid(facts.pid, &Settings::default()).unwrap();
+        assert_eq!(explained.uid, facts.uid);
+        assert_eq!(explained.cgroup, facts.cgroup);
+    }
+
+    #[test]
+    fn what_is_no_unix_socket_is_no_peer() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(Peer::identify(&stream, &Settings::default()).is_err());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(
+            Peer::identify(&file, &Settings::default()),
+            Err(Error::Credentials(_))
+        ));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_cannot_be_explained() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        for pid in [child.id(), 0, u32::MAX] {
+            assert!(matches!(
+                Facts::of_pid(pid, &Settings::default()),
+                Err(Error::Exited)
+            ));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A process that is pinned.
+//!
+//! Owns the order of the questions to the kernel: what is read by pid number counts only if the pidfd says *afterwards* that
+//! its process is still alive, and a cgroup path only if its directory is the cgroup that the kernel names. Also owns the
+//! same questions asked again before every answer. Never follows a pid anywhere else.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::cgroup::{self, InvalidPath};
+use super::host::Host;
+use super::{Attestor, Cgroup, Changed, Error, Facts};
+use claviger_kernel::{PidfdInfoError, pidfd_info};
+
+/// The most that is read of a file about a peer. Cgroup paths end at 4 KiB, a status with all groups at 512 KiB.
+const MOST: u64 = 1 << 20;
+
+/// A process and what must not change about it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pidfd: OwnedFd,
+    /// The directory of its cgroup, by inode; `None` on hosts without.
+    cgroup_id: Option<u64>,
+    /// Whether the kernel answers about the pidfd itself. If not, `/proc` does.
+    has_info: bool,
+}
+
+impl Process {
+    /// Pins the process of `facts` by `pidfd`, and adds to them where it runs.
+    pub(super) fn pin(pidfd: OwnedFd, facts: &mut Facts, host: &Host) -> Result<Self, Error> {
+        let mut process = Self {
+            pidfd,
+            cgroup_id: None,
+            has_info: true,
+        };
+        let named = match pidfd_info(process.pidfd.as_fd()) {
+            Ok(info) if info.pid != facts.pid => return Err(Error::Exited),
+            Ok(info) => info.cgroup_id,
+            Err(PidfdInfoError::Unsupported) => {
+                process.has_info = false;
+                None
+            }
+            Err(PidfdInfoError::Gone) => return Err(Error::Exited),
+            Err(PidfdInfoError::Foreign) => return Err(Error::OutsidePidNamespace),
+            Err(error @ PidfdInfoError::Refused(_)) => return Err(Error::Info(error)),
+        };
+        facts.nested = process.alive_or(is_nested(facts.pid))?;
+        if let Some(mount) = &host.cgroup_mount {
+            let (cgroup, id) = process.alive_or(read_cgroup(facts.pid, mount))?;
+            if process.has_info && named != Some(id) {
+                return Err(Error::Changed(Changed::Cgroup));
+            }
+            facts.cgroup = Some(cgroup);
+            process.cgroup_id = Some(id);
+        }
+        process.confirm(facts).map_err(|changed| match changed {
+            Changed::Exited => Error::Exited,
+            Changed::User | Changed::Cgroup | Changed::Unknown => Error::Changed(changed),
+        })?;
+        Ok(process)
+    }
+
+    /// Adds what `attestors` know, if the process is still alive when they are done.
+    pub(super) fn attest(
+        &self,
+        facts: &mut Facts,
+        attestors: &[Arc<dyn Attestor>],
+    ) -> Result<(), Error> {
+        for attestor in attestors {
+            match attestor.attest(facts, self.pidfd.as_fd()) {
+                Ok(evidence) => {
+                    if let Some(executable) = evidence.executable {
+                        facts.executable = Some(executable);
+                    }
+                }
+                // Whoever exits in the middle has none, and could fill the log with that.
+                Err(_) if self.has_exited() => return Err(Error::Exited),
+                Err(error) => tracing::warn!(peer.pid = facts.pid, %error, "no evidence"),
+            }
+        }
+        if attestors.is_empty() || !self.has_exited() {
+            Ok(())
+        } else {
+            Err(Error::Exited)
+        }
+    }
+
+    /// Whether it is still the process of `facts`, in the same place.
+    pub(super) fn confirm(&self, facts: &Facts) -> Result<(), Changed> {
+        let (euid, cgroup_id) = if self.has_info {
+            let info = pidfd_info(self.pidfd.as_fd()).map_err(|error| match error {
+                PidfdInfoError::Gone => Changed::Exited,
+                PidfdInfoError::Unsupported
+                | PidfdInfoError::Foreign
+                | PidfdInfoError::Refused(_) => Changed::Unknown,
+            })?;
+            (info.euid, info.cgroup_id)
+        } else {
+            self.reread(facts)?
+        };
+        // Last, so that all of the above was said of a living process: one that has exited and is not reaped yet answers
+        // as if it lived.
+        if self.has_exited() {
+            return Err(Changed::Exited);
+        }
+        if euid != facts.uid {
+            return Err(Changed::User);
+        }
+        if self.cgroup_id.is_some() && cgroup_id != self.cgroup_id {
+            return Err(Changed::Cgroup);
+        }
+        Ok(())
+    }
+
+    /// The effective user and the cgroup, from `/proc`.
+    fn reread(&self, facts: &Facts) -> Result<(u32, Option<u64>), Changed> {
+        let exited_or = |changed| {
+            move |_error: Error| {
+                if self.has_exited() {
+                    Changed::Exited
+                } else {
+                    changed
+                }
+            }
+        };
+        let uid = credentials(facts.pid)
+            .map_err(exited_or(Changed::Unknown))?
+            .uid;
+        let mount = Host::get().map_err(exited_or(Changed::Unknown))?;
+        let cgroup_id = match &mount.cgroup_mount {
+            Some(mount) => {
+                let (cgroup, id) =
+                    read_cgroup(facts.pid, mount).map_err(exited_or(Changed::Cgroup))?;
+                if facts.cgroup.as_ref() != Some(&cgroup) {
+                    return Err(Changed::Cgroup);
+                }
+                Some(id)
+            }
+            None => None,
+        };
+        Ok((uid, cgroup_id))
+    }
+
+    /// An answer from `/proc` fails in strange ways for a process that is gone; say that it is.
+    fn alive_or<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        answer.map_err(|error| {
+            if self.has_exited() {
+                Error::Exited
+            } else {
+                error
+            }
+        })
+    }
+
+    /// A pidfd becomes readable when its process exits. What cannot be asked counts as exited.
+    fn has_exited(&self) -> bool {
+        let mut polled = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        loop {
+            match poll(&mut polled, Some(&now)) {
+                Ok(ready) => return ready != 0,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+/// The ids of process `pid` now. The caller makes sure that it is the process that is meant.
+pub(super) fn credentials(pid: u32) -> Result<Facts, Error> {
+    let text = read(&format!("/proc/{pid}/status"))?;
+    let ids = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let ids = line?.split_ascii_whitespace().map(|id| id.parse().ok());
+        ids.collect::<Option<Vec<u32>>>()
+    };
+    // Real, effective, saved, file system.
+    let effective = |name| ids(name).and_then(|ids| ids.get(1).copied());
+    let facts = || {
+        Some(Facts {
+            uid: effective("Uid:")?,
+            gid: effective("Gid:")?,
+            groups: ids("Groups:")?,
+            pid,
+            ..Facts::default()
+        })
+    };
+    facts().ok_or_else(|| Error::Hidden(io::ErrorKind::InvalidData.into()))
+}
+
+/// Whether process `pid` has a pid of its own in a namespace below that of the daemon's `/proc`. That never changes.
+fn is_nested(pid: u32) -> Result<bool, Error> {
+    let text = read(&format!("/proc/{pid}/status"))?;
+    // One pid for each namespace, from the outermost that is seen here. Kernels without namespaces leave the line out.
+    let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    Ok(pids.is_some_and(|pids| pids.split_ascii_whitespace().count() > 1))
+}
+
+/// Where process `pid` is now, and the inode of that directory.
+fn read_cgroup(pid: u32, mount: &Path) -> Result<(Cgroup, u64), Error> {
+    let text = read(&format!("/proc/{pid}/cgroup"))?;
+    let path = cgroup::line(&text).ok_or(Error::CgroupMalformed)?;
+    let cgroup = cgroup::parse(path).map_err(|error| match error {
+        InvalidPath::Outside => Error::OutsideCgroupNamespace,
+        InvalidPath::Malformed => Error::CgroupMalformed,
+    })?;
+    // A path without `..` and `.`, so it stays below the mount; and no symlinks live there.
+    let directory = mount.join(path.trim_start_matches('/'));
+    let id = match fs::symlink_metadata(directory) {
+        Ok(directory) => directory.ino(),
+        // Removed or moved away from since it was read, or never visible here.
+        Err(_) => return Err(Error::OutsideCgroupNamespace),
+    };
+    Ok((cgroup, id))
+}
+
+fn read(path: &str) -> Result<String, Error> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST).read_to_string(&mut text))
+        .map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE | Errno::ENFILE) => Error::NoDescriptors(error),
+            _ => Error::Hidden(error),
+        })?;
+    Ok(text)
+}

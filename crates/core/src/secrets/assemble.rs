@@ -1,0 +1,191 @@
+//! From what the configuration wants to what is fetched.
+//!
+//! Owns the grouping of references: all fields of one version of one secret come with one request. Carries over what the
+//! previous configuration holds of the same references, and what it knows of the same backends, so that a reload during an
+//! outage loses nothing. Pure, but for the slots and backends it takes over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_backend::{BackendName, SecretName, SecretRef, SecretSource, VersionSelector};
+use tokio::sync::watch;
+
+use crate::secrets::live::Slot;
+use crate::secrets::origin::{Field, FieldProgress, Origin, Progress};
+use crate::secrets::settle::STALE_MOST;
+use crate::secrets::upstream::Upstream;
+use crate::secrets::{Secrets, Shared, Wanted};
+use claviger_runtime::clock::Moment;
+
+/// A schedule faster than this would be an attack on the backend.
+const REFRESH_LEAST: Duration = Duration::from_secs(1);
+
+/// What is wanted of one version of one secret.
+#[derive(Default)]
+struct Group {
+    refresh: Option<Duration>,
+    fields: BTreeMap<SecretRef, (Duration, Vec<Arc<str>>)>,
+}
+
+pub(super) fn assemble(
+    sources: BTreeMap<BackendName, Arc<dyn SecretSource>>,
+    wanted: Vec<Wanted>,
+    shared: Arc<Shared>,
+    previous: Option<&Secrets>,
+) -> Secrets {
+    let upstreams: BTreeMap<_, _> = sources
+        .into_iter()
+        .map(|(name, source)| {
+            let mut before = previous.iter().flat_map(|previous| &previous.upstreams);
+            let upstream = match before.find(|upstream| upstream.is(&name, &source)) {
+                Some(upstream) => Arc::clone(upstream),
+                None => Arc::new(Upstream::new(name.clone(), source)),
+            };
+            (name, upstream)
+        })
+        .collect();
+    let now = shared.clock.now();
+    let mut origins = Vec::new();
+    let (mut by_reference, mut by_name) = (HashMap::new(), HashMap::new());
+    for ((backend, name, version), group) in group(wanted) {
+        let Some(upstream) = upstreams.get(&backend) else {
+            tracing::error!(%backend, "the configuration refers to a backend that it does not have");
+            continue;
+        };
+        let origin = origin(upstream, (name, version), group, previous, now);
+        for (index, field) in origin.fields.iter().enumerate() {
+            let place = (origins.len(), index);
+            by_reference.insert(Arc::clone(&field.reference), place);
+            by_name.extend(field.names.iter().map(|name| (Arc::clone(name), place)));
+        }
+        origins.push(Arc::new(origin));
+    }
+    let unasked = origins.iter().filter(|origin| !origin.lock().asked).count();
+    shared.unasked.send_replace(unasked);
+    Secrets {
+        shared,
+        upstreams: upstreams.into_values().collect(),
+        origins: origins.into(),
+        by_reference,
+        by_name,
+    }
+}
+
+fn group(wanted: Vec<Wanted>) -> BTreeMap<(BackendName, SecretName, VersionSelector), Group> {
+    let mut groups = BTreeMap::<_, Group>::new();
+    for wish in wanted {
+        let SecretRef {
+            backend,
+            name,
+            version,
+            field: _,
+        } = wish.reference.clone();
+        let group = groups.entry((backend, name, version)).or_default();
+        let refresh = wish.refresh.max(REFRESH_LEAST);
+        group.refresh = Some(group.refresh.map_or(refresh, |other| other.min(refresh)));
+        let max_stale = wish.max_stale.min(STALE_MOST);
+        let (bound, names) = group
+            .fields
+            .entry(wish.reference)
+            .or_insert_with(|| (max_stale, Vec::new()));
+        *bound = (*bound).min(max_stale);
+        names.extend(wish.name);
+    }
+    groups
+}
+
+fn origin(
+    upstream: &Arc<Upstream>,
+    address: (SecretName, VersionSelector),
+    group: Group,
+    previous: Option<&Secrets>,
+    now: Moment,
+) -> Origin {
+    let refresh = group.refresh.unwrap_or(REFRESH_LEAST);
+    let mut progress = Progress::new(now.after(Duration::ZERO), 0);
+    let mut all_held = true;
+    let mut fields = Vec::with_capacity(group.fields.len());
+    for (reference, (max_stale, names)) in group.fields {
+        let before = previous.and_then(|previous| {
+            let place = *previous.by_reference.get(&reference)?;
+            let (origin, field) = previous.at(place)?;
+            Some((origin, place.1, field))
+        });
+        let (slot, own) = match before {
+            Some((origin, index, field)) => {
+                inherit(&mut progress, origin, (upstream, refresh));
+                let mut own = origin.lock().fields.get(index).cloned().unwrap_or_default();
+                if !is_same_source(origin, upstream) {
+                    own.last = None;
+                }
+                rebind(&field.slot, max_stale);
+                (Arc::clone(&field.slot), own)
+            }
+            None => (
+                Arc::new(watch::Sender::new(empty(now))),
+                FieldProgress::default(),
+            ),
+        };
+        all_held &= slot.borrow().reading(now).is_ok();
+        progress.fields.push(own);
+        fields.push(Field {
+            reference: Arc::new(reference),
+            names,
+            max_stale,
+            slot,
+        });
+    }
+    progress.asked = all_held;
+    if !all_held {
+        progress.next = now.after(Duration::ZERO);
+    }
+    Origin::new(Arc::clone(upstream), address, refresh, fields, progress)
+}
+
+fn empty(now: Moment) -> Slot {
+    Slot::Empty {
+        kind: None,
+        retry_at: now.after(Duration::ZERO),
+    }
+}
+
+/// Goes on where the previous configuration stood. Versions are compared only with those of the very same source: a
+/// backend of the same name that is configured anew may count otherwise, and is asked at once.
+fn inherit(
+    progress: &mut Progress,
+    previous: &Origin,
+    (upstream, refresh): (&Arc<Upstream>, Duration),
+) {
+    if !is_same_source(previous, upstream) {
+        return;
+    }
+    let before = previous.lock();
+    progress.newest = before.newest;
+    progress.confirmed_once = before.confirmed_once;
+    progress.failures = before.failures;
+    if previous.refresh == refresh {
+        progress.next = before.next;
+    }
+}
+
+fn is_same_source(previous: &Origin, upstream: &Arc<Upstream>) -> bool {
+    Arc::ptr_eq(&previous.upstream, upstream)
+}
+
+/// Applies another stale bound to what is held, without waking anybody.
+fn rebind(slot: &watch::Sender<Slot>, max_stale: Duration) {
+    slot.send_if_modified(|slot| {
+        if let Slot::Held {
+            confirmed,
+            stale_from,
+            until,
+            ..
+        } = slot
+        {
+            *until = confirmed.after(max_stale);
+            *stale_from = stale_from.min(*until);
+        }
+        false
+    });
+}

@@ -1,0 +1,306 @@
+//! Live secrets in memory.
+//!
+//! Owns the versions of every secret that the configuration refers to: fetches them at the start, confirms them on a
+//! schedule, replaces and wipes them, and shows them to whoever follows. Never fetches because somebody reads: reading
+//! costs a look into a slot, and a peer cannot make a backend work. Peers read with a [`Permit`]; the rest of the daemon
+//! follows a value by its [`Live`] handle.
+//!
+//! One loop ([`Secrets::start`]) drives the schedule; each request to a backend is a task of its own that survives whoever
+//! waits for it. A value is served until its stale bound at the latest, and an authoritative "no" evicts it at once.
+//! Next: `origin` (one secret), `settle` (what an answer does), `upstream` (one backend), `schedule` (the numbers).
+
+mod assemble;
+mod error;
+mod live;
+pub mod object;
+mod origin;
+mod pick;
+mod schedule;
+mod settle;
+mod status;
+mod upstream;
+mod watcher;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_backend::{BackendName, Kind, SecretRef, SecretSource};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::policy::{Action, Permit};
+use crate::secrets::assemble::assemble;
+use crate::secrets::origin::{Field, Origin, Outcome};
+use crate::secrets::upstream::Upstream;
+use claviger_runtime::clock::{Clock, Deadline, Moment, sleep_until};
+use claviger_runtime::shutdown::Drain;
+
+pub use error::Error;
+pub use error::remedy;
+pub use live::{Freshness, Live, Missing, Reading, Version};
+pub use pick::pick_one;
+pub use schedule::slowest_refresh;
+pub use status::{State, Status};
+pub use upstream::BackendHealth;
+pub use watcher::Watcher;
+
+/// Requests to backends at once, in all.
+const TURNS: usize = 16;
+
+/// A secret that the configuration refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where it is.
+    pub reference: SecretRef,
+    /// How often it is confirmed. Of several wishes for the same version of a secret the shortest counts; at least 1 s.
+    pub refresh: Duration,
+    /// How long it is served without a confirmation; at most 24 h.
+    pub max_stale: Duration,
+    /// The name under which peers may ask for it, if they may.
+    pub name: Option<Arc<str>>,
+}
+
+/// Whether an older version than the one seen last is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Older {
+    /// It is refused and reported: versions do not go back by themselves.
+    Refuse,
+    /// It is taken: an operator named this very secret.
+    Accept,
+}
+
+/// What all flights share.
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    drain: Drain,
+    turns: Semaphore,
+    /// Wakes the schedule when a flight ends.
+    wake: Notify,
+    /// Set when another configuration took over the schedule and the slots.
+    retired: CancellationToken,
+    /// Set when this configuration is no longer in force.
+    ended: CancellationToken,
+    /// How many origins have not been asked for once.
+    unasked: watch::Sender<usize>,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.drain.has_begun() || self.retired.is_cancelled()
+    }
+
+    /// Waits until nothing new may start.
+    async fn stopping(&self) {
+        tokio::select! {
+            () = self.drain.begun() => {}
+            () = self.retired.cancelled() => {}
+        }
+    }
+
+    /// Waits until nobody may follow anything here.
+    async fn over(&self) {
+        tokio::select! {
+            () = self.drain.begun() => {}
+            () = self.ended.cancelled() => {}
+        }
+    }
+}
+
+/// Which field of which origin.
+type Place = (usize, usize);
+
+/// The live secrets of one configuration.
+#[derive(Debug)]
+pub struct Secrets {
+    shared: Arc<Shared>,
+    upstreams: Vec<Arc<Upstream>>,
+    origins: Arc<[Arc<Origin>]>,
+    by_reference: HashMap<Arc<SecretRef>, Place>,
+    by_name: HashMap<Arc<str>, Place>,
+}
+
+impl Secrets {
+    /// Begins to fetch `wanted` from `sources` and to keep it fresh, until the drain begins or the value is dropped.
+    ///
+    /// With `previous`, what is held of unchanged references is carried over with its bounds, and their [`Live`] handles
+    /// follow this value from now on. `previous` stops refreshing, so call this when nothing of a reload can fail any more;
+    /// it goes on to be read and watched, what it shares with this value being as new as here, until it is [`end`](Self::end)ed. References to a backend that is not in `sources` are left out.
+    pub fn start(
+        sources: BTreeMap<BackendName, Arc<dyn SecretSource>>,
+        wanted: Vec<Wanted>,
+        clock: Arc<dyn Clock>,
+        drain: Drain,
+        previous: Option<&Self>,
+    ) -> Arc<Self> {
+        if let Some(previous) = previous {
+            previous.shared.retired.cancel();
+        }
+        let shared = Arc::new(Shared {
+            clock,
+            drain,
+            turns: Semaphore::new(TURNS),
+            wake: Notify::new(),
+            retired: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            unasked: watch::Sender::new(0),
+        });
+        let secrets = Arc::new(assemble(sources, wanted, shared, previous));
+        let (shared, origins) = (Arc::clone(&secrets.shared), Arc::clone(&secrets.origins));
+        drop(tokio::spawn(run(shared, origins)));
+        secrets
+    }
+
+    /// Ends its watches. To be called before other rules come into force: who waits for a newer version here was permitted by
+    /// the former ones.
+    pub fn end(&self) {
+        self.shared.ended.cancel();
+    }
+
+    /// A handle on one value, for the rest of the daemon. `None` if the configuration does not refer to it.
+    pub fn live(&self, reference: &SecretRef) -> Option<Live> {
+        let (_, field) = self.at(*self.by_reference.get(reference)?)?;
+        Some(Live::new(
+            Arc::clone(&field.reference),
+            field.slot.subscribe(),
+        ))
+    }
+
+    /// The reference that an operator means by a name or by a reference.
+    pub fn find(&self, text: &str) -> Option<Arc<SecretRef>> {
+        let place = match self.by_name.get(text) {
+            Some(place) => place,
+            None => self.by_reference.get(&text.parse::<SecretRef>().ok()?)?,
+        };
+        self.at(*place)
+            .map(|(_, field)| Arc::clone(&field.reference))
+    }
+
+    /// Waits until every reference has been asked for once, at most `limit`. Says whether that is so; a backend that does
+    /// not answer counts as asked.
+    pub async fn first_round(&self, limit: Duration) -> bool {
+        let mut unasked = self.shared.unasked.subscribe();
+        let all = unasked.wait_for(|left| *left == 0);
+        tokio::time::timeout(limit, all)
+            .await
+            .is_ok_and(|all| all.is_ok())
+    }
+
+    /// Whether every value can be served now.
+    pub fn is_ready(&self) -> bool {
+        let now = self.shared.clock.now();
+        let mut fields = self.origins.iter().flat_map(|origin| &origin.fields);
+        fields.all(|field| field.slot.borrow().reading(now).is_ok())
+    }
+
+    /// The value that a peer may read, as it is held now. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the permit is for something else, [`Error::Missing`] if nothing may be served.
+    pub fn read(&self, permit: &Permit, now: Moment) -> Result<Reading, Error> {
+        let (_, field) = self.permitted(permit)?;
+        let reading = field.slot.borrow().reading(now);
+        reading.map_err(Error::Missing)
+    }
+
+    /// Follows the value that a peer may read.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the permit is for something else.
+    pub fn watch(&self, permit: &Permit) -> Result<Watcher, Error> {
+        let (_, field) = self.permitted(permit)?;
+        Ok(Watcher::new(
+            Arc::clone(&self.shared),
+            field.slot.subscribe(),
+        ))
+    }
+
+    /// Fetches a secret now, whatever the backend said the last time, with whoever else waits for it, and says whether its
+    /// version changed. For operators: nothing that a program does leads here. The fetch goes on if the caller goes away.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the configuration does not refer to it; [`Error::Failed`]; [`Error::Stopping`].
+    pub async fn refresh(&self, reference: &SecretRef, older: Older) -> Result<bool, Error> {
+        let place = *self.by_reference.get(reference).ok_or(Error::Unknown)?;
+        self.landed(place, self.ask(place, older)?).await
+    }
+
+    fn ask(&self, place: Place, older: Older) -> Result<watch::Receiver<Outcome>, Error> {
+        if self.shared.is_stopping() {
+            return Err(Error::Stopping);
+        }
+        let (origin, _) = self.at(place).ok_or(Error::Unknown)?;
+        Ok(origin.ask(&self.shared, older == Older::Accept))
+    }
+
+    async fn landed(
+        &self,
+        (_, index): Place,
+        mut flight: watch::Receiver<Outcome>,
+    ) -> Result<bool, Error> {
+        // A flight that ends without an outcome was cut off by the end of the runtime.
+        let outcome = match flight.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_cut_off) => None,
+        };
+        if self.shared.is_stopping() {
+            return Err(Error::Stopping);
+        }
+        let result = outcome.and_then(|fields| fields.get(index).copied());
+        result
+            .unwrap_or(Err(origin::Failure {
+                kind: Kind::Unavailable,
+                retry_in: Duration::from_secs(1),
+            }))
+            .map_err(|failure| Error::Failed {
+                kind: failure.kind,
+                retry_in: failure.retry_in,
+            })
+    }
+
+    fn permitted(&self, permit: &Permit) -> Result<(&Arc<Origin>, &Field), Error> {
+        if permit.action() != Action::Secret {
+            return Err(Error::Unknown);
+        }
+        let place = self.by_name.get(permit.name()).ok_or(Error::Unknown)?;
+        self.at(*place).ok_or(Error::Unknown)
+    }
+
+    fn at(&self, (origin, field): Place) -> Option<(&Arc<Origin>, &Field)> {
+        let origin = self.origins.get(origin)?;
+        Some((origin, origin.fields.get(field)?))
+    }
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.shared.retired.cancel();
+        self.shared.ended.cancel();
+    }
+}
+
+/// The schedule: one loop, no timer per secret.
+async fn run(shared: Arc<Shared>, origins: Arc<[Arc<Origin>]>) {
+    while !shared.is_stopping() {
+        let now = shared.clock.now();
+        let next: Option<Deadline> = origins
+            .iter()
+            .filter_map(|origin| origin.look(&shared, now))
+            .reduce(Deadline::min);
+        let sleep = async {
+            match next {
+                Some(next) => sleep_until(&*shared.clock, next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => {}
+            () = shared.wake.notified() => {}
+            () = shared.stopping() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

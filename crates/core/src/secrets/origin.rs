@@ -1,0 +1,190 @@
+//! One version of one secret in one backend: what a single request reads.
+//!
+//! Owns the one flight that may be under way for it, the schedule of the next, and the slots of all the fields that the
+//! configuration names of it. A flight is a task of its own: whoever waits for it may go away. The lock is held for
+//! moments and never across a wait. Decides by the class of a failure: an authoritative answer evicts at once, anything
+//! else leaves what is held within its stale bound, which only a confirmation moves. Next: `settle`, what an answer does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use claviger_backend::{Kind, SecretName, SecretRef, VersionId, VersionSelector};
+use tokio::sync::watch;
+
+use crate::secrets::Shared;
+use crate::secrets::live::Slot;
+use crate::secrets::upstream::Upstream;
+use claviger_runtime::clock::{Deadline, Moment};
+
+/// Why a fetch brought nothing, as its waiters are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) retry_in: Duration,
+}
+
+/// What a flight brought to each field: whether its version changed. `None` inside the channel: still under way.
+pub(super) type Outcome = Option<Arc<[Result<bool, Failure>]>>;
+
+/// One version of one secret, and the fields of it that are wanted.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) name: SecretName,
+    pub(super) version: VersionSelector,
+    pub(super) refresh: Duration,
+    pub(super) fields: Vec<Field>,
+    progress: Mutex<Progress>,
+}
+
+/// A reference of the configuration.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) reference: Arc<SecretRef>,
+    /// The names under which peers may ask.
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) max_stale: Duration,
+    /// Shared with the handles that were given out, and with the same field of the next configuration.
+    pub(super) slot: Arc<watch::Sender<Slot>>,
+}
+
+/// What changes as time goes by.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// When to ask next.
+    pub(super) next: Deadline,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Whether a first answer, or the lack of one, is known.
+    pub(super) asked: bool,
+    /// Whether the backend has confirmed a value since the start.
+    pub(super) confirmed_once: bool,
+    /// The largest numeric version seen. A smaller one is an old copy, and is refused.
+    pub(super) newest: Option<u64>,
+    /// Whether the operator told the flight under way to take a smaller one.
+    pub(super) accept_older: bool,
+    /// The flight under way.
+    pub(super) flight: Option<watch::Receiver<Outcome>>,
+    /// Field by field, in the order of `Origin::fields`.
+    pub(super) fields: Vec<FieldProgress>,
+}
+
+/// What changes of one field.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FieldProgress {
+    pub(super) last_error: Option<Kind>,
+    /// The last version held, also when it is evicted. Forgotten with the secret: what comes after it is another one, and may
+    /// be numbered as it was.
+    pub(super) last: Option<VersionId>,
+    /// Its generation; 0 before the first.
+    pub(super) generation: u64,
+    /// Whether the newline that was cut off has been reported.
+    pub(super) trim_reported: bool,
+    /// Whether the value was lost to its stale bound, and not to an answer.
+    pub(super) expired: bool,
+}
+
+impl Progress {
+    pub(super) fn new(next: Deadline, fields: usize) -> Self {
+        Self {
+            next,
+            failures: 0,
+            asked: false,
+            confirmed_once: false,
+            newest: None,
+            accept_older: false,
+            flight: None,
+            fields: vec![FieldProgress::default(); fields],
+        }
+    }
+
+    /// The flight under way. A task that was cut off leaves a channel from which nothing will come.
+    fn under_way(&self) -> Option<&watch::Receiver<Outcome>> {
+        self.flight
+            .as_ref()
+            .filter(|flight| flight.has_changed().is_ok())
+    }
+}
+
+impl Origin {
+    pub(super) fn new(
+        upstream: Arc<Upstream>,
+        (name, version): (SecretName, VersionSelector),
+        refresh: Duration,
+        fields: Vec<Field>,
+        progress: Progress,
+    ) -> Self {
+        Self {
+            upstream,
+            name,
+            version,
+            refresh,
+            fields,
+            progress: Mutex::new(progress),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the flight under way, or starts one.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        accept_older: bool,
+    ) -> watch::Receiver<Outcome> {
+        let mut progress = self.lock();
+        progress.accept_older |= accept_older;
+        if let Some(flight) = progress.under_way() {
+            return flight.clone();
+        }
+        let (done, flight) = watch::channel(None);
+        progress.flight = Some(flight.clone());
+        drop(progress);
+        let (origin, shared) = (Arc::clone(self), Arc::clone(shared));
+        let drain = shared.drain.clone();
+        drop(drain.spawn(async move {
+            let answer = origin
+                .upstream
+                .fetch(&shared, &origin.name, &origin.version)
+                .await;
+            let outcome = origin.settle(&shared, answer);
+            done.send_replace(Some(outcome));
+            shared.wake.notify_one();
+        }));
+        flight
+    }
+
+    /// Evicts what is past its bound, starts a flight if one is due, and says when to look again.
+    pub(super) fn look(self: &Arc<Self>, shared: &Arc<Shared>, now: Moment) -> Option<Deadline> {
+        let mut progress = self.lock();
+        let next = progress.next;
+        let mut look_at = None;
+        for (field, progress) in self.fields.iter().zip(&mut progress.fields) {
+            let until = match &*field.slot.borrow() {
+                Slot::Held { until, .. } => *until,
+                Slot::Empty { .. } => continue,
+            };
+            if until.passed(now) {
+                progress.expired = true;
+                tracing::warn!(secret = %field.reference, "no longer served: its stale bound is reached");
+                field.slot.send_replace(Slot::Empty {
+                    kind: progress.last_error,
+                    retry_at: next,
+                });
+            } else {
+                look_at = Some(look_at.map_or(until, |at: Deadline| at.min(until)));
+            }
+        }
+        if progress.under_way().is_some() {
+            return look_at; // Its end wakes the schedule.
+        }
+        drop(progress);
+        if next.passed(now) {
+            drop(self.ask(shared, false));
+            return look_at;
+        }
+        Some(look_at.map_or(next, |at| at.min(next)))
+    }
+}

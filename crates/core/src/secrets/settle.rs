@@ -1,0 +1,267 @@
+//! What the answer to a flight does to what is held.
+//!
+//! Owns the one place where values enter memory and leave it: versions replace older ones, authoritative failures evict,
+//! and everything else only moves the schedule. Never extends a stale bound without a confirmation; the bound counts from
+//! the moment the confirmed request was sent. Runs under the origin's lock, without waiting. Next: `pick` for fields,
+//! `schedule` for the numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_backend::{BackendError, Class, Fetched, Kind, VersionId, VersionSelector};
+
+use crate::secrets::Shared;
+use crate::secrets::live::{Slot, Version};
+use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
+use crate::secrets::pick::{Picked, is_same, pick};
+use crate::secrets::schedule::{self, DICE};
+use crate::secrets::upstream::Refusal;
+use claviger_runtime::clock::{Deadline, Moment};
+use claviger_runtime::telemetry::Causes;
+
+/// No value is served longer than this without a confirmation, whatever the configuration says.
+pub(super) const STALE_MOST: Duration = Duration::from_hours(24);
+
+type PerField = Arc<[Result<bool, Failure>]>;
+
+/// A failure, and what the backend said about it, if it was the backend's.
+type Why<'a> = (Kind, Option<&'a BackendError>);
+
+impl Origin {
+    /// Takes note of an answer, and says what it brought to each field.
+    pub(super) fn settle(
+        &self,
+        shared: &Shared,
+        answer: Result<(Fetched, Moment), Refusal>,
+    ) -> PerField {
+        let now = shared.clock.now();
+        let mut progress = self.lock();
+        progress.flight = None;
+        let outcome = if shared.retired.is_cancelled() {
+            // The slots belong to the next configuration already.
+            self.everywhere(Kind::Unavailable, Duration::ZERO)
+        } else {
+            self.take(&mut progress, answer, now)
+        };
+        if !std::mem::replace(&mut progress.asked, true) {
+            // Last, because whoever waits for the first round looks into the slots next.
+            shared
+                .unasked
+                .send_modify(|left| *left = left.saturating_sub(1));
+        }
+        outcome
+    }
+
+    fn take(
+        &self,
+        progress: &mut Progress,
+        answer: Result<(Fetched, Moment), Refusal>,
+        now: Moment,
+    ) -> PerField {
+        let accept_older = std::mem::take(&mut progress.accept_older);
+        match answer {
+            Ok((fetched, sent)) => match self.check(progress, &fetched, accept_older) {
+                Ok(()) => self.confirm(progress, fetched, sent, now),
+                Err(kind) => self.fail(progress, (kind, None), now),
+            },
+            Err(Refusal::Failed(error)) => self.fail(progress, (error.kind, Some(&error)), now),
+            Err(Refusal::Blocked { kind, retry_in }) => {
+                // Spread, so that the queue does not fall on a backend that has just recovered.
+                let spread = schedule::part(Duration::from_secs(1), fastrand::u32(0..=DICE));
+                let wait = retry_in.saturating_add(spread);
+                progress.next = now.after(wait);
+                self.note(progress, (kind, None));
+                self.everywhere(kind, wait)
+            }
+            Err(Refusal::Stopping) => {
+                progress.next = now.after(Duration::from_secs(1));
+                self.everywhere(Kind::Unavailable, Duration::from_secs(1))
+            }
+        }
+    }
+
+    /// Refuses an answer that is not about what was asked for.
+    fn check(
+        &self,
+        progress: &Progress,
+        fetched: &Fetched,
+        accept_older: bool,
+    ) -> Result<(), Kind> {
+        match &self.version {
+            VersionSelector::Exact(wanted) if *wanted != fetched.version => {
+                tracing::warn!(secret = %self.name, "the backend answered with another version than the one asked for");
+                Err(Kind::InvalidResponse)
+            }
+            VersionSelector::Exact(_) => Ok(()),
+            VersionSelector::Current => match (progress.newest, number(&fetched.version)) {
+                (Some(newest), Some(offered)) if offered < newest && !accept_older => {
+                    tracing::warn!(
+                        secret = %self.name, held = newest, offered,
+                        "the backend offers an older version than it did before; refused until an operator refreshes this secret by name"
+                    );
+                    Err(Kind::InvalidResponse)
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn confirm(
+        &self,
+        progress: &mut Progress,
+        fetched: Fetched,
+        sent: Moment,
+        now: Moment,
+    ) -> PerField {
+        let Fetched { value, version, .. } = fetched;
+        let fields: Vec<_> = self
+            .fields
+            .iter()
+            .map(|field| field.reference.field.as_ref())
+            .collect();
+        let picked = pick(&value, &fields);
+        drop(value);
+        progress.newest = number(&version);
+        let roll = fastrand::u32(0..=DICE);
+        let worst = picked.iter().find_map(|part| part.as_ref().err().copied());
+        let wait = if let Some(kind) = worst {
+            progress.failures = progress.failures.saturating_add(1);
+            schedule::backoff(kind, progress.failures, roll).min(self.refresh)
+        } else {
+            progress.failures = 0;
+            let first = !std::mem::replace(&mut progress.confirmed_once, true);
+            schedule::next_refresh(self.refresh, first, roll)
+        };
+        progress.next = now.after(wait);
+        let retry_at = progress.next;
+        let mut outcome = Vec::with_capacity(self.fields.len());
+        for ((field, own), part) in self.fields.iter().zip(&mut progress.fields).zip(picked) {
+            outcome.push(match part {
+                Ok(picked) => Ok(hold(field, own, picked, (&version, sent), self.refresh)),
+                Err(kind) => {
+                    report(field, own, (kind, None));
+                    lose(field, own, kind, retry_at);
+                    Err(Failure {
+                        kind,
+                        retry_in: wait,
+                    })
+                }
+            });
+        }
+        outcome.into()
+    }
+
+    fn fail(&self, progress: &mut Progress, (kind, cause): Why<'_>, now: Moment) -> PerField {
+        progress.failures = progress.failures.saturating_add(1);
+        let roll = fastrand::u32(0..=DICE);
+        let wait = schedule::backoff(kind, progress.failures, roll);
+        progress.next = now.after(wait);
+        if kind == Kind::NotFound {
+            // What comes after a secret that was gone is another secret, and may count from 1 again. A denial says nothing
+            // about versions.
+            progress.newest = None;
+        }
+        self.note(progress, (kind, cause));
+        self.everywhere(kind, wait)
+    }
+
+    /// Writes a failure to every slot.
+    fn note(&self, progress: &mut Progress, (kind, cause): Why<'_>) {
+        let retry_at = progress.next;
+        for (field, own) in self.fields.iter().zip(&mut progress.fields) {
+            report(field, own, (kind, cause));
+            lose(field, own, kind, retry_at);
+        }
+    }
+
+    fn everywhere(&self, kind: Kind, retry_in: Duration) -> PerField {
+        self.fields
+            .iter()
+            .map(|_| Err(Failure { kind, retry_in }))
+            .collect()
+    }
+}
+
+/// A version that is a number, as some backends count them. Elsewhere only equality means something.
+fn number(id: &VersionId) -> Option<u64> {
+    id.as_str().parse().ok()
+}
+
+/// Logs the first of a row of equal failures.
+fn report(field: &Field, own: &mut FieldProgress, (kind, cause): Why<'_>) {
+    let before = own.last_error.replace(kind);
+    if before.map(Kind::as_str) != Some(kind.as_str()) {
+        let cause = cause.map(|error| Causes(error).to_string());
+        tracing::warn!(secret = %field.reference, error = kind.as_str(), cause, "the secret could not be refreshed");
+    }
+}
+
+/// Evicts on an authoritative answer; else only tells an empty slot why it is empty, without waking anybody.
+fn lose(field: &Field, own: &mut FieldProgress, kind: Kind, retry_at: Deadline) {
+    if kind == Kind::NotFound {
+        own.last = None;
+    }
+    let evicts = kind.class() == Class::Authoritative;
+    field.slot.send_if_modified(|slot| {
+        let held = matches!(slot, Slot::Held { .. });
+        if evicts || !held {
+            *slot = Slot::Empty {
+                kind: Some(kind),
+                retry_at,
+            };
+        }
+        evicts && held
+    });
+}
+
+/// Puts a confirmed value into its slot, and says whether it is another version.
+fn hold(
+    field: &Field,
+    own: &mut FieldProgress,
+    picked: Picked,
+    (id, sent): (&VersionId, Moment),
+    refresh: Duration,
+) -> bool {
+    if picked.trimmed && !std::mem::replace(&mut own.trim_reported, true) {
+        tracing::info!(secret = %field.reference, "a newline at the end of the value is cut off");
+    }
+    if own.last_error.take().is_some() {
+        tracing::info!(secret = %field.reference, "the secret is refreshed again");
+    }
+    own.expired = false;
+    let until = sent.after(field.max_stale);
+    let stale_from = sent.after(schedule::slowest_refresh(refresh)).min(until);
+    // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
+    let (same, other) = match &*field.slot.borrow() {
+        Slot::Held { version, .. } if version.id == *id => {
+            let same = is_same(&version.value, &picked.value);
+            (same.then(|| Arc::clone(version)), !same)
+        }
+        Slot::Held { .. } | Slot::Empty { .. } => (None, false),
+    };
+    if other {
+        tracing::warn!(secret = %field.reference, "the backend has another value under the same version");
+    }
+    let changed = same.is_none() && (other || own.last.as_ref() != Some(id));
+    own.generation = own.generation.saturating_add(u64::from(changed));
+    own.last = Some(id.clone());
+    // The same version keeps its bytes: readers share them, and nobody is woken by a confirmation.
+    let woken = same.is_none();
+    let version = same.unwrap_or_else(|| {
+        Arc::new(Version {
+            value: picked.value,
+            id: id.clone(),
+            generation: own.generation,
+        })
+    });
+    field.slot.send_if_modified(|slot| {
+        *slot = Slot::Held {
+            version,
+            confirmed: sent,
+            stale_from,
+            until,
+        };
+        woken
+    });
+    changed
+}

@@ -1,0 +1,111 @@
+//! How each secret does, for operators.
+//!
+//! Owns the reading of the schedule into plain data: references, versions, times and classes of failure. Never a value.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use claviger_backend::{Kind, SecretRef, VersionId};
+
+use crate::secrets::live::Slot;
+use crate::secrets::{BackendHealth, Freshness, Secrets};
+use claviger_runtime::clock::Moment;
+
+/// What is held of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A value that was confirmed on schedule.
+    Fresh,
+    /// A value whose confirmation is overdue.
+    Stale,
+    /// Nothing any more: the stale bound was reached.
+    Expired,
+    /// Nothing: never fetched, or the backend says that there is none.
+    Missing,
+}
+
+impl State {
+    /// The word for it in status and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// How one secret does.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Where it comes from.
+    pub reference: Arc<SecretRef>,
+    /// The name under which peers may ask for it, if they may.
+    pub name: Option<Arc<str>>,
+    /// The version that is held.
+    pub version: Option<VersionId>,
+    /// What is held.
+    pub state: State,
+    /// When the backend last confirmed it.
+    pub confirmed: Option<Moment>,
+    /// When it will be asked for again; zero while a request is under way.
+    pub next_refresh: Duration,
+    /// Why the last fetch failed, if it did.
+    pub last_error: Option<Kind>,
+    /// Fetches that failed in a row.
+    pub failures: u32,
+}
+
+impl Secrets {
+    /// Every secret, one row per reference and name, in the order of the references.
+    pub fn status(&self) -> Vec<Status> {
+        let now = self.shared.clock.now();
+        let mut rows = Vec::new();
+        for origin in self.origins.iter() {
+            let (progress, next, failures) = {
+                let progress = origin.lock();
+                (progress.fields.clone(), progress.next, progress.failures)
+            };
+            for (field, progress) in origin.fields.iter().zip(progress) {
+                let (version, confirmed) = match &*field.slot.borrow() {
+                    Slot::Held {
+                        version, confirmed, ..
+                    } => (Some(version.id.clone()), Some(*confirmed)),
+                    Slot::Empty { .. } => (None, None),
+                };
+                let freshness = field.slot.borrow().reading(now).map(|held| held.freshness);
+                let state = match freshness {
+                    Ok(Freshness::Fresh | Freshness::Refreshed) => State::Fresh,
+                    Ok(Freshness::Stale) => State::Stale,
+                    Err(_) if progress.expired || version.is_some() => State::Expired,
+                    Err(_) => State::Missing,
+                };
+                let row = |name| Status {
+                    reference: Arc::clone(&field.reference),
+                    name,
+                    version: version.clone(),
+                    state,
+                    confirmed,
+                    next_refresh: next.left(now),
+                    last_error: progress.last_error,
+                    failures,
+                };
+                if field.names.is_empty() {
+                    rows.push(row(None));
+                }
+                rows.extend(field.names.iter().map(|name| row(Some(Arc::clone(name)))));
+            }
+        }
+        rows
+    }
+
+    /// Every backend, by name.
+    pub fn backends(&self) -> Vec<BackendHealth> {
+        self.upstreams
+            .iter()
+            .map(|upstream| upstream.health())
+            .collect()
+    }
+}

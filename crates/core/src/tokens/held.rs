@@ -1,0 +1,204 @@
+//! A token in memory, and the answer that carries it.
+//!
+//! Owns [`Held`], one token of one generation with all that is known of it, and its fingerprint: a keyed hash that names the
+//! token in logs and reports. The key is random and lives in secret pages as long as the process, so a fingerprint proves
+//! nothing elsewhere.
+//! A held token is immutable and shared by `Arc`; when the last holder lets go, it is wiped.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_lc_rs::{hmac, rand};
+use bytes::Bytes;
+use claviger_backend::Secret;
+
+use crate::secrets::Freshness;
+use crate::tokens::state::Life;
+use claviger_kernel::{Backing, PagesError, SecretPages};
+use claviger_oauth_wire::Scopes;
+use claviger_runtime::clock::{Deadline, Moment};
+
+/// How much of the hash is shown, in bytes. Enough that no two tokens meet.
+const FINGERPRINT_BYTES: usize = 16;
+
+/// The size of the key.
+const KEY_BYTES: usize = 32;
+
+/// Why tokens cannot be given fingerprints.
+#[derive(Debug, thiserror::Error)]
+pub enum NoFingerprints {
+    /// There is nothing to make a key of.
+    #[error("the system gives no random numbers")]
+    Randomness,
+    /// There is no memory to keep the key in. The text says what to do.
+    #[error("there is no place for the key of fingerprints: {0}")]
+    Place(#[from] PagesError),
+}
+
+/// A token, as it is answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The token.
+    pub token: Arc<Held>,
+    /// The lifetime left when the answer was made.
+    pub lifetime_left: Duration,
+    /// Where it came from.
+    pub freshness: Freshness,
+}
+
+impl Answer {
+    pub(super) fn new(token: Arc<Held>, freshness: Freshness, now: Moment) -> Self {
+        Self {
+            lifetime_left: token.expires.left(now),
+            token,
+            freshness,
+        }
+    }
+}
+
+/// One token of one generation.
+pub struct Held {
+    pub(super) access_token: Secret,
+    pub(super) token_type: &'static str,
+    pub(super) scopes: Scopes,
+    pub(super) generation: u64,
+    pub(super) fingerprint: String,
+    pub(super) expires: Deadline,
+    /// The lifetime it had when it was issued.
+    pub(super) lifetime: Duration,
+    pub(super) sent: Moment,
+    pub(super) life: Life,
+    /// From when on its successor is wanted.
+    pub(super) refresh_at: Deadline,
+    /// The credential that it was obtained with.
+    pub(super) credential: u64,
+    /// Whether the issuer gave the very same token before.
+    pub(super) repeated: bool,
+    /// Whether it was obtained because its predecessor was rejected.
+    pub(super) replacement: bool,
+    pub(super) rendered: OnceLock<Bytes>,
+}
+
+impl Held {
+    /// The token.
+    #[must_use]
+    pub fn access_token(&self) -> &Secret {
+        &self.access_token
+    }
+
+    /// How to present it: `Bearer`.
+    #[must_use]
+    pub fn token_type(&self) -> &'static str {
+        self.token_type
+    }
+
+    /// The scopes that the issuer granted.
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn expires(&self) -> Deadline {
+        self.expires
+    }
+
+    /// Counts the tokens of this name since the daemon started. A larger one is newer.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Names the token without disclosing it.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What `render` makes of the token, kept beside it: made once, and wiped with it. `render` must not depend on anything
+    /// that changes while the token is held; the first caller's result is everybody's.
+    pub fn rendered(&self, render: impl FnOnce(&Self) -> Bytes) -> &Bytes {
+        self.rendered.get_or_init(|| render(self))
+    }
+}
+
+/// By hand: what is rendered holds the token.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("fingerprint", &self.fingerprint)
+            .field("generation", &self.generation)
+            .field("scopes", &self.scopes)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes fingerprints.
+pub(super) struct Fingerprints {
+    key: SecretPages,
+}
+
+/// By hand: the key is not printed.
+impl fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fingerprints").finish_non_exhaustive()
+    }
+}
+
+impl Fingerprints {
+    /// With a new random key.
+    pub(super) fn new() -> Result<Self, NoFingerprints> {
+        let mut drawn = Err(NoFingerprints::Randomness);
+        let key = SecretPages::filled(KEY_BYTES, |bytes| {
+            drawn = rand::fill(bytes).map_err(|_says_nothing| NoFingerprints::Randomness);
+        })?;
+        drawn?;
+        if key.backing() == Backing::LockedMemory {
+            tracing::warn!(
+                target: "claviger",
+                remedy = Backing::REMEDY,
+                "the kernel gives no secret memory; the key of fingerprints is in locked memory, which root can read"
+            );
+        }
+        Ok(Self { key })
+    }
+
+    /// The fingerprint of a token. The hash is made from the key each time: one token in minutes is not worth a second copy.
+    pub(super) fn of(&self, token: &Secret) -> String {
+        let key = self
+            .key
+            .with(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a fingerprint is a hash of the token"
+        )]
+        let tag = hmac::sign(&key, token.expose());
+        let mut text = String::from("hmac-sha256:");
+        for byte in tag.as_ref().iter().take(FINGERPRINT_BYTES) {
+            for nibble in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(u32::from(nibble), 16));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_stable_keyed_and_short() {
+        let fingerprints = Fingerprints::new().unwrap();
+        let of = |text: &str| fingerprints.of(&Secret::from_text(text.to_owned()));
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+        let other = Fingerprints::new().unwrap();
+        assert_ne!(of("a"), other.of(&Secret::from_text("a".to_owned())));
+        let hex = of("a").strip_prefix("hmac-sha256:").unwrap().to_owned();
+        assert!(hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+}

@@ -1,0 +1,276 @@
+//! Where an entry of the cache stands, and when it moves on.
+//!
+//! Owns the [`State`] of an entry, its transitions and its timing. Pure: time and luck are arguments (`roll` is a number
+//! from 0 to [`DICE`]), so every edge has a row in a table test. Holds no token; `entry` keeps the token beside it and drops
+//! it as soon as the state no longer has a [`Life`].
+
+use std::time::Duration;
+
+use crate::tokens::source::Verdict;
+use claviger_runtime::clock::{Deadline, Moment};
+
+/// The largest roll.
+pub(super) const DICE: u32 = 1000;
+
+/// A token is renewed this long before it expires at the latest, or a fifth of its lifetime if that is shorter.
+const BUFFER_MOST: Duration = Duration::from_mins(5);
+/// An old token is not served for its last half minute, or for its last tenth if that is shorter.
+const FLOOR_MOST: Duration = Duration::from_secs(30);
+/// An issuer that answers with the token it gave before is asked again after this long at the earliest.
+const REPEAT_LEAST: Duration = Duration::from_secs(5);
+/// An issuer that wants tokens renewed earlier than this does not get its way: other tokens of the client need requests too.
+const HINT_LEAST: Duration = Duration::from_mins(1);
+/// Between requests to an issuer whose tokens live for no time.
+pub(super) const SPENT_GAP: Duration = Duration::from_secs(1);
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MOST: Duration = Duration::from_mins(1);
+const BACKOFF_LEAST: Duration = Duration::from_millis(100);
+/// An issuer may ask for more patience than our own backoff has, but not for ever.
+const RETRY_AFTER_MOST: Duration = Duration::from_hours(1);
+
+/// How long a token may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) expires: Deadline,
+    /// It is served while more than this is left.
+    pub(super) floor: Duration,
+}
+
+impl Life {
+    pub(super) fn serves(self, now: Moment) -> bool {
+        self.expires.left(now) > self.floor
+    }
+}
+
+/// When to try again after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retry {
+    pub(super) at: Deadline,
+    /// Failures in a row.
+    pub(super) attempts: u32,
+    /// Whether waiting alone is not expected to help.
+    pub(super) terminal: bool,
+    /// The credential that failed. Another one may be tried at once.
+    pub(super) credential: u64,
+}
+
+impl Retry {
+    fn is_over(self, now: Moment, credential: u64) -> bool {
+        self.at.passed(now) || self.credential != credential
+    }
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is held, and nothing keeps us from asking.
+    Empty,
+    /// The last token lived for no time. Nothing is held; the next request waits until then.
+    Spent { again_at: Deadline },
+    /// A token is held, and there is no reason to ask before `refresh_at`.
+    Fresh { life: Life, refresh_at: Deadline },
+    /// A token is held, and its successor is wanted.
+    Due { life: Life },
+    /// A token is held, and its successor could not be had.
+    Stale { life: Life, retry: Retry },
+    /// Nothing is held, and the issuer could not be asked.
+    Failed { retry: Retry },
+    /// Nothing is held, and the issuer refuses.
+    Refused { retry: Retry },
+}
+
+/// What happens to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Time went by.
+    Look,
+    /// The issuer gave a token.
+    Issued { life: Life, refresh_at: Deadline },
+    /// The issuer gave a token that has expired already.
+    Spent,
+    /// The issuer gave none.
+    Failed(Retry),
+    /// The token was rejected, revoked or is not used any more.
+    Dropped,
+}
+
+/// What a request may do, given the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Serve what is held.
+    Serve,
+    /// Serve what is held, and say that it is stale: asking again is too early.
+    ServeStale { retry_in: Duration },
+    /// Ask; what is held will do if that takes long.
+    Renew,
+    /// Ask; there is nothing else.
+    Ask,
+    /// Refuse: asking again is too early.
+    Deny { retry_in: Duration },
+}
+
+impl State {
+    /// The word for it in status and metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty | Self::Spent { .. } => "empty",
+            Self::Fresh { .. } => "fresh",
+            Self::Due { .. } => "due",
+            Self::Stale { .. } => "stale",
+            Self::Failed { .. } => "failed",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// How long what is held may be served, if anything is.
+    pub(super) fn life(self) -> Option<Life> {
+        match self {
+            Self::Fresh { life, .. } | Self::Due { life } | Self::Stale { life, .. } => Some(life),
+            Self::Empty | Self::Spent { .. } | Self::Failed { .. } | Self::Refused { .. } => None,
+        }
+    }
+
+    pub(super) fn retry(self) -> Option<Retry> {
+        match self {
+            Self::Stale { retry, .. } | Self::Failed { retry } | Self::Refused { retry } => {
+                Some(retry)
+            }
+            Self::Empty | Self::Spent { .. } | Self::Fresh { .. } | Self::Due { .. } => None,
+        }
+    }
+
+    /// The transition function.
+    pub(super) fn step(self, event: Event, now: Moment) -> Self {
+        let life = self.life().filter(|life| life.serves(now));
+        match event {
+            Event::Issued { life, refresh_at } => Self::Fresh { life, refresh_at },
+            Event::Failed(retry) => match life {
+                Some(life) => Self::Stale { life, retry },
+                None => Self::without_token(Some(retry)),
+            },
+            Event::Spent => match life {
+                // What is held outlives what was given. Asking again soon would bring the same.
+                Some(life) => Self::Fresh {
+                    life,
+                    refresh_at: now.after(repeat_pause(life.expires.left(now))),
+                },
+                None => Self::Spent {
+                    again_at: now.after(SPENT_GAP),
+                },
+            },
+            Event::Dropped if matches!(self, Self::Spent { .. }) => self,
+            Event::Dropped => Self::without_token(self.retry()),
+            Event::Look => match (self, life) {
+                (Self::Fresh { refresh_at, .. }, Some(life)) if refresh_at.passed(now) => {
+                    Self::Due { life }
+                }
+                (Self::Fresh { .. } | Self::Due { .. } | Self::Stale { .. }, None) => {
+                    Self::without_token(self.retry())
+                }
+                _ => self,
+            },
+        }
+    }
+
+    fn without_token(retry: Option<Retry>) -> Self {
+        match retry {
+            None => Self::Empty,
+            Some(retry) if retry.terminal => Self::Refused { retry },
+            Some(retry) => Self::Failed { retry },
+        }
+    }
+
+    /// What a request may do now. `credential` is the one that the next attempt would use.
+    pub(super) fn plan(self, now: Moment, credential: u64) -> Plan {
+        match self {
+            Self::Empty | Self::Spent { .. } => Plan::Ask,
+            Self::Fresh { .. } => Plan::Serve,
+            Self::Due { .. } => Plan::Renew,
+            Self::Stale { retry, .. } if retry.is_over(now, credential) => Plan::Renew,
+            Self::Stale { retry, .. } => Plan::ServeStale {
+                retry_in: retry.at.left(now),
+            },
+            Self::Failed { retry } | Self::Refused { retry } => {
+                if retry.is_over(now, credential) {
+                    Plan::Ask
+                } else {
+                    Plan::Deny {
+                        retry_in: retry.at.left(now),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What decides about a token's timing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) sent: Moment,
+    pub(super) lifetime: Duration,
+    pub(super) expires: Deadline,
+    /// When the issuer wants it renewed, counted from `sent`, if it said.
+    pub(super) refresh_in: Option<Duration>,
+    /// Whether it is the very token that was given before.
+    pub(super) same: bool,
+    /// Whether asking brought no gain: the same token, or one that does not expire later.
+    pub(super) no_gain: bool,
+}
+
+/// How long a token may be served, and when its successor is due.
+pub(super) fn timing(terms: &Terms, now: Moment, roll: u32) -> (Life, Deadline) {
+    let Terms {
+        sent,
+        lifetime,
+        expires,
+        ..
+    } = *terms;
+    let floor = if terms.same {
+        // Its successor comes when the issuer thinks fit. Until then it is all there is.
+        Duration::ZERO
+    } else {
+        FLOOR_MOST.min(lifetime / 10)
+    };
+    let life = Life { expires, floor };
+    if terms.no_gain {
+        let pause = repeat_pause(expires.left(now));
+        return (life, now.after(pause));
+    }
+    // Jitter only ever renews earlier, so that the buffer is kept. So is it where the issuer wants it renewed later: from the
+    // floor on there is nothing to bridge its trouble with.
+    let buffer = BUFFER_MOST.min(lifetime / 5);
+    let latest = lifetime.saturating_sub(buffer.saturating_add(part(buffer / 10, roll)));
+    let after = terms.refresh_in.map_or(latest, |wanted| {
+        let least = HINT_LEAST.min(lifetime / 2);
+        let wanted = wanted.saturating_sub(part(wanted / 10, roll));
+        wanted.max(least).min(latest)
+    });
+    (life, sent.after(after))
+}
+
+/// Before an issuer that had nothing better is asked again: half of what is left.
+fn repeat_pause(left: Duration) -> Duration {
+    (left / 2).max(REPEAT_LEAST)
+}
+
+/// When to try again after the `attempts`-th failure in a row, counted from 1.
+pub(super) fn pause(verdict: Verdict, attempts: u32, negative: Duration, roll: u32) -> Duration {
+    match verdict {
+        Verdict::Terminal => negative,
+        Verdict::Transient { retry_after } => {
+            let doublings = attempts.saturating_sub(1).min(16);
+            let most = BACKOFF_FIRST
+                .saturating_mul(1_u32 << doublings)
+                .min(BACKOFF_MOST);
+            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MOST);
+            part(most, roll).max(BACKOFF_LEAST).max(asked)
+        }
+    }
+}
+
+fn part(most: Duration, roll: u32) -> Duration {
+    most.saturating_mul(roll.min(DICE)) / DICE
+}
+
+#[cfg(test)]
+mod tests;

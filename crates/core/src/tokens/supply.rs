@@ -1,0 +1,115 @@
+//! A token's definition with its entries.
+//!
+//! Owns the map from scope sets to entries. The set of the definition itself has a place of its own, found without a lock;
+//! all other sets share one bounded map. Every other part of a token's identity (issuer, client, grant, resource, audience,
+//! environment) is part of the definition, so it needs no place in a key. Entries outlive a reload that changes none of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::policy::Permit;
+use crate::tokens::entry::Entry;
+use crate::tokens::scope::{Effective, effective};
+use crate::tokens::{Definition, Error};
+use claviger_oauth_wire::Scopes;
+
+/// A definition with its entries.
+#[derive(Debug)]
+pub(super) struct Supply {
+    pub(super) definition: Definition,
+    /// Counts the tokens of this definition since the daemon started.
+    pub(super) generations: Arc<AtomicU64>,
+    entries: Arc<Entries>,
+}
+
+#[derive(Debug)]
+struct Entries {
+    /// The entry of the definition's own scopes.
+    own: Arc<Entry>,
+    others: RwLock<HashMap<Scopes, Arc<Entry>>>,
+}
+
+impl Supply {
+    /// A definition with the entries of `previous`, if it is the same, or with none.
+    pub(super) fn new(definition: Definition, previous: Option<&Self>) -> Self {
+        let previous = previous.filter(|previous| {
+            let before = &previous.definition;
+            before.identity == definition.identity && before.scopes == definition.scopes
+        });
+        let (generations, entries) = match previous {
+            Some(previous) => (
+                Arc::clone(&previous.generations),
+                Arc::clone(&previous.entries),
+            ),
+            None => (
+                Arc::new(AtomicU64::new(0)),
+                Arc::new(Entries {
+                    own: Arc::new(Entry::new(definition.scopes.clone())),
+                    others: RwLock::default(),
+                }),
+            ),
+        };
+        Self {
+            definition,
+            generations,
+            entries,
+        }
+    }
+
+    /// The entry that answers a permit, if there is one already.
+    ///
+    /// # Errors
+    /// [`Error::Scopes`] if the permit's wish cannot be met at all.
+    pub(super) fn find(&self, permit: &Permit) -> Result<Option<Arc<Entry>>, Error> {
+        Ok(match self.effective(permit)? {
+            Effective::Definition => Some(Arc::clone(&self.entries.own)),
+            Effective::Other(scopes) => self.others().get(&*scopes).map(Arc::clone),
+        })
+    }
+
+    /// The entry that answers a permit; `None` if there is none yet, with the scopes it would have.
+    pub(super) fn effective<'a>(&self, permit: &'a Permit) -> Result<Effective<'a>, Error> {
+        effective(&self.definition.scopes, permit.requested(), permit.limit())
+    }
+
+    /// The entry of `scopes`, made if there is none.
+    pub(super) fn make(&self, scopes: &Scopes) -> Arc<Entry> {
+        let mut others = self.entries.others.write();
+        let others = others
+            .as_mut()
+            .unwrap_or_else(|poisoned| poisoned.get_mut());
+        let entry = others
+            .entry(scopes.clone())
+            .or_insert_with(|| Arc::new(Entry::new(scopes.clone())));
+        Arc::clone(entry)
+    }
+
+    /// Forgets the entry of `scopes`, unless it is the definition's own.
+    pub(super) fn forget(&self, scopes: &Scopes) {
+        let mut others = self.entries.others.write();
+        let others = others
+            .as_mut()
+            .unwrap_or_else(|poisoned| poisoned.get_mut());
+        others.remove(scopes);
+    }
+
+    /// How many entries there are besides the definition's own.
+    pub(super) fn len(&self) -> usize {
+        self.others().len()
+    }
+
+    /// All entries, the definition's own first.
+    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = vec![Arc::clone(&self.entries.own)];
+        entries.extend(self.others().values().map(Arc::clone));
+        entries
+    }
+
+    fn others(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Scopes, Arc<Entry>>> {
+        self.entries
+            .others
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

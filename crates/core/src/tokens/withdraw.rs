@@ -1,0 +1,100 @@
+//! Taking tokens out of service: because a resource server refused them, or because somebody wants them revoked.
+//!
+//! Owns the rule that one refused token costs one renewal, however often it is reported, and that a token leaves this
+//! process before its issuer hears of it.
+
+use std::sync::Arc;
+
+use crate::policy::{Action, Permit};
+use crate::tokens::Tokens;
+use crate::tokens::entry::Entry;
+use crate::tokens::source::Revocation;
+use crate::tokens::supply::Supply;
+use claviger_runtime::clock::Deadline;
+
+/// What became of a report that a resource server refused a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The token was dropped. The next request brings a newer one, or the issuer's refusal.
+    Dropped,
+    /// That token is not held any more.
+    Superseded,
+    /// That token has just replaced one that was refused as well, so a newer one would not help. Nothing was dropped.
+    NotTheToken,
+}
+
+/// What became of a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// There was nothing to revoke.
+    NothingHeld,
+    /// The issuer confirmed it.
+    Revoked,
+    /// The issuer cannot revoke it. It stays usable elsewhere.
+    Unsupported {
+        /// Until then.
+        until: Deadline,
+    },
+    /// The issuer could not be asked. It stays usable elsewhere.
+    Failed {
+        /// Until then.
+        until: Deadline,
+    },
+}
+
+impl Tokens {
+    /// Takes note that a resource server refused the token with this fingerprint. Drops exactly that token. A report about
+    /// any other changes nothing, so any number of reports about one token costs one renewal.
+    pub fn report(&self, permit: &Permit, fingerprint: &str) -> Report {
+        let Some((supply, entry)) = self.known(permit, Action::Token) else {
+            return Report::Superseded;
+        };
+        let now = self.shared.clock.now();
+        let mut core = entry.lock();
+        let current = entry.current.load_full();
+        let Some(held) = current.filter(|held| held.fingerprint == fingerprint) else {
+            return Report::Superseded;
+        };
+        // Without this, a resource server that refuses every token would have us ask the issuer in a loop.
+        if held.replacement && now.since(held.sent) < self.shared.settings.negative {
+            return Report::NotTheToken;
+        }
+        let generation = held.generation;
+        core.replacing = true;
+        drop(entry.take(&mut core, now));
+        tracing::info!(
+            token = %supply.definition.name, fingerprint, generation,
+            "a resource server refused the token; dropped"
+        );
+        Report::Dropped
+    }
+
+    /// Drops the token here at once, then asks its issuer to revoke it. The request goes on if the caller goes away.
+    pub async fn revoke(&self, permit: &Permit) -> Revoked {
+        let Some((supply, entry)) = self.known(permit, Action::Revoke) else {
+            return Revoked::NothingHeld;
+        };
+        let now = self.shared.clock.now();
+        let Some(held) = entry.take(&mut entry.lock(), now) else {
+            return Revoked::NothingHeld;
+        };
+        let until = held.expires;
+        let source = Arc::clone(&supply.definition.source);
+        let request = async move { source.revoke(&held.access_token).await };
+        match self.shared.drain.spawn(request).await {
+            Ok(Revocation::Revoked) => Revoked::Revoked,
+            Ok(Revocation::Unsupported) => Revoked::Unsupported { until },
+            Ok(Revocation::Failed) | Err(_) => Revoked::Failed { until },
+        }
+    }
+
+    /// The entry that a permit leads to, if there is one. Makes none: there would be nothing in it.
+    fn known(&self, permit: &Permit, action: Action) -> Option<(&Arc<Supply>, Arc<Entry>)> {
+        let supply = self.supplies.get(permit.name())?;
+        if permit.action() != action {
+            return None;
+        }
+        let entry = supply.find(permit).ok()??;
+        Some((supply, entry))
+    }
+}

@@ -1,0 +1,102 @@
+//! How often something is tried, and for how long.
+//!
+//! Owns the pauses between attempts of one operation: exponential with jitter, or what the issuer asks for, and never past
+//! the operation's own end. Who asks for more patience than callers have ends the operation: they are told at once how long
+//! to wait, instead of waiting for it. Which failures deserve another attempt is for the caller.
+
+use std::time::Duration;
+
+use claviger_runtime::clock::{Clock, Deadline, sleep_until};
+
+/// The first pause; every further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause that somebody may ask for, unless nobody waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The attempts of one operation.
+#[derive(Debug)]
+pub(crate) struct Attempts<'a> {
+    clock: &'a dyn Clock,
+    give_up: Deadline,
+    pause: Duration,
+    patience: Duration,
+    retries_left: u32,
+}
+
+impl<'a> Attempts<'a> {
+    /// One attempt and at most `retries` more, all within `limit` from now.
+    pub(crate) fn new(clock: &'a dyn Clock, retries: u32, limit: Duration) -> Self {
+        Self {
+            clock,
+            give_up: clock.now().after(limit),
+            pause: FIRST_PAUSE,
+            patience: PATIENCE,
+            retries_left: retries,
+        }
+    }
+
+    /// The same for an operation that nobody waits for: pauses may be as long as the operation.
+    pub(crate) fn patient(self) -> Self {
+        Self {
+            patience: Duration::MAX,
+            ..self
+        }
+    }
+
+    /// The time left for the attempt under way; `None` if there is none.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let left = self.give_up.left(self.clock.now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Waits for the next attempt, at least `asked`. Returns whether there is one; if not, returns at once.
+    pub(crate) async fn pause(&mut self, asked: Option<Duration>) -> bool {
+        let Some(retries_left) = self.retries_left.checked_sub(1) else {
+            return false;
+        };
+        self.retries_left = retries_left;
+        let half = self.pause / 2;
+        let pause = half.saturating_add(half.mul_f64(fastrand::f64()));
+        let pause = pause.max(asked.unwrap_or_default());
+        self.pause = self.pause.saturating_mul(2);
+        if pause > self.patience || self.time_left().is_none_or(|left| pause >= left) {
+            return false;
+        }
+        sleep_until(self.clock, self.clock.now().after(pause)).await;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use claviger_runtime::clock::SteppedClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_end() {
+        let clock = SteppedClock::new();
+        let start = clock.now();
+        let mut attempts = Attempts::new(&clock, 2, Duration::from_secs(30));
+        assert!(attempts.pause(None).await);
+        let first = clock.now().since(start);
+        assert!((50..=101).contains(&first.as_millis()), "{first:?}");
+        assert!(attempts.pause(Some(Duration::from_secs(2))).await);
+        let both = clock.now().since(start);
+        assert!((2050..=2150).contains(&both.as_millis()), "{both:?}");
+        assert!(!attempts.pause(None).await, "two retries, no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_what_comes_too_late() {
+        let clock = SteppedClock::new();
+        let start = clock.now();
+        let mut attempts = Attempts::new(&clock, 2, Duration::from_secs(30));
+        for asked in [Duration::from_millis(2001), Duration::from_mins(1)] {
+            assert!(!attempts.pause(Some(asked)).await, "{asked:?}");
+        }
+        assert_eq!(clock.now(), start);
+        clock.suspend(Duration::from_mins(1));
+        assert_eq!(attempts.time_left(), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! Where an issuer's endpoints are, by its own word.
+//!
+//! Owns the metadata of one issuer: asked for at both well-known places, and believed only if it names exactly the configured
+//! issuer and acceptable endpoints. An issuer that cannot be asked keeps its old endpoints, and so does one that suddenly names
+//! others, if the configuration wants an operator to look at them first. Nothing else of the document is kept. How long
+//! metadata is kept, and that one request serves all who ask, is in `document`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::document::{Change, Document, Kept, Known, Reader};
+use crate::outcome::EVENTS;
+use crate::{ErrorKind, IssuerSettings, MetadataChange};
+use claviger_oauth_wire::metadata::{self, Metadata};
+use claviger_outbound::endpoint::EndpointRules;
+
+/// The registered ways in which clients prove themselves (RFC 7591 §2, RFC 8705 §2). Other words of an issuer are passed over.
+const AUTH_METHODS: [&str; 7] = [
+    "none",
+    DEFAULT_AUTH_METHOD,
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+];
+
+/// What an issuer takes that does not say (RFC 8414 §2).
+const DEFAULT_AUTH_METHOD: &str = "client_secret_basic";
+
+/// What an issuer says about itself, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// Where tokens are.
+    pub token: Url,
+    /// Where tokens are revoked, if it does that.
+    pub revocation: Option<Url>,
+    /// How clients may prove themselves, if it says: registered names only.
+    pub auth_methods: Option<Vec<&'static str>>,
+}
+
+impl Discovered {
+    /// The fields of metadata that differ.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("token_endpoint", self.token != other.token),
+            ("revocation_endpoint", self.revocation != other.revocation),
+            (
+                "token_endpoint_auth_methods_supported",
+                self.auth_methods != other.auth_methods,
+            ),
+        ];
+        let differing = fields.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(field, _)| field).collect()
+    }
+
+    /// Whether `next` would send requests elsewhere, or takes a method away.
+    fn is_broken_by(&self, next: &Self) -> bool {
+        let (before, after) = (self.methods(), next.methods());
+        self.token != next.token
+            || self.revocation != next.revocation
+            || before.iter().any(|method| !after.contains(method))
+    }
+
+    fn methods(&self) -> &[&'static str] {
+        self.auth_methods
+            .as_deref()
+            .unwrap_or(&[DEFAULT_AUTH_METHOD])
+    }
+}
+
+/// The metadata of one issuer.
+#[derive(Debug)]
+pub(crate) struct Discovery(Kept<IssuerDocument>);
+
+#[derive(Debug)]
+struct IssuerDocument {
+    name: Arc<str>,
+    /// The issuer exactly as configured.
+    issuer: String,
+    on_change: MetadataChange,
+    /// Whether the configuration says where tokens are revoked. Then nobody cares what the issuer says.
+    revocation_given: bool,
+    rules: EndpointRules,
+    reader: Reader,
+}
+
+impl Discovery {
+    /// Knows nothing yet.
+    pub(crate) fn new(settings: &IssuerSettings, rules: EndpointRules, reader: Reader) -> Self {
+        let kept = reader.clone();
+        let document = IssuerDocument {
+            name: Arc::clone(&settings.name),
+            issuer: settings.issuer.clone(),
+            on_change: settings.on_metadata_change,
+            revocation_given: settings.endpoints.revocation.is_some(),
+            rules,
+            reader,
+        };
+        Self(Kept::new(document, &kept))
+    }
+
+    /// The metadata to use now; asks the issuer if need be, and waits at most `limit` for that.
+    pub(crate) async fn discovered(&self, limit: Duration) -> Result<Arc<Discovered>, ErrorKind> {
+        self.0.current(limit).await
+    }
+
+    /// What is known; `None` if nothing could be read. Asks nobody.
+    pub(crate) fn known(&self) -> Option<Known<Discovered>> {
+        self.0.known()
+    }
+
+    /// Asks now and believes what the issuer says. Returns whether that is something else than before.
+    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
+        self.0.refresh(limit).await
+    }
+}
+
+impl Document for IssuerDocument {
+    type Checked = Discovered;
+
+    /// Asks at both places in turn. A document that names another issuer ends it: somebody answers here who should not.
+    async fn ask(&self) -> Result<Discovered, ErrorKind> {
+        let [first, second] = metadata::well_known(&self.issuer);
+        let kind = match self.ask_at(&first).await {
+            Ok(metadata) => return self.check(&metadata),
+            Err(kind) if is_about_the_host(kind) => return Err(kind),
+            Err(kind) => kind,
+        };
+        let second = match self.ask_at(&second).await {
+            Ok(metadata) => return self.check(&metadata),
+            Err(kind) => kind,
+        };
+        // Of two failures the one that may heal says more. That both documents are missing is a matter of configuration.
+        Err(match (kind, second) {
+            (ErrorKind::Refused { .. }, ErrorKind::Refused { .. }) => ErrorKind::Metadata,
+            (first, ErrorKind::Refused { .. }) => first,
+            (_, second) => second,
+        })
+    }
+
+    fn changed(&self, old: &Discovered, new: &Discovered) -> Change {
+        let hold = self.on_change == MetadataChange::Hold && old.is_broken_by(new);
+        tracing::warn!(
+            target: EVENTS,
+            event_type = "issuer_metadata_changed",
+            issuer = %self.name,
+            token_endpoint = old.token != new.token,
+            revocation_endpoint = old.revocation != new.revocation,
+            auth_methods = old.auth_methods != new.auth_methods,
+            waits_for_operator = hold,
+            "the issuer's metadata has changed"
+        );
+        if hold { Change::Hold } else { Change::Adopt }
+    }
+
+    /// Whatever goes wrong, the endpoints that were good are better than none.
+    fn failed(&self, kind: ErrorKind) -> bool {
+        tracing::warn!(issuer = %self.name, reason = kind.as_str(), "no metadata");
+        true
+    }
+}
+
+impl IssuerDocument {
+    async fn ask_at(&self, url: &str) -> Result<Metadata, ErrorKind> {
+        let url = self
+            .rules
+            .configured(url)
+            .map_err(|_flaw| ErrorKind::Metadata)?;
+        let answer = self.reader.read(&url, metadata::MAX_BODY).await?;
+        metadata::parse(&answer.body.0).map_err(|flaw| {
+            tracing::debug!(issuer = %self.name, bytes = answer.body.0.len(), %flaw, "metadata");
+            ErrorKind::Metadata
+        })
+    }
+
+    fn check(&self, metadata: &Metadata) -> Result<Discovered, ErrorKind> {
+        if !metadata::same_issuer(&self.issuer, &metadata.issuer) {
+            tracing::warn!(issuer = %self.name, "the metadata names another issuer");
+            return Err(ErrorKind::Metadata);
+        }
+        let acceptable = |what: &'static str, text: &str| {
+            self.rules.discovered(text).map_err(|flaw| {
+                tracing::warn!(issuer = %self.name, endpoint = what, %flaw, "endpoint refused");
+                ErrorKind::Metadata
+            })
+        };
+        let token = metadata.token_endpoint.as_deref();
+        let revocation = metadata.revocation_endpoint.as_deref();
+        let revocation = revocation.filter(|_| !self.revocation_given);
+        Ok(Discovered {
+            token: acceptable("token", token.ok_or(ErrorKind::Metadata)?)?,
+            revocation: revocation
+                .map(|text| acceptable("revocation", text))
+                .transpose()?,
+            auth_methods: metadata
+                .token_endpoint_auth_methods_supported
+                .as_deref()
+                .map(known_methods),
+        })
+    }
+}
+
+/// Those that are registered, in the order of the register.
+fn known_methods(stated: &[String]) -> Vec<&'static str> {
+    let methods = AUTH_METHODS.into_iter();
+    methods
+        .filter(|method| stated.iter().any(|one| one == method))
+        .collect()
+}
+
+/// Failures that another path on the same host would meet as well.
+fn is_about_the_host(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Timeout
+            | ErrorKind::Unreachable
+            | ErrorKind::AddressRefused
+            | ErrorKind::Untrusted
+            | ErrorKind::PinMismatch
+            | ErrorKind::RateLimited { .. }
+    )
+}

@@ -1,0 +1,227 @@
+//! What an answer, or the lack of one, means.
+//!
+//! Owns the tables from transport and protocol to [`ErrorKind`], and which failures deserve another attempt at once. Pure.
+
+use std::time::Duration;
+
+use crate::ErrorKind;
+use claviger_oauth_wire::header;
+use claviger_oauth_wire::response::{ErrorCode, Failure, Flaw};
+use claviger_outbound::http::{Answer, Lost};
+
+/// The target of log records that are security events.
+pub(crate) const EVENTS: &str = "claviger::event";
+
+/// What no answer means.
+pub(crate) fn lost(lost: Lost) -> ErrorKind {
+    match lost {
+        Lost::Unreachable => ErrorKind::Unreachable,
+        Lost::AddressRefused => ErrorKind::AddressRefused,
+        Lost::Untrusted => ErrorKind::Untrusted,
+        Lost::PinMismatch => ErrorKind::PinMismatch,
+        Lost::ConnectTimeout | Lost::Timeout => ErrorKind::Timeout,
+        Lost::Broken => ErrorKind::Unavailable {
+            status: 0,
+            retry_after: None,
+        },
+        Lost::TooLong => ErrorKind::InvalidResponse,
+    }
+}
+
+/// Whether a request that can be repeated without harm is worth sending again at once. Refusals of our own are not.
+pub(crate) fn may_resend(lost: Lost) -> bool {
+    match lost {
+        Lost::Unreachable | Lost::ConnectTimeout | Lost::Broken => true,
+        Lost::AddressRefused
+        | Lost::Untrusted
+        | Lost::PinMismatch
+        | Lost::Timeout
+        | Lost::TooLong => false,
+    }
+}
+
+/// Whether an answer with this status may be another one in a moment.
+pub(crate) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599)
+}
+
+/// For how long an issuer wants to hear nothing, if it says so. That is for the whole client, not for one request.
+pub(crate) fn asked_for_quiet(kind: ErrorKind) -> Option<Duration> {
+    let ours = matches!(kind, ErrorKind::NoCredential { .. });
+    kind.retry_after().filter(|_| !ours)
+}
+
+/// What the status of an answer without content means. `now` is the time since the Unix epoch.
+pub(crate) fn status(answer: &Answer, now: Duration) -> ErrorKind {
+    let retry_after = retry_after(answer, now);
+    by_status(answer.status, retry_after, false)
+}
+
+/// What an answer that gives no token means. `now` is the time since the Unix epoch.
+pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> ErrorKind {
+    let retry_after = retry_after(answer, now);
+    let status = failure.status;
+    let code = match failure.flaw {
+        // Whatever else it says, it says to come later.
+        Flaw::Refused(_) if status == 429 => return ErrorKind::RateLimited { retry_after },
+        Flaw::Refused(code) => code,
+        Flaw::Status { html } => return by_status(status, retry_after, html),
+        Flaw::TokenType | Flaw::Token(_) => return ErrorKind::UnusableToken,
+        Flaw::TooLong
+        | Flaw::TooDeep
+        | Flaw::Empty
+        | Flaw::Html
+        | Flaw::NotAnAnswer
+        | Flaw::Malformed
+        | Flaw::Repeated
+        | Flaw::Field(_)
+        | Flaw::NoToken => return ErrorKind::InvalidResponse,
+    };
+    match code {
+        ErrorCode::InvalidClient => ErrorKind::InvalidClient,
+        ErrorCode::UnauthorizedClient => ErrorKind::UnauthorizedClient,
+        ErrorCode::InvalidScope => ErrorKind::InvalidScope,
+        ErrorCode::InvalidTarget => ErrorKind::InvalidTarget,
+        ErrorCode::InvalidGrant => ErrorKind::InvalidGrant,
+        ErrorCode::InvalidRequest => ErrorKind::InvalidRequest,
+        ErrorCode::UnsupportedGrantType => ErrorKind::UnsupportedGrant,
+        ErrorCode::ServerError | ErrorCode::TemporarilyUnavailable => ErrorKind::Unavailable {
+            status,
+            retry_after,
+        },
+        // Codes that say nothing about this request: the status says more. With a success there is none to go by.
+        ErrorCode::InvalidToken
+        | ErrorCode::InsufficientScope
+        | ErrorCode::UnsupportedTokenType
+        | ErrorCode::UseDpopNonce
+        | ErrorCode::Other => by_status(status, retry_after, false),
+    }
+}
+
+/// Waiting heals overload, trouble and whatever shows pages for people (a gateway before the issuer); nothing else.
+fn by_status(status: u16, retry_after: Option<Duration>, html: bool) -> ErrorKind {
+    match status {
+        300..=399 => ErrorKind::Redirect,
+        // RFC 6749 §5.2 gives a refused client this status.
+        401 => ErrorKind::InvalidClient,
+        429 => ErrorKind::RateLimited { retry_after },
+        408 | 500..=599 => ErrorKind::Unavailable {
+            status,
+            retry_after,
+        },
+        400 => ErrorKind::Refused { status },
+        _ if html => ErrorKind::Unavailable {
+            status,
+            retry_after,
+        },
+        _ => ErrorKind::Refused { status },
+    }
+}
+
+/// A date is read by the clock that it was written by, if the answer tells that too.
+fn retry_after(answer: &Answer, now: Duration) -> Option<Duration> {
+    let theirs = answer.date.as_deref().and_then(header::date);
+    header::retry_after(answer.retry_after.as_deref()?, theirs.unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use claviger_oauth_wire::response::{Leniency, parse};
+    use claviger_outbound::http::Body;
+
+    fn kind(status: u16, body: &str) -> ErrorKind {
+        let answer = Answer {
+            status,
+            content_type: None,
+            retry_after: Some("5".to_owned()),
+            date: None,
+            body: Body(Zeroizing::new(body.as_bytes().to_vec())),
+        };
+        let leniency = Leniency {
+            missing_token_type_is_bearer: false,
+            commas_separate_scopes: true,
+        };
+        let failed = parse(status, None, body.as_bytes(), leniency).unwrap_err();
+        failure(failed, &answer, Duration::ZERO)
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn what_answers_mean() {
+        let retry_after = Some(Duration::from_secs(5));
+        let unavailable = |status| ErrorKind::Unavailable {
+            status,
+            retry_after,
+        };
+        for (status, body, expected) in [
+            (
+                401,
+                r#"{"error":"invalid_client"}"#,
+                ErrorKind::InvalidClient,
+            ),
+            (
+                500,
+                r#"{"error":"invalid_client"}"#,
+                ErrorKind::InvalidClient,
+            ),
+            (
+                200,
+                r#"{"error":"invalid_client"}"#,
+                ErrorKind::InvalidClient,
+            ),
+            (401, "", ErrorKind::InvalidClient),
+            (400, r#"{"error":"invalid_scope"}"#, ErrorKind::InvalidScope),
+            (
+                400,
+                r#"{"error":"invalid_target"}"#,
+                ErrorKind::InvalidTarget,
+            ),
+            (
+                400,
+                r#"{"error":"brand_new"}"#,
+                ErrorKind::Refused { status: 400 },
+            ),
+            (200, r#"{"ok":false}"#, ErrorKind::Refused { status: 200 }),
+            (400, "<html>", ErrorKind::Refused { status: 400 }),
+            (403, "<html>", unavailable(403)),
+            (404, "<html>", unavailable(404)),
+            (403, "{}", ErrorKind::Refused { status: 403 }),
+            (404, "", ErrorKind::Refused { status: 404 }),
+            (
+                429,
+                r#"{"error":"invalid_request"}"#,
+                ErrorKind::RateLimited { retry_after },
+            ),
+            (429, "", ErrorKind::RateLimited { retry_after }),
+            (408, "", unavailable(408)),
+            (500, "", unavailable(500)),
+            (503, "<html>", unavailable(503)),
+            (502, r#"{"error":"other_trouble"}"#, unavailable(502)),
+            (
+                400,
+                r#"{"error":"temporarily_unavailable"}"#,
+                unavailable(400),
+            ),
+            (302, "", ErrorKind::Redirect),
+            (307, "<html>", ErrorKind::Redirect),
+            (200, "<html>", ErrorKind::InvalidResponse),
+            (200, "", ErrorKind::InvalidResponse),
+            (200, r#"{"access_token":"t"}"#, ErrorKind::UnusableToken),
+            (
+                200,
+                r#"{"access_token":"a b","token_type":"bearer"}"#,
+                ErrorKind::UnusableToken,
+            ),
+            (
+                200,
+                r#"{"token_type":"bearer"}"#,
+                ErrorKind::InvalidResponse,
+            ),
+        ] {
+            assert_eq!(kind(status, body), expected, "{status} {body}");
+        }
+    }
+}

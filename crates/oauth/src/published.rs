@@ -1,0 +1,124 @@
+//! What is known of an issuer's and of its resources' metadata, for operators.
+//!
+//! Owns the view of it: what was read and checked, since when, and whether it is stale. Nothing else of a document is kept,
+//! so nothing else can be shown. To look asks nobody; [`Issuer::refresh`] does.
+
+use std::sync::Arc;
+
+use crate::discovery::{Discovered, Discovery};
+use crate::issuer::Issuer;
+use crate::resource::Vouched;
+use crate::{Error, ErrorKind};
+use claviger_runtime::clock::Moment;
+
+/// An issuer's endpoints as they are used, and where they come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerMetadata {
+    /// What is used.
+    pub used: Discovered,
+    /// The fields of it that the configuration gives.
+    pub configured: Vec<&'static str>,
+    /// When the rest was read; `None` if there is no rest.
+    pub read: Option<Moment>,
+    /// Whether that is older than it should be, or could not be read again the last time.
+    pub stale: bool,
+    /// What the issuer says since, if that waits for an operator.
+    pub waiting: Option<Arc<Discovered>>,
+}
+
+/// What a resource says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceMetadata {
+    /// What it says, once it has named the issuer.
+    pub vouched: Arc<Vouched>,
+    /// When that was read.
+    pub read: Moment,
+    /// Whether it is older than it should be, or could not be read again the last time.
+    pub stale: bool,
+}
+
+impl IssuerMetadata {
+    /// The fields in which what waits differs from what is used.
+    #[must_use]
+    pub fn differences(&self) -> Vec<&'static str> {
+        let waiting = self.waiting.as_ref();
+        let mut fields = waiting.map_or_else(Vec::new, |waiting| self.used.differences(waiting));
+        fields.retain(|field| !self.configured.contains(field));
+        fields
+    }
+}
+
+impl Issuer {
+    /// Its endpoints as far as they are known. `None` if it has not said yet.
+    #[must_use]
+    pub fn metadata(&self) -> Option<IssuerMetadata> {
+        let endpoints = &self.endpoints;
+        let mut configured = Vec::new();
+        let given = [
+            ("token_endpoint", &endpoints.token),
+            ("revocation_endpoint", &endpoints.revocation),
+        ];
+        for (field, url) in given {
+            if url.is_some() {
+                configured.push(field);
+            }
+        }
+        let known = endpoints.discovery.as_ref().map(Discovery::known);
+        let (used, read, stale, waiting) = match (known, &endpoints.token) {
+            (Some(known), _) => {
+                let known = known?;
+                let used = Discovered::clone(&known.checked);
+                (used, Some(known.read), known.stale, known.waiting)
+            }
+            (None, Some(token)) => {
+                let used = Discovered {
+                    token: token.clone(),
+                    revocation: None,
+                    auth_methods: None,
+                };
+                (used, None, false, None)
+            }
+            (None, None) => return None,
+        };
+        let revocation = endpoints.revocation.clone().or(used.revocation);
+        Some(IssuerMetadata {
+            used: Discovered { revocation, ..used },
+            configured,
+            read,
+            stale,
+            waiting,
+        })
+    }
+
+    /// What is known of a resource that tokens of this issuer are for, and that must name it. `None` if there is no such
+    /// resource, or it could not be read.
+    #[must_use]
+    pub fn resource_metadata(&self, resource: &str) -> Option<ResourceMetadata> {
+        let known = self.resources.known(resource)?;
+        Some(ResourceMetadata {
+            vouched: known.checked,
+            read: known.read,
+            stale: known.stale,
+        })
+    }
+
+    /// Reads its metadata now and believes it, whatever waited for an operator: this is the operator. Returns whether it
+    /// says something else than before.
+    ///
+    /// # Errors
+    /// If the issuer does not say, or says something unacceptable; what was believed before is used on then.
+    pub async fn refresh(&self) -> Result<bool, Error> {
+        let Some(discovery) = &self.endpoints.discovery else {
+            return Ok(false);
+        };
+        let refreshed = discovery.refresh(self.settings().timeout).await;
+        if refreshed == Ok(true) {
+            tracing::info!(issuer = %self.name(), "an operator took the issuer's metadata as it is now");
+        }
+        refreshed.map_err(|kind: ErrorKind| Error {
+            kind,
+            issuer: Arc::clone(self.name()),
+            body_bytes: None,
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Telling an issuer that a token is no longer wanted (RFC 7009).
+//!
+//! Owns the revocation request and what its answers mean. Whether a token is still used here is decided before and elsewhere:
+//! this is for the resource servers that would still accept it.
+
+use std::time::Duration;
+
+use claviger_backend::Secret;
+use url::Url;
+
+use crate::attempts::Attempts;
+use crate::client::TokenClient;
+use crate::{ErrorKind, Revocation, outcome};
+use claviger_oauth_wire::request::Form;
+use claviger_oauth_wire::response::{self, ErrorCode};
+use claviger_outbound::http::{Answer, Post};
+
+/// The time limit of one attempt.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// How often a revocation is sent again. Repeating one is harmless.
+const RETRIES: u32 = 3;
+
+/// The time limit of all attempts.
+const LIMIT: Duration = Duration::from_secs(45);
+
+impl TokenClient {
+    /// Asks the issuer to revoke an access token of this client. Ends within a minute.
+    pub async fn revoke(&self, token: &Secret) -> Revocation {
+        let url = match self.issuer.revocation_endpoint(ATTEMPT).await {
+            Ok(Some(url)) => url,
+            Ok(None) => return Revocation::Unsupported,
+            Err(_kind) => return Revocation::Failed,
+        };
+        let mut attempts = Attempts::new(&*self.issuer.clock, RETRIES, LIMIT).patient();
+        loop {
+            let (revocation, asked) = match self.revoke_once(&url, token).await {
+                Ok(answer) => {
+                    let now = self.issuer.clock.now().wall;
+                    let asked = outcome::status(&answer, now).retry_after();
+                    (meaning(&answer), asked)
+                }
+                Err(kind) => (None, kind.retry_after()),
+            };
+            match revocation {
+                Some(revocation) => return revocation,
+                None if attempts.pause(asked).await => {}
+                None => return Revocation::Failed,
+            }
+        }
+    }
+
+    async fn revoke_once(&self, url: &Url, token: &Secret) -> Result<Answer, ErrorKind> {
+        let attempt = async {
+            let slot = self.issuer.slots.acquire().await;
+            let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a revocation names the token, and the form it is copied to wipes itself"
+            )]
+            let form = Form::revocation(token.expose());
+            let proved = self.credential.prove(form, self.issuer.clock.now())?;
+            let post = Post {
+                url,
+                authorization: proved.authorization.map(|value| value.0),
+                form: proved.form.into_bytes(),
+                max_body: response::MAX_BODY,
+            };
+            let answer = self.issuer.transport.post_form(post, ATTEMPT).await;
+            answer.map_err(outcome::lost)
+        };
+        match tokio::time::timeout(ATTEMPT, attempt).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(ErrorKind::Timeout),
+        }
+    }
+}
+
+/// What an answer means; `None` if it may be another one in a moment.
+fn meaning(answer: &Answer) -> Option<Revocation> {
+    match response::error_in(answer.content_type.as_deref(), &answer.body.0) {
+        // The token is invalid already, which is what was wanted (Google answers so).
+        Some(ErrorCode::InvalidToken) => return Some(Revocation::Revoked),
+        Some(ErrorCode::UnsupportedTokenType) => return Some(Revocation::Unsupported),
+        Some(_) if !outcome::is_transient(answer.status) => return Some(Revocation::Failed),
+        Some(_) | None => {}
+    }
+    match answer.status {
+        200..=299 => Some(Revocation::Revoked),
+        status if outcome::is_transient(status) => None,
+        _ => Some(Revocation::Failed),
+    }
+}

@@ -1,0 +1,528 @@
+//! Discovery: where it looks, what it believes, how long it keeps it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::support::*;
+use crate::*;
+use claviger_outbound::http::Lost;
+use claviger_runtime::clock::{Clock as _, Moment};
+
+const ISSUER: &str = "https://auth.example";
+const FIRST: &str = "https://auth.example/.well-known/oauth-authorization-server";
+const SECOND: &str = "https://auth.example/.well-known/openid-configuration";
+
+fn document(issuer: &str, token: &str) -> String {
+    format!(r#"{{"issuer":"{issuer}","token_endpoint":"{token}"}}"#)
+}
+
+fn good() -> String {
+    document(ISSUER, "https://tokens.example/token")
+}
+
+/// When the metadata in use was read.
+fn read(rig: &Rig) -> Option<Moment> {
+    rig.issuer.status().metadata?.read
+}
+
+async fn obtain(rig: &Rig) -> Result<(), ErrorKind> {
+    rig.script.then_token("");
+    let outcome = rig.client.obtain(&scopes("read")).await;
+    outcome.map(|_| ()).map_err(|error| error.kind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_places_are_tried_in_order() {
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let urls = |rig: &Rig| -> Vec<String> {
+        let asked = rig.script.asked.lock().unwrap();
+        asked.iter().map(|one| one.url.clone()).collect()
+    };
+    assert_eq!(urls(&rig), [FIRST, "https://tokens.example/token"]);
+    assert!(read(&rig).is_some());
+
+    for (status, body) in [
+        (404, ""),
+        (400, "{}"),
+        (401, ""),
+        (200, "<html>"),
+        (200, "{}"),
+    ] {
+        let rig = Rig::discovering(ISSUER);
+        rig.script
+            .document(FIRST, status, body)
+            .document(SECOND, 200, &good());
+        assert_eq!(obtain(&rig).await, Ok(()), "{status} {body}");
+        assert_eq!(urls(&rig), [FIRST, SECOND, "https://tokens.example/token"]);
+    }
+
+    let rig = Rig::discovering(ISSUER);
+    rig.script
+        .document(FIRST, 404, "")
+        .document(SECOND, 404, "");
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    rig.script.document(FIRST, 500, "");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let kind = obtain(&rig).await.unwrap_err();
+    assert!(
+        matches!(kind, ErrorKind::Unavailable { status: 500, .. }),
+        "it may heal"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_configured_issuer_and_safe_endpoints_are_believed() {
+    for (issuer, stated, token, believed) in [
+        (ISSUER, ISSUER, "https://auth.example/token", true),
+        (
+            ISSUER,
+            "https://auth.example/",
+            "https://auth.example/token",
+            true,
+        ),
+        (ISSUER, ISSUER, "https://8.8.8.8/token", true),
+        (
+            ISSUER,
+            "https://evil.example",
+            "https://auth.example/token",
+            false,
+        ),
+        (
+            ISSUER,
+            "https://auth.example/x",
+            "https://auth.example/token",
+            false,
+        ),
+        (ISSUER, ISSUER, "http://auth.example/token", false),
+        (ISSUER, ISSUER, "http://127.0.0.1/token", false),
+        (ISSUER, ISSUER, "https://127.0.0.1/token", false),
+        (ISSUER, ISSUER, "https://[::ffff:10.0.0.1]/token", false),
+        (ISSUER, ISSUER, "https://169.254.169.254/token", false),
+        (ISSUER, ISSUER, "https://u:p@auth.example/token", false),
+        (ISSUER, ISSUER, "https://auth.example/token#x", false),
+        (ISSUER, ISSUER, "file:///token", false),
+        (ISSUER, ISSUER, "/token", false),
+        (
+            "https://10.0.0.1",
+            "https://10.0.0.1",
+            "https://10.0.0.1/token",
+            true,
+        ),
+        (
+            "https://10.0.0.1",
+            "https://10.0.0.1",
+            "https://10.0.0.2/token",
+            false,
+        ),
+    ] {
+        let rig = Rig::discovering(issuer);
+        let first = format!("{issuer}/.well-known/oauth-authorization-server");
+        rig.script.document(&first, 200, &document(stated, token));
+        let expected = if believed {
+            Ok(())
+        } else {
+            Err(ErrorKind::Metadata)
+        };
+        assert_eq!(obtain(&rig).await, expected, "{stated} {token}");
+        let requests = if believed { 2 } else { 1 };
+        assert_eq!(rig.script.requests(), requests, "{stated} {token}");
+    }
+    let rig = Rig::discovering(ISSUER);
+    rig.script
+        .document(FIRST, 200, &format!(r#"{{"issuer":"{ISSUER}"}}"#));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clear_text_needs_development_and_loopback_on_both_ends() {
+    for (issuer, development, endpoint, accepted) in [
+        (
+            "http://127.0.0.1:80",
+            true,
+            "http://127.0.0.1:99/token",
+            true,
+        ),
+        ("http://[::1]", true, "http://[::1]:99/token", true),
+        ("http://[::1]", true, "http://127.0.0.1/token", false),
+        ("http://127.0.0.1", true, "https://auth.example/token", true),
+        ("http://127.0.0.1", true, "http://10.0.0.1/token", false),
+        ("http://127.0.0.1", true, "http://localhost/token", false),
+        ("http://127.0.0.1", false, "http://127.0.0.1/token", false),
+        ("http://localhost", true, "http://127.0.0.1/token", false),
+        (
+            "http://auth.example",
+            true,
+            "https://auth.example/token",
+            false,
+        ),
+        (
+            "https://auth.example",
+            true,
+            "http://127.0.0.1/token",
+            false,
+        ),
+        ("https://127.0.0.1", true, "http://127.0.0.1/token", false),
+        (
+            "https://auth.example?x=1",
+            true,
+            "https://auth.example/token",
+            false,
+        ),
+        (
+            "https://auth.example#x",
+            true,
+            "https://auth.example/token",
+            false,
+        ),
+        ("auth.example", true, "https://auth.example/token", false),
+        ("ftp://127.0.0.1", true, "ftp://127.0.0.1/token", false),
+    ] {
+        let mut settings = issuer_settings(issuer);
+        settings.allow_loopback_http = development;
+        let rules = rules(&settings);
+        let outcome = rules.and_then(|rules| {
+            rules.configured(endpoint)?;
+            rules.discovered(endpoint)
+        });
+        assert_eq!(outcome.is_ok(), accepted, "{issuer} {endpoint} {outcome:?}");
+    }
+    let text = EndpointFlaw::Insecure.to_string();
+    assert_eq!(text, "HTTP OAuth endpoints not allowed in production");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_however_many_ask() {
+    let mut settings = issuer_settings(ISSUER);
+    settings.endpoints = Endpoints::default();
+    settings.requests_per_minute = 1000;
+    let rig = Rig::with(settings, token_settings());
+    rig.script.document(FIRST, 200, &good());
+    for _ in 0..100 {
+        rig.script.then_token("");
+    }
+    let wish = scopes("read");
+    let all = join_all((0..50).map(|_| rig.client.obtain(&wish))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(rig.script.asked_of("well-known"), 1);
+    // The first who asks goes away; the others still get what was begun.
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    rig.script.then_token("");
+    let hasty = tokio::time::timeout(Duration::from_micros(1), rig.client.obtain(&wish));
+    assert!(hasty.await.is_err());
+    rig.client.obtain(&wish).await.unwrap();
+    assert_eq!(rig.script.asked_of("well-known"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_renewed_by_use_and_changes_are_reported() {
+    let (log, _guard) = Captured::start();
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    assert_eq!(obtain(&rig).await, Ok(()));
+    tokio::time::advance(Duration::from_hours(11)).await;
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.script.asked_of("well-known"), 1);
+
+    let moved = document(ISSUER, "https://tokens.example/v2/token");
+    rig.script.document(FIRST, 200, &moved);
+    rig.clock.suspend(Duration::from_hours(2));
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(
+        rig.script.asked_of("/v2/token"),
+        0,
+        "nobody waits for the renewal"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.script.asked_of("well-known"), 2);
+    assert_eq!(rig.script.asked_of("/v2/token"), 1);
+    assert_eq!(log.text().matches("issuer_metadata_changed").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_metadata_serves_while_the_issuer_is_silent() {
+    let rig = Rig::discovering(ISSUER);
+    rig.script.document(FIRST, 200, &good());
+    assert_eq!(obtain(&rig).await, Ok(()));
+    rig.script
+        .document(FIRST, 500, "")
+        .document(SECOND, 500, "");
+    rig.clock.step_wall(30 * 3600);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let asked = rig.script.asked_of("well-known");
+    assert_eq!(asked, 1 + 6, "two places, two retries each");
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        asked,
+        "it rests for a minute"
+    );
+    tokio::time::advance(Duration::from_mins(2)).await;
+    rig.script.document(FIRST, 200, &good());
+    assert!(rig.issuer.metadata().unwrap().stale);
+    let before = read(&rig).unwrap();
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert!(read(&rig).unwrap() > before && !rig.issuer.metadata().unwrap().stale);
+    assert!(rig.clock.now() > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_the_host_is_not_tried_elsewhere() {
+    for (lost, requests) in [
+        (Lost::Untrusted, 1),
+        (Lost::PinMismatch, 1),
+        (Lost::AddressRefused, 1),
+        (Lost::Unreachable, 3),
+    ] {
+        let rig = Rig::discovering(ISSUER);
+        for _ in 0..3 {
+            rig.script.then(Err(lost));
+        }
+        let kind = rig.client.obtain(&scopes("read")).await.unwrap_err().kind;
+        assert_eq!(kind, outcome::lost(lost));
+        assert_eq!(rig.script.requests(), requests, "{lost:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unadvertised_method_is_used_and_reported_once() {
+    let (log, _guard) = Captured::start();
+    let rig = Rig::discovering(ISSUER);
+    let document = format!(
+        r#"{{"issuer":"{ISSUER}","token_endpoint":"https://auth.example/token",
+            "token_endpoint_auth_methods_supported":["private_key_jwt"]}}"#
+    );
+    rig.script.document(FIRST, 200, &document);
+    for _ in 0..3 {
+        assert_eq!(obtain(&rig).await, Ok(()));
+    }
+    assert_eq!(log.text().matches("does not advertise").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_in_trouble_is_not_asked_for_metadata_by_everybody_in_turn() {
+    for (status, most) in [(503, 7 * 6), (404, 7 * 2)] {
+        let rig = Rig::discovering(ISSUER);
+        rig.script
+            .document(FIRST, status, "")
+            .document(SECOND, status, "");
+        let start = rig.clock.now();
+        // Many tokens, each with a pace of its own.
+        while rig.clock.now().since(start) < Duration::from_mins(1) {
+            rig.kind().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let asked = rig.script.asked_of("well-known");
+        assert!(asked <= most, "{status}: {asked} requests in a minute");
+        // As soon as its rest is over, it is asked again.
+        rig.script.document(FIRST, 200, &good());
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(obtain(&rig).await, Ok(()));
+    }
+}
+
+/// A document with all that is believed, and something of everything else.
+fn complete(token: &str, revocation: Option<&str>, methods: &[&str]) -> String {
+    let mut document = serde_json::json!({
+        "issuer": ISSUER,
+        "token_endpoint": format!("https://tokens.example{token}"),
+        "token_endpoint_auth_methods_supported": methods,
+        "grant_types_supported": ["SENTINEL"],
+        "jwks_uri": "https://tokens.example/SENTINEL",
+        "SENTINEL": { "SENTINEL": ["SENTINEL"] },
+    });
+    if let Some(revocation) = revocation {
+        document["revocation_endpoint"] = format!("https://tokens.example{revocation}").into();
+    }
+    document.to_string()
+}
+
+fn holding(on_metadata_change: MetadataChange) -> Rig {
+    let mut settings = issuer_settings(ISSUER);
+    settings.endpoints = Endpoints::default();
+    settings.on_metadata_change = on_metadata_change;
+    settings.requests_per_minute = 1000;
+    Rig::with(settings, token_settings())
+}
+
+const BASIC: &[&str] = &["client_secret_basic"];
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_matters_waits_for_an_operator_if_that_is_wanted() {
+    let both = &["client_secret_post", "client_secret_basic"];
+    let before = complete("/token", Some("/revoke"), both);
+    for (after, fields, matters) in [
+        (
+            complete("/v2", Some("/revoke"), both),
+            vec!["token_endpoint"],
+            true,
+        ),
+        (
+            complete("/token", Some("/v2"), both),
+            vec!["revocation_endpoint"],
+            true,
+        ),
+        (
+            complete("/token", None, both),
+            vec!["revocation_endpoint"],
+            true,
+        ),
+        (
+            complete("/token", Some("/revoke"), BASIC),
+            vec!["token_endpoint_auth_methods_supported"],
+            true,
+        ),
+        (
+            complete("/token", Some("/revoke"), &["none", both[0], both[1]]),
+            vec!["token_endpoint_auth_methods_supported"],
+            false,
+        ),
+        // Another order, and words that nobody knows, are no change.
+        (
+            complete("/token", Some("/revoke"), &["x", both[1], both[0]]),
+            vec![],
+            false,
+        ),
+    ] {
+        for wanted in [MetadataChange::Adopt, MetadataChange::Hold] {
+            let (log, _guard) = Captured::start();
+            let rig = holding(wanted);
+            rig.script.document(FIRST, 200, &before);
+            assert_eq!(obtain(&rig).await, Ok(()));
+            let used = rig.issuer.metadata().unwrap().used;
+            rig.script.document(FIRST, 200, &after);
+            rig.clock.suspend(Duration::from_hours(25));
+            assert_eq!(obtain(&rig).await, Ok(()));
+            let metadata = rig.issuer.metadata().unwrap();
+            let holds = wanted == MetadataChange::Hold && matters;
+            assert_eq!(metadata.waiting.is_some(), holds, "{after}");
+            assert_eq!(metadata.used == used, holds || fields.is_empty(), "{after}");
+            let waiting = if holds { fields.clone() } else { vec![] };
+            assert_eq!(metadata.differences(), waiting);
+            let events = usize::from(!fields.is_empty());
+            assert_eq!(
+                log.text().matches("issuer_metadata_changed").count(),
+                events
+            );
+            let said = format!("waits_for_operator={holds}");
+            assert_eq!(log.text().matches(&said).count(), events, "{after}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_not_asked_for_sooner_than_the_issuer_says() {
+    let rig = Rig::discovering(ISSUER);
+    let mut limited = answer(429, "");
+    limited.retry_after = Some("30".to_owned());
+    rig.script.then(Ok(limited));
+    assert!(matches!(rig.kind().await, ErrorKind::RateLimited { .. }));
+    rig.script.document(FIRST, 200, &good());
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert!(matches!(rig.kind().await, ErrorKind::RateLimited { .. }));
+    assert_eq!(rig.script.requests(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(obtain(&rig).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_place_of_metadata_does_not_keep_an_issuer_from_giving_tokens() {
+    let rig = Rig::discovering(ISSUER);
+    let token = "https://tokens.example/token";
+    rig.script
+        .document(FIRST, 200, &good())
+        .document(token, 200, &token_body(""));
+    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.script.silence(FIRST);
+    rig.clock.step_wall(30 * 3600);
+    rig.client.obtain(&scopes("read")).await.unwrap();
+    assert_eq!(rig.script.asked_of("well-known"), 2);
+    assert_eq!(rig.script.asked_of(token), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_reported_once_and_taken_or_taken_back() {
+    let (log, _guard) = Captured::start();
+    let rig = holding(MetadataChange::Hold);
+    let (before, after) = (
+        complete("/token", None, BASIC),
+        complete("/v2/token", None, BASIC),
+    );
+    rig.script.document(FIRST, 200, &before);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let first = read(&rig);
+    rig.script.document(FIRST, 200, &after);
+    for round in 1..=4 {
+        rig.clock.suspend(Duration::from_hours(13));
+        assert_eq!(obtain(&rig).await, Ok(()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = rig.script.asked_of("well-known");
+        assert_eq!(asked, 1 + round, "asked again at the usual pace");
+        let metadata = rig.issuer.metadata().unwrap();
+        assert_eq!(
+            (metadata.differences(), metadata.stale),
+            (vec!["token_endpoint"], false)
+        );
+        assert_eq!(metadata.read, first, "what is used was read at the start");
+    }
+    assert_eq!(rig.script.asked_of("/v2/token"), 0);
+    assert_eq!(log.text().matches("issuer_metadata_changed").count(), 1);
+    // An issuer that cannot be asked now changes nothing of this.
+    rig.script
+        .document(FIRST, 500, "")
+        .document(SECOND, 500, "");
+    assert!(rig.issuer.refresh().await.is_err());
+    assert!(rig.issuer.metadata().unwrap().waiting.is_some());
+    // It was a mistake there, and is mended.
+    rig.script.document(FIRST, 200, &before);
+    rig.clock.suspend(Duration::from_hours(25));
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.issuer.metadata().unwrap().waiting, None);
+    // It was none: the operator takes it, and it is used at once.
+    rig.script.document(FIRST, 200, &after);
+    let asked = rig.script.asked_of("well-known");
+    assert!(rig.issuer.refresh().await.unwrap());
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        asked + 1,
+        "whatever is remembered"
+    );
+    assert_eq!(rig.issuer.metadata().unwrap().waiting, None);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    assert_eq!(rig.script.asked_of("/v2/token"), 1);
+    assert!(!rig.issuer.refresh().await.unwrap(), "the same again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_metadata_but_what_was_checked() {
+    let rig = Rig::discovering(ISSUER);
+    assert_eq!(rig.issuer.metadata(), None, "and nobody is asked");
+    assert_eq!(rig.script.requests(), 0);
+    let methods = ["SENTINEL", "client_secret_basic", "client_secret_SENTINEL"];
+    let document = complete("/token", Some("/revoke"), &methods);
+    rig.script.document(FIRST, 200, &document);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let metadata = rig.issuer.metadata().unwrap();
+    assert_eq!(metadata.used.auth_methods.as_deref(), Some(BASIC));
+    assert_eq!(metadata.configured, [""; 0]);
+    let status = format!("{:?}", rig.issuer.status());
+    assert!(!status.contains("SENTINEL"), "{status}");
+
+    // What the configuration gives is used instead of what the issuer says.
+    let mut settings = issuer_settings(ISSUER);
+    settings.endpoints.token = None;
+    let rig = Rig::with(settings, token_settings());
+    rig.script.document(FIRST, 200, &document);
+    assert_eq!(obtain(&rig).await, Ok(()));
+    let metadata = rig.issuer.metadata().unwrap();
+    let revocation = metadata.used.revocation.unwrap();
+    assert_eq!(revocation.as_str(), "https://auth.example/revoke");
+    assert_eq!(metadata.configured, ["revocation_endpoint"]);
+    let elsewhere = document.replace("/revoke", "/elsewhere");
+    rig.script.document(FIRST, 200, &elsewhere);
+    assert!(!rig.issuer.refresh().await.unwrap(), "nobody cares");
+}

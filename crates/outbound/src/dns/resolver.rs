@@ -1,0 +1,208 @@
+//! Who is asked for addresses.
+//!
+//! Owns the three resolvers behind one type that the HTTP client calls for every new connection. What the policy does not
+//! permit is dropped from the answer; if nothing is left, the connection fails with [`AddressRefused`]. Literal addresses in
+//! a URL are never resolved and so never come here: `oauth::endpoint` judges them.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+
+use crate::dns::AddressPolicy;
+use crate::settings::{self, DnsSettings};
+
+/// No resolution takes longer, whatever the configuration says.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The name has no address that the policy permits.
+#[derive(Debug, thiserror::Error)]
+#[error("the name has no address that is allowed")]
+pub struct AddressRefused;
+
+/// The name has no address, or nobody could say in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the name does not resolve")]
+pub struct NotResolved;
+
+/// The resolver cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the resolver cannot be set up")]
+pub struct ResolverError;
+
+/// Resolves the names of one issuer under its policy.
+#[derive(Debug)]
+pub struct Resolver(Arc<Inner>);
+
+struct Inner {
+    asked: Asked,
+    timeout: Duration,
+    /// Whether answers without a DNSSEC proof are refused.
+    signed_only: bool,
+    policy: AddressPolicy,
+}
+
+enum Asked {
+    System(Turns),
+    Remote(Box<TokioResolver>),
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("timeout", &self.timeout)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// Sets up the resolver of `settings`; `tls` is the trust of one that is asked over TLS or HTTPS. Asks nothing yet.
+    ///
+    /// # Errors
+    /// If the resolver library refuses the options.
+    pub fn new(
+        settings: &DnsSettings,
+        mut tls: ClientConfig,
+        policy: AddressPolicy,
+    ) -> Result<Self, ResolverError> {
+        // Whichever protocol of DNS it is, its implementation names it.
+        tls.alpn_protocols.clear();
+        let timeout = settings.timeout.min(LONGEST);
+        let asked = match &settings.resolver {
+            settings::Resolver::System => Asked::System(Turns::new()),
+            settings::Resolver::Tls { servers, name } => {
+                let name = Arc::<str>::from(name.as_str());
+                let connection = |port| {
+                    let mut connection = ConnectionConfig::tls(Arc::clone(&name));
+                    connection.port = port;
+                    connection
+                };
+                remote(servers, connection, settings, tls)?
+            }
+            settings::Resolver::Https { servers, name } => {
+                let name = Arc::<str>::from(name.as_str());
+                let connection = |port| {
+                    let mut connection = ConnectionConfig::https(Arc::clone(&name), None);
+                    connection.port = port;
+                    connection
+                };
+                remote(servers, connection, settings, tls)?
+            }
+        };
+        Ok(Self(Arc::new(Inner {
+            asked,
+            timeout,
+            signed_only: settings.dnssec,
+            policy,
+        })))
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let inner = Arc::clone(&self.0);
+        async move {
+            let found = tokio::time::timeout(inner.timeout, inner.lookup(name.as_str())).await;
+            let found = match found {
+                Ok(Ok(found)) if !found.is_empty() => found,
+                Ok(_) | Err(_) => return Err(NotResolved.into()),
+            };
+            let permitted: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|address| inner.policy.permits(address.ip()))
+                .collect();
+            if permitted.is_empty() {
+                return Err(AddressRefused.into());
+            }
+            let addresses: Addrs = Box::new(permitted.into_iter());
+            Ok(addresses)
+        }
+        .boxed()
+    }
+}
+
+impl Inner {
+    /// All addresses of `name`, with port 0, which the HTTP client replaces.
+    async fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        match &self.asked {
+            Asked::System(turns) => {
+                let name = name.to_owned();
+                let found = turns.take(move || (name.as_str(), 0).to_socket_addrs());
+                Ok(found.await??.collect())
+            }
+            Asked::Remote(resolver) => {
+                // The final dot keeps search domains out of it.
+                let name = format!("{}.", name.trim_end_matches('.'));
+                let answer = resolver.lookup_ip(name).await.map_err(io::Error::other)?;
+                // Validation lets names of unsigned zones pass; what must be signed must be proved.
+                let mut unproved = answer.as_lookup().answers().iter().filter(|record| {
+                    let counts = [RecordType::A, RecordType::AAAA, RecordType::CNAME];
+                    counts.contains(&record.record_type()) && !record.proof.is_secure()
+                });
+                if self.signed_only && unproved.next().is_some() {
+                    return Err(io::Error::other(NotResolved));
+                }
+                Ok(answer.iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+            }
+        }
+    }
+}
+
+/// Who calls the C library waits for as long as it likes, and cannot be called back: the thread stays with it when nobody
+/// waits any more. So there is one call at a time, and its turn ends with the call. Without that, an issuer whose name hangs
+/// would take all threads that block, and those who read files would have none.
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Does `work` when it is its turn. Given up before that, it is never done.
+    pub(super) async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        let turn = turn.map_err(io::Error::other)?;
+        let call = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
+        Ok(tokio::task::spawn_blocking(call).await?)
+    }
+}
+
+/// A resolver that asks `servers` alone: not the hosts file, not the system's servers.
+fn remote(
+    servers: &[SocketAddr],
+    connection: impl Fn(u16) -> ConnectionConfig,
+    settings: &DnsSettings,
+    tls: ClientConfig,
+) -> Result<Asked, ResolverError> {
+    let servers = servers
+        .iter()
+        .map(|server| NameServerConfig::new(server.ip(), true, vec![connection(server.port())]));
+    let config = ResolverConfig::from_name_servers(servers.collect());
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_tls_config(tls);
+    let options = builder.options_mut();
+    options.timeout = settings.timeout.min(LONGEST);
+    options.attempts = 1;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.validate = settings.dnssec;
+    let resolver = builder.build().map_err(|_setup| ResolverError)?;
+    Ok(Asked::Remote(Box::new(resolver)))
+}

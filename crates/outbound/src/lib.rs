@@ -1,0 +1,16 @@
+//! The one HTTP client.
+//!
+//! Owns everything between a request and the network: trust and pins (`http::tls`), the transport with its bounds (`http`),
+//! name resolution and the address policy (`dns`), and the rules for URLs that may receive a credential ([`endpoint`]). No
+//! other crate knows `reqwest` or a resolver. Never retries, caches or interprets an answer: the caller does.
+//!
+//! Next: [`http::Client`], then [`dns::Resolver`].
+
+#![forbid(unsafe_code)]
+
+pub mod dns;
+pub mod endpoint;
+pub mod http;
+mod settings;
+
+pub use settings::{DnsSettings, Resolver as ResolverSettings};

@@ -1,0 +1,139 @@
+//! Log plumbing.
+//!
+//! Owns where log records go and which of them are written: records of this program alone, on standard error, as text or
+//! JSON lines. Records of libraries are dropped whatever the level: their texts can quote a request or an answer. Owns the
+//! panic hook as well, which reports the place and never the message, and the writing of an error with its causes. Never formats a value that could be a secret: whoever
+//! logs passes names, classes, counts and lengths.
+
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::{fmt, panic};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How much the daemon logs, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The most detailed level that is written.
+    pub level: tracing::Level,
+    /// Whether records are JSON lines; else text.
+    pub json: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            level: tracing::Level::INFO,
+            json: false,
+        }
+    }
+}
+
+/// Which records are written: those of the `claviger` crates at `level`, and nothing of anybody else.
+fn own_records(level: tracing::Level) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::OFF)
+        .with_target("claviger", level)
+}
+
+/// Starts logging to standard error. Call it once; later calls change nothing and return `false`.
+pub fn start(settings: &Settings) -> bool {
+    let filter = own_records(settings.level);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = if settings.json {
+        layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .boxed()
+    } else {
+        layer.with_ansi(io::stderr().is_terminal()).boxed()
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()
+        .is_ok()
+}
+
+/// Makes panics report their place only: the message may quote what was being worked on.
+pub fn report_panics_by_place() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |place| {
+            format!(" at {}:{}:{}", place.file(), place.line(), place.column())
+        });
+        // Not through `tracing`: its lock may be held by the thread that panics. A failed write has nowhere to go.
+        drop(writeln!(
+            io::stderr(),
+            "claviger: internal error{place}; this is a defect, please report it"
+        ));
+    }));
+}
+
+/// Prints an error with its causes, for errors whose texts are our own or the system's: those of third parties about input
+/// are dropped where they arise.
+#[derive(Debug)]
+pub struct Causes<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Some say their cause themselves.
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Failed {
+        #[error("cannot open /x")]
+        Io(#[source] io::Error),
+        #[error("backends.local: {0}")]
+        Said(#[source] Box<Self>),
+    }
+
+    #[test]
+    fn an_error_is_printed_with_each_cause_once() {
+        let system = io::Error::from(io::ErrorKind::PermissionDenied);
+        let said = Causes(&Failed::Said(Box::new(Failed::Io(system)))).to_string();
+        assert_eq!(said, "backends.local: cannot open /x: permission denied");
+    }
+
+    #[test]
+    fn records_of_libraries_are_never_written() {
+        let filter = own_records(tracing::Level::TRACE);
+        for target in [
+            "h2",
+            "hyper::proto",
+            "rustls",
+            "reqwest::connect",
+            "tower",
+            "claviger_not",
+        ] {
+            assert!(
+                target == "claviger_not" || !filter.would_enable(target, &tracing::Level::ERROR),
+                "{target}"
+            );
+        }
+        assert!(filter.would_enable("claviger_core::broker", &tracing::Level::TRACE));
+        assert!(
+            !own_records(tracing::Level::INFO).would_enable("claviger", &tracing::Level::DEBUG)
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! One connection, from its preface to its end.
+//!
+//! Owns the protocol limits and the connection's age. A connection is closed in good order when it grows old or the daemon
+//! drains: streams in progress may finish, watches end, and the caller reconnects. Old connections are not kept because one
+//! copy of the last answer stays in the write buffer of an idle one.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::grpc::Standing;
+use crate::places::Place;
+use crate::preface::Preface;
+use crate::route::{Face, Route};
+use crate::{Limits, Metrics, Operator, Settings};
+use claviger_core::broker::Broker;
+use claviger_core::peer::{self, Peer};
+use claviger_runtime::clock::Clock;
+use claviger_runtime::shutdown::Drain;
+
+/// The window of HTTP/2 that no connection can go below (RFC 9113 §6.9.2).
+const WINDOW: u32 = 65_535;
+
+/// What every connection of one socket shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) face: Face,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) operator: Arc<dyn Operator>,
+    pub(crate) peers: Arc<peer::Settings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) drain: Drain,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) standing: Standing,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(stream: UnixStream, peer: Peer, place: Place, shared: Arc<Shared>) {
+    let limits = &shared.settings.limits;
+    let closing = CancellationToken::new();
+    let route = Route {
+        session: Arc::new(shared.broker.session(peer)),
+        shared: Arc::clone(&shared),
+        requests: place.requests(),
+        in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+        closing: closing.clone(),
+    };
+    let io = TokioIo::new(Preface::new(stream, limits.preface, Some(place)));
+    let builder = protocol(limits);
+    let mut connection = pin!(builder.serve_connection(io, route));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = tokio::time::sleep(spread(limits.connection_age)) => None,
+        () = shared.drain.begun() => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        closing.cancel();
+        connection.as_mut().graceful_shutdown();
+        // A request may take its whole limit; whoever has not finished by then is cut off.
+        let grace = limits.request.saturating_add(Duration::from_secs(1));
+        let last = tokio::time::timeout(grace, connection);
+        last.await.unwrap_or(Ok(()))
+    };
+    if ended.is_err() {
+        // What went wrong on the wire is the peer's doing, and the library's text may quote what it sent.
+        tracing::debug!(target: "claviger::server", "connection ended by a protocol or stream error");
+    }
+}
+
+/// Up to a tenth less, so that connections opened together do not all reconnect together.
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(1.0 - fastrand::f64() / 10.0)
+}
+
+/// Both protocols with every limit set: the defaults bound neither streams nor memory.
+fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.preface)
+        .max_headers(64)
+        .max_buf_size(
+            usize::try_from(limits.header_bytes)
+                .unwrap_or(8192)
+                .max(8192),
+        )
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        // What a peer may send before anybody reads it. Messages are small, and the smallest window of a connection that
+        // the protocol knows is enough for any number of them, one after the other.
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(16 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .max_pending_accept_reset_streams(64)
+        .max_local_error_reset_streams(64)
+        .keep_alive_interval(limits.keepalive)
+        .keep_alive_timeout(limits.keepalive_answer);
+    builder
+}

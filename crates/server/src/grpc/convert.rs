@@ -1,0 +1,125 @@
+//! Between the daemon's own types and those on the wire.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use claviger_proto::v1;
+
+use claviger_core::secrets::{Freshness, Reading};
+use claviger_core::tokens::Held;
+use claviger_oauth_wire::{InvalidScope, Scopes};
+use claviger_runtime::clock::Moment;
+
+/// The longest name that a configuration can have, with room to spare: longer ones cannot exist.
+const LONGEST_NAME: usize = 256;
+
+pub(crate) fn freshness(freshness: Freshness) -> v1::Freshness {
+    match freshness {
+        Freshness::Fresh => v1::Freshness::Fresh,
+        Freshness::Refreshed => v1::Freshness::Refreshed,
+        Freshness::Stale => v1::Freshness::Stale,
+    }
+}
+
+/// A duration on the wire, rounded down to seconds.
+pub(crate) fn seconds(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+}
+
+/// A time since the epoch on the wire.
+pub(crate) fn timestamp(since_epoch: Duration) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since_epoch.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+pub(crate) fn system_time(time: SystemTime) -> prost_types::Timestamp {
+    timestamp(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) fn moment(moment: Moment) -> prost_types::Timestamp {
+    timestamp(moment.wall)
+}
+
+/// The part of a token's answer that is the same for every caller.
+pub(crate) fn token_constant(held: &Held) -> v1::GetTokenResponse {
+    v1::GetTokenResponse {
+        access_token: token_text(held),
+        token_type: held.token_type().to_owned(),
+        expires_at: Some(timestamp(held.expires().wall())),
+        scopes: held.scopes().iter().map(str::to_owned).collect(),
+        generation: held.generation(),
+        fingerprint: held.fingerprint().to_owned(),
+        lifetime_left: None,
+        freshness: 0,
+    }
+}
+
+/// The token itself, for the answer that is being written.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the answer that the permit entitles the peer to"
+)]
+pub(crate) fn token_text(held: &Held) -> String {
+    // Tokens are checked to be printable ASCII when they arrive, so nothing is lost here.
+    String::from_utf8_lossy(held.access_token().expose()).into_owned()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the answer that the permit entitles the peer to"
+)]
+pub(crate) fn secret(reading: &Reading) -> v1::GetSecretResponse {
+    v1::GetSecretResponse {
+        value: reading.version.value.expose().to_vec(),
+        version: reading.version.id.to_string(),
+        generation: reading.version.generation,
+        confirmed_at: Some(moment(reading.confirmed)),
+        age: Some(seconds(reading.age)),
+        freshness: freshness(reading.freshness).into(),
+        lifetime_left: Some(seconds(reading.lifetime_left)),
+    }
+}
+
+/// What is wrong with a request.
+pub(crate) type Problem = (&'static str, &'static str);
+
+/// Checks a name from a request. What it names is for policy to say.
+pub(crate) fn name(name: &str) -> Result<&str, Problem> {
+    match name.len() {
+        0 => Err((
+            "name",
+            "give the name of a token or secret of the daemon's configuration",
+        )),
+        1..=LONGEST_NAME => Ok(name),
+        _ => Err(("name", "too long to be a name of the configuration")),
+    }
+}
+
+pub(crate) fn scopes<S: AsRef<str>>(
+    scopes: impl IntoIterator<Item = S>,
+) -> Result<Scopes, Problem> {
+    Scopes::new(scopes).map_err(|error| {
+        let problem = match error {
+            InvalidScope::Token => {
+                "a scope is printable ASCII without spaces, quotes and backslashes"
+            }
+            InvalidScope::TooMany => "too many scopes",
+        };
+        ("scopes", problem)
+    })
+}
+
+/// A duration from a request; absent means zero.
+pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Result<Duration, Problem> {
+    let Some(prost_types::Duration { seconds, nanos }) = duration else {
+        return Ok(Duration::ZERO);
+    };
+    match (u64::try_from(seconds), u32::try_from(nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
+        _ => Err(("min_remaining", "a duration must not be negative")),
+    }
+}

@@ -1,0 +1,75 @@
+//! `claviger.v1.Secrets`.
+
+use std::pin::Pin;
+
+use claviger_proto::v1::{
+    GetSecretRequest, GetSecretResponse, WatchSecretRequest, secrets_server::Secrets,
+};
+use futures_util::stream::{self, Stream};
+use tonic::{Request, Response, Status};
+
+use crate::grpc::{convert, status};
+use crate::route::Route;
+
+/// The service on one connection.
+pub(crate) struct Service {
+    pub(crate) route: Route,
+}
+
+#[tonic::async_trait]
+impl Secrets for Service {
+    async fn get_secret(
+        &self,
+        request: Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
+        let request = request.into_inner();
+        let name = name(&request.name)?;
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let reading = shared
+            .broker
+            .secret(session, name)
+            .map_err(|error| status::of(&error))?;
+        Ok(Response::new(convert::secret(&reading)))
+    }
+
+    type WatchSecretStream = Pin<Box<dyn Stream<Item = Result<GetSecretResponse, Status>> + Send>>;
+
+    /// Sends each version as it comes. Ends with the connection, or with the first refusal.
+    async fn watch_secret(
+        &self,
+        request: Request<WatchSecretRequest>,
+    ) -> Result<Response<Self::WatchSecretStream>, Status> {
+        let request = request.into_inner();
+        let name = name(&request.name)?;
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let watch = shared
+            .broker
+            .watch_secret(session, name)
+            .map_err(|error| status::of(&error))?;
+        let state = Some((watch, self.route.clone()));
+        Ok(Response::new(Box::pin(stream::unfold(
+            state,
+            async |state| {
+                let (mut watch, route) = state?;
+                let next = tokio::select! {
+                    next = watch.next() => next,
+                    () = route.closing.cancelled() => return None,
+                };
+                match next {
+                    Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
+                    // Like an old connection: who follows reconnects, and finds the next daemon.
+                    Err(_stopping) if route.shared.drain.has_begun() => None,
+                    Err(error) => Some((Err(status::of(&error)), None)),
+                }
+            },
+        ))))
+    }
+}
+
+fn name(name: &str) -> Result<&str, Status> {
+    convert::name(name).map_err(|(field, problem)| status::invalid(field, problem))
+}

@@ -1,0 +1,179 @@
+//! The answers of the HTTP dialect.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tonic::Code;
+use tonic::body::Body;
+
+use crate::grpc;
+use claviger_core::broker::Error;
+use claviger_core::secrets::{Freshness, Reading};
+use claviger_core::tokens::Answer;
+
+/// What every answer carries: nobody may store, frame, sniff or forward it.
+const SAFETY: [(HeaderName, HeaderValue); 5] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+];
+
+/// An answer in the making. Has no `Debug`: the body may be a credential.
+pub(super) struct Reply {
+    status: StatusCode,
+    body: Bytes,
+    kind: HeaderValue,
+    more: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Reply {
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        let mut text = body.to_string();
+        text.push('\n');
+        let kind = HeaderValue::from_static("application/json");
+        Self {
+            status,
+            body: text.into(),
+            kind,
+            more: Vec::new(),
+        }
+    }
+
+    /// A problem, told the same way everywhere.
+    pub(super) fn problem(status: StatusCode, reason: &str, remedy: &str) -> Self {
+        Self::json(status, &json!({ "error": reason, "remedy": remedy }))
+    }
+
+    pub(super) fn invalid(problem: &str) -> Self {
+        Self::problem(StatusCode::BAD_REQUEST, "INVALID_REQUEST", problem)
+    }
+
+    pub(super) fn method(allowed: &'static str) -> Self {
+        let remedy = format!("use {allowed} for this path");
+        Self::problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            &remedy,
+        )
+        .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// Says after how many seconds it is worth asking again.
+    pub(super) fn after(self, seconds: u64) -> Self {
+        self.with(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.more.push((name, value));
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::new(Full::new(self.body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, self.kind);
+        for (name, value) in SAFETY.into_iter().chain(self.more) {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// A token, with the names that RFC 6749 §5.1 gives its fields.
+pub(super) fn token(answer: &Answer) -> Reply {
+    let held = &answer.token;
+    Reply::json(
+        StatusCode::OK,
+        &json!({
+            "access_token": grpc::token_text(held),
+            "token_type": held.token_type(),
+            "expires_in": answer.lifetime_left.as_secs(),
+            "expires_at": held.expires().wall().as_secs(),
+            "scope": held.scopes().to_string(),
+            "freshness": word(answer.freshness),
+            "generation": held.generation(),
+            "fingerprint": held.fingerprint(),
+        }),
+    )
+}
+
+/// A secret's value as the body, and what is known of it in headers.
+pub(super) fn secret(reading: &Reading) -> Reply {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the answer that the permit entitles the peer to"
+    )]
+    let value = Bytes::copy_from_slice(reading.version.value.expose());
+    let header = |value: String| HeaderValue::try_from(value).ok();
+    let facts = [
+        ("claviger-version", header(reading.version.id.to_string())),
+        ("claviger-age", header(reading.age.as_secs().to_string())),
+        (
+            "claviger-lifetime-left",
+            header(reading.lifetime_left.as_secs().to_string()),
+        ),
+        (
+            "claviger-freshness",
+            header(word(reading.freshness).to_owned()),
+        ),
+    ];
+    let more = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_static(name), value?)))
+        .collect();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Reply {
+        status: StatusCode::OK,
+        body: value,
+        kind,
+        more,
+    }
+}
+
+fn word(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Fresh => "fresh",
+        Freshness::Refreshed => "refreshed",
+        Freshness::Stale => "stale",
+    }
+}
+
+/// A refusal or failure: the same reason and remedy as over gRPC, and `Retry-After` where waiting helps.
+pub(super) fn failed(error: &Error) -> Reply {
+    let (code, reason) = grpc::code_and_reason(error);
+    let reply = Reply::problem(status(code), &reason, error.remedy());
+    match grpc::retry_seconds(error) {
+        Some(seconds) => reply.after(seconds),
+        None => reply,
+    }
+}
+
+fn status(code: Code) -> StatusCode {
+    if code == Code::InvalidArgument {
+        StatusCode::BAD_REQUEST
+    } else if code == Code::Unauthenticated {
+        StatusCode::UNAUTHORIZED
+    } else if code == Code::PermissionDenied {
+        StatusCode::FORBIDDEN
+    } else if code == Code::FailedPrecondition {
+        StatusCode::CONFLICT
+    } else if code == Code::ResourceExhausted {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}

@@ -1,0 +1,290 @@
+//! The small dialect for programs without gRPC: HTTP/1.1 (or HTTP/2) and JSON on the same sockets.
+//!
+//! Owns its routes:
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/token/NAME?scope=A+B&min_remaining=60` | the token, as OAuth's own JSON with a few fields more |
+//! | `POST /v1/token/NAME/rejected?fingerprint=F` | what became of the report |
+//! | `GET /v1/secret/NAME` | the value itself, and what is known of it in headers |
+//! | `GET /.well-known/oauth-authorization-server/ISSUER` | for operators: the endpoints of an issuer of the configuration |
+//! | `GET /.well-known/oauth-protected-resource/TOKEN` | for operators: what the resources of a token say |
+//! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve; operators are told of each token |
+//!
+//! The same guard, the same rules and the same errors as over gRPC ([`answers`]). No body of a request is read.
+
+mod answers;
+mod metadata;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tonic::body::Body;
+
+use crate::route::{CROWDED, Face, Route, UNCROWDED, Unwelcome};
+use answers::Reply;
+use claviger_core::broker::TokenRequest;
+use claviger_core::tokens::{Report, Want};
+use claviger_oauth_wire::Scopes;
+
+/// Answers one request.
+pub(crate) async fn answer(
+    route: &Route,
+    request: Request<Incoming>,
+    welcome: Result<(), Unwelcome>,
+) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let reply = match (request.method(), segments.as_slice()) {
+        (&Method::GET, ["health"]) => health(route),
+        (&Method::GET, ["ready"]) => ready(route, welcome.is_ok()),
+        (_, ["health" | "ready"]) => Reply::method("GET"),
+        _ if welcome.is_err() => {
+            let message = welcome.err().map_or("", Unwelcome::message);
+            Reply::problem(StatusCode::FORBIDDEN, Unwelcome::REASON, message)
+        }
+        (method, segments) if route.shared.face == Face::Admin => {
+            for_operators(route, method, segments)
+        }
+        (&Method::GET, ["v1", "token", name]) => get_token(route, name, query).await,
+        (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(route, name, query),
+        (&Method::GET, ["v1", "secret", name]) => get_secret(route, name),
+        (_, ["v1", "token" | "secret", _]) => Reply::method("GET"),
+        (_, ["v1", "token", _, "rejected"]) => Reply::method("POST"),
+        _ => Reply::problem(
+            StatusCode::NOT_FOUND,
+            "NOT_FOUND",
+            "there are /v1/token/NAME, /v1/token/NAME/rejected, /v1/secret/NAME, /health and /ready",
+        ),
+    };
+    reply.into_response()
+}
+
+/// The answer to a request that is one too many.
+pub(crate) fn crowded() -> Response<Body> {
+    let (reason, remedy) = CROWDED;
+    Reply::problem(StatusCode::TOO_MANY_REQUESTS, reason, remedy)
+        .after(UNCROWDED.as_secs())
+        .into_response()
+}
+
+/// What only operators are told. The rest of what they do is spoken in gRPC.
+fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Reply {
+    let (subject, segment) = match segments {
+        [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
+        [".well-known", "oauth-protected-resource", name] => (Subject::Token, name),
+        _ => {
+            return Reply::problem(
+                StatusCode::NOT_FOUND,
+                "NOT_FOUND",
+                "there are /.well-known/oauth-authorization-server/ISSUER, /.well-known/oauth-protected-resource/TOKEN, /health and /ready; else operators use `claviger` or gRPC, and programs the broker socket",
+            );
+        }
+    };
+    if method != Method::GET {
+        return Reply::method("GET");
+    }
+    let name = match name(segment) {
+        Ok(name) => name,
+        Err(problem) => return Reply::invalid(problem),
+    };
+    if let Err(error) = route.session.confirm() {
+        return answers::failed(&error);
+    }
+    let overview = route.shared.operator.overview();
+    match subject {
+        Subject::Issuer => metadata::of_issuer(&overview.issuers, name),
+        Subject::Token => metadata::of_token(&overview.resources, name),
+    }
+}
+
+/// Whose metadata an operator asks for.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Issuer,
+    Token,
+}
+
+/// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already. Everybody may
+/// ask, so nothing is gathered for it.
+fn health(route: &Route) -> Reply {
+    let ready = route.shared.broker.ready();
+    let timestamp = route.shared.clock.now().wall.as_secs();
+    let oauth = if ready { "connected" } else { "disconnected" };
+    let status = if ready { "healthy" } else { "unhealthy" };
+    Reply::json(
+        StatusCode::OK,
+        &json!({ "status": status, "oauth": oauth, "timestamp": timestamp }),
+    )
+}
+
+/// Whether everything can be served; on the admin socket also which tokens. Whoever has not said that the request is meant
+/// for claviger learns no names.
+fn ready(route: &Route, meant: bool) -> Reply {
+    let broker = &route.shared.broker;
+    let ready = broker.ready();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let mut body = json!({ "ready": ready });
+    if meant
+        && route.shared.face == Face::Admin
+        && route.session.confirm().is_ok()
+        && let Some(body) = body.as_object_mut()
+    {
+        let tokens = broker.world().tokens.readiness().into_iter();
+        let tokens = tokens.map(|(name, ready)| (name.to_string(), Value::Bool(ready)));
+        body.insert("tokens".to_owned(), Value::Object(tokens.collect()));
+    }
+    Reply::json(status, &body)
+}
+
+/// What a query can say.
+#[derive(Debug, Default)]
+struct Query {
+    scopes: Vec<String>,
+    min_remaining: Duration,
+    force_refresh: bool,
+    fingerprint: String,
+}
+
+impl Query {
+    /// Reads a query; a parameter that nobody knows is refused rather than ignored.
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let mut query = Self::default();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            match &*name {
+                "scope" => query
+                    .scopes
+                    .extend(value.split_ascii_whitespace().map(str::to_owned)),
+                "min_remaining" => {
+                    let seconds = value
+                        .parse()
+                        .map_err(|_not_a_number| "min_remaining is a number of seconds")?;
+                    query.min_remaining = Duration::from_secs(seconds);
+                }
+                "force_refresh" => match &*value {
+                    "true" => query.force_refresh = true,
+                    "false" => query.force_refresh = false,
+                    _ => return Err("force_refresh is true or false"),
+                },
+                "fingerprint" => query.fingerprint = value.into_owned(),
+                _ => {
+                    return Err(
+                        "there are the parameters scope, min_remaining, force_refresh and fingerprint",
+                    );
+                }
+            }
+        }
+        Ok(query)
+    }
+
+    fn scopes(&self) -> Result<Scopes, &'static str> {
+        Scopes::new(&self.scopes).map_err(|_invalid| "scope is not a list of scopes")
+    }
+}
+
+/// A name as it stands in a path. Names need no escaping, so an escape is a mistake or a trick.
+fn name(segment: &str) -> Result<&str, &'static str> {
+    if segment.is_empty() || segment.len() > 256 || segment.contains('%') {
+        return Err("the path ends in a name of the daemon's configuration, unescaped");
+    }
+    Ok(segment)
+}
+
+async fn get_token(route: &Route, segment: &str, query: &str) -> Reply {
+    let read = || {
+        let name = name(segment)?;
+        let query = Query::read(query)?;
+        let want = Want {
+            min_remaining: query.min_remaining,
+            force_refresh: query.force_refresh,
+            deadline: route.shared.settings.limits.request,
+        };
+        Ok(TokenRequest {
+            name: name.to_owned(),
+            scopes: query.scopes()?,
+            want,
+        })
+    };
+    match read() {
+        Err(problem) => Reply::invalid(problem),
+        Ok(request) => match route.shared.broker.token(&route.session, &request).await {
+            Ok(answer) => answers::token(&answer),
+            Err(error) => answers::failed(&error),
+        },
+    }
+}
+
+fn rejected(route: &Route, segment: &str, query: &str) -> Reply {
+    let read = || {
+        let query = Query::read(query)?;
+        Ok((
+            name(segment)?,
+            query.scopes()?,
+            Cow::from(query.fingerprint),
+        ))
+    };
+    match read() {
+        Err(problem) => Reply::invalid(problem),
+        Ok((name, scopes, fingerprint)) => {
+            let broker = &route.shared.broker;
+            let outcome = match broker.report_rejected(&route.session, name, &scopes, &fingerprint)
+            {
+                Ok(Report::Dropped) => "dropped",
+                Ok(Report::Superseded) => "superseded",
+                Ok(Report::NotTheToken) => "not_the_token",
+                Err(error) => return answers::failed(&error),
+            };
+            Reply::json(StatusCode::OK, &json!({ "outcome": outcome }))
+        }
+    }
+}
+
+fn get_secret(route: &Route, segment: &str) -> Reply {
+    match name(segment) {
+        Err(problem) => Reply::invalid(problem),
+        Ok(name) => match route.shared.broker.secret(&route.session, name) {
+            Ok(reading) => answers::secret(&reading),
+            Err(error) => answers::failed(&error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_whole_or_refused() {
+        let query =
+            Query::read("scope=read+write&scope=more&min_remaining=60&force_refresh=true").unwrap();
+        assert_eq!(query.scopes, ["read", "write", "more"]);
+        assert_eq!(query.min_remaining, Duration::from_mins(1));
+        assert!(query.force_refresh);
+        for bad in [
+            "min_remaining=x",
+            "min_remaining=-1",
+            "force_refresh=1",
+            "scopes=a",
+            "a",
+        ] {
+            assert!(Query::read(bad).is_err(), "{bad}");
+        }
+        assert!(Query::read("scope=a%22").unwrap().scopes().is_err());
+    }
+
+    #[test]
+    fn names_are_taken_as_they_are() {
+        assert_eq!(name("billing-api"), Ok("billing-api"));
+        for bad in ["", "a%2e", &"x".repeat(257)] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

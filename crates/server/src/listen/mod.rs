@@ -1,0 +1,251 @@
+//! Making the two sockets, or taking them over.
+//!
+//! Owns the files of the sockets: their modes, who may replace them, and (in `directory`) where they may lie. At no moment
+//! does a socket let in more than in the end. A live daemon is never pushed aside, and what is not a socket is never removed.
+//! Runs before any thread starts: the file mode mask that it sets for a moment belongs to the whole process.
+
+mod directory;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::process::umask;
+
+use crate::Settings;
+
+/// Why a socket cannot be had. Says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody answers on it.
+    #[error(
+        "another daemon is serving on {0}; stop it first (`claviger status` shows it), or configure another `server.socket`"
+    )]
+    Live(PathBuf),
+    /// There is something else.
+    #[error("{0} exists and is not a socket; move it away or configure another `server.socket`")]
+    NotASocket(PathBuf),
+    /// Others could replace the socket.
+    #[error(
+        "the directory {0} can be written by others (mode {1:o}); run `chmod go-w {0}`, because whoever can write it can put a socket of their own there"
+    )]
+    OpenDirectory(PathBuf, u32),
+    /// Somebody else owns the directory, and with it what is in there.
+    #[error(
+        "the directory {0} belongs to uid {1}, who could put a socket of their own there; it must belong to root or to the daemon's user"
+    )]
+    ForeignDirectory(PathBuf, u32),
+    /// The operating system says no.
+    #[error("cannot {1} {0}: {2}")]
+    Os(PathBuf, &'static str, #[source] io::Error),
+    /// Socket activation gave something unexpected.
+    #[error(
+        "socket activation passed {0} sockets named \"{1}\"; the socket units must pass two, named `broker` and `admin` (FileDescriptorName=)"
+    )]
+    Activation(usize, String),
+    /// Socket activation gave something that cannot be served.
+    #[error(
+        "what socket activation passed as `{0}` is no listening unix socket with a path; set ListenStream= of its socket unit to a path"
+    )]
+    Unfit(&'static str),
+}
+
+/// A listening socket, and what must be kept while it listens.
+#[derive(Debug)]
+pub struct Bound {
+    /// The listener.
+    pub(crate) listener: UnixListener,
+    /// Where it is, which an inherited one knows better than the configuration.
+    path: PathBuf,
+    /// Removes the file at the end; absent for an inherited socket, which belongs to the service manager.
+    _file: Option<SocketFile>,
+}
+
+/// Both sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(crate) broker: Bound,
+    pub(crate) admin: Bound,
+}
+
+/// The socket's file and the lock that says that somebody is using it.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Which file it was, so that a successor's is never removed.
+    inode: Option<u64>,
+    _lock: File,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let present = fs::symlink_metadata(&self.path).ok().map(|meta| meta.ino());
+        if present.is_some() && present == self.inode {
+            // Nothing to be done if it fails: the next daemon finds it dead and replaces it.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Sockets {
+    /// Makes both sockets where the configuration says.
+    ///
+    /// # Errors
+    /// See [`ListenError`]; nothing is left behind.
+    pub fn bind(settings: &Settings) -> Result<Self, ListenError> {
+        let broker_mode = if settings.socket_group.is_some() {
+            0o660
+        } else {
+            0o666
+        };
+        let broker = bind(&settings.socket, 0o755, broker_mode, settings.socket_group)?;
+        let admin = bind(&settings.admin_socket, 0o700, 0o600, None)?;
+        Ok(Self { broker, admin })
+    }
+
+    /// Takes over two sockets of the service manager, in the order of `names`. `None` stands for a descriptor that is no unix
+    /// stream socket.
+    ///
+    /// # Errors
+    /// If they are not exactly one `broker` and one `admin`, both listening at a path.
+    pub fn inherit(listeners: Vec<Option<UnixListener>>, names: &str) -> Result<Self, ListenError> {
+        let count = listeners.len();
+        let (mut broker, mut admin) = (None, None);
+        for (listener, name) in listeners.into_iter().zip(names.split(':')) {
+            match name {
+                "broker" => broker = Some(inherited(listener, "broker")?),
+                "admin" => admin = Some(inherited(listener, "admin")?),
+                _ => {}
+            }
+        }
+        match (broker, admin) {
+            (Some(broker), Some(admin)) if count == 2 => Ok(Self { broker, admin }),
+            _ => Err(ListenError::Activation(
+                count,
+                names.chars().take(80).collect(),
+            )),
+        }
+    }
+
+    /// Puts into `settings` where the sockets are. Says so where the configuration says something else.
+    pub fn settle(&self, settings: &mut Settings) {
+        for (bound, configured) in [
+            (&self.broker, &mut settings.socket),
+            (&self.admin, &mut settings.admin_socket),
+        ] {
+            if *configured != bound.path {
+                tracing::warn!(
+                    target: "claviger::server", configured = %configured.display(), passed = %bound.path.display(),
+                    "the service manager passed a socket at another path than the configured one; the passed one is served"
+                );
+                configured.clone_from(&bound.path);
+            }
+        }
+    }
+}
+
+/// A socket without a path would be an abstract one, which has no permissions.
+fn inherited(listener: Option<UnixListener>, name: &'static str) -> Result<Bound, ListenError> {
+    let fit = |listener: UnixListener| {
+        let address = listener.local_addr().ok()?;
+        let path = address.as_pathname()?.to_owned();
+        let listens = socket_acceptconn(&listener).unwrap_or(false);
+        listens.then_some((listener, path))
+    };
+    let (listener, path) = listener.and_then(fit).ok_or(ListenError::Unfit(name))?;
+    Ok(Bound {
+        listener,
+        path,
+        _file: None,
+    })
+}
+
+/// Does something under a file mode mask that leaves `mode`. Tests have threads, and the mask is everybody's.
+fn masked<T>(mode: u32, work: impl FnOnce() -> T) -> T {
+    static MASK: Mutex<()> = Mutex::new(());
+    let _one = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = umask(Mode::from_raw_mode(0o777 & !mode));
+    let done = work();
+    umask(before);
+    done
+}
+
+fn bind(
+    path: &Path,
+    directory_mode: u32,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<Bound, ListenError> {
+    let os = |doing| move |error| ListenError::Os(path.to_owned(), doing, error);
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    directory::prepare(parent, directory_mode)?;
+    let lock = lock(path)?;
+    clear(path)?;
+    // Until it belongs to its group, the group that it has by chance gets nothing.
+    let first = if group.is_some() { 0o600 } else { mode };
+    let listener = masked(first, || UnixListener::bind(path)).map_err(os("bind"))?;
+    let bound = Bound {
+        listener,
+        path: path.to_owned(),
+        _file: Some(SocketFile {
+            path: path.to_owned(),
+            inode: fs::symlink_metadata(path).ok().map(|meta| meta.ino()),
+            _lock: lock,
+        }),
+    };
+    if let Some(group) = group {
+        chown(path, None, Some(group)).map_err(os("change the group of"))?;
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .map_err(os("change the mode of"))?;
+    }
+    Ok(bound)
+}
+
+/// Takes the lock beside the socket, which two daemons that start together cannot both have.
+fn lock(path: &Path) -> Result<File, ListenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
+        .open(&name)
+        .map_err(|error| ListenError::Os(name.into(), "open", error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ListenError::Live(path.to_owned())),
+        Err(error) => Err(ListenError::Os(path.to_owned(), "lock", error.into())),
+    }
+}
+
+/// Removes a dead socket; refuses to touch anything else.
+fn clear(path: &Path) -> Result<(), ListenError> {
+    let os = |doing, error| ListenError::Os(path.to_owned(), doing, error);
+    let meta = match fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(os("inspect", error)),
+    };
+    if !meta.file_type().is_socket() {
+        return Err(ListenError::NotASocket(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Ok(_answered) => Err(ListenError::Live(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(target: "claviger::server", path = %path.display(), "replacing a dead socket");
+            fs::remove_file(path).map_err(|error| os("remove the dead", error))
+        }
+        Err(error) => Err(os("probe", error)),
+    }
+}
