@@ -195,7 +195,7 @@ fn endpoints(endpoints: &Discovered) -> EndpointsOverview {
     }
 }
 
-fn resource_metadata(metadata: ResourceMetadata) -> ResourceMetadataOverview {
+fn resource_metadata(metadata: &ResourceMetadata) -> ResourceMetadataOverview {
     ResourceMetadataOverview {
         resource: metadata.vouched.resource.clone(),
         scopes: metadata.vouched.scopes.clone(),
@@ -216,11 +216,16 @@ fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
         let mut issuers = assembled.issuers.iter();
         let issuer = client.and_then(|client| issuers.find(|one| *one.name() == client.issuer));
         let Some(issuer) = issuer else { continue };
-        rows.extend(token.resources.iter().map(|resource| ResourceOverview {
-            token: Arc::clone(&token.name),
-            issuer: issuer.settings().issuer.clone(),
-            resource: resource.clone(),
-            metadata: issuer.resource_metadata(resource).map(resource_metadata),
+        rows.extend(token.resources.iter().map(|resource| {
+            ResourceOverview {
+                token: Arc::clone(&token.name),
+                issuer: issuer.settings().issuer.clone(),
+                resource: resource.clone(),
+                metadata: issuer
+                    .resource_metadata(resource)
+                    .as_ref()
+                    .map(resource_metadata),
+            }
         }));
     }
     rows
