@@ -29,11 +29,11 @@ for option in level=4 inline-8bit-counters pc-table trace-compares; do
 done
 # --target keeps the coverage out of build scripts and macros.
 RUSTFLAGS="--cfg fuzzing $coverage" CARGO_TARGET_DIR="$out" \
-  cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$triple" --bins
+  cargo build --quiet --release --manifest-path fuzz/Cargo.toml --workspace --target "$triple" --bins
 
 targets=("$@")
 if [ "${#targets[@]}" = 0 ]; then
-  for file in fuzz/fuzz_targets/*.rs; do
+  for file in fuzz/*/fuzz_targets/*.rs; do
     targets+=("$(basename "$file" .rs)")
   done
 fi
