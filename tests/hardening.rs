@@ -27,6 +27,7 @@ use std::process::{Command, ExitCode};
 
 use claviger_core::peer::{Peer, Settings as PeerSettings};
 use claviger_kernel::{self as memory, Backing, SecretPages, Settings, WipingAllocator};
+use futures_util::FutureExt as _;
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 
 use actor::{Actor, need_root, role, tell, told};
@@ -145,7 +146,10 @@ fn target(arguments: &[String]) {
             }
             "peer" => {
                 let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-                let peer = Peer::identify(&socket, &PeerSettings::default()).unwrap();
+                let peer = Peer::identify(&socket, &PeerSettings::default())
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
                 tell(&format!("{:?} {}", peer.confirm(), peer.is_pinned()));
             }
             "forbidden" => {

@@ -32,6 +32,7 @@ use claviger_core::peer::{
     Attestor as _, Changed, Error, Evidence, Facts, Peer, ProcExecutable, Settings, Support,
 };
 use claviger_core::policy::Selector;
+use futures_util::FutureExt as _;
 use nix::libc::{EINVAL, EMFILE, ENODATA, EPERM, ESRCH};
 
 use actor::{Actor, need_root, role, wrapped};
@@ -141,8 +142,13 @@ impl Socket {
     }
 }
 
+/// Identifies at once: the kernel does not wait, and neither does the attestor of these tests.
+fn now<T>(identified: impl Future<Output = T>) -> T {
+    identified.now_or_never().unwrap()
+}
+
 fn identify(stream: &UnixStream) -> Result<Peer, Error> {
-    Peer::identify(stream, &Settings::default())
+    now(Peer::identify(stream, &Settings::default()))
 }
 
 /// Fails the test, or skips it, where the kernel is too old for it.
@@ -168,7 +174,7 @@ fn two_users_are_two_peers() -> Result<(), String> {
     assert_eq!(second.facts().groups, [] as [u32; 0]);
     assert_eq!((first.confirm(), second.confirm()), (Ok(()), Ok(())));
 
-    let explained = Facts::of_pid(one.pid(), &Settings::default()).unwrap();
+    let explained = now(Facts::of_pid(one.pid(), &Settings::default())).unwrap();
     assert_eq!(&explained, first.facts(), "explaining a pid tells the same");
 
     // More groups than the first buffer takes.
@@ -240,7 +246,7 @@ fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
     let (mut parent, stream) = socket.connected("execute", &["/bin/cat"]);
     let own = std::env::current_exe().unwrap().canonicalize().unwrap();
     let allowed = Path::new("/bin/cat").canonicalize().unwrap();
-    let before = Peer::identify(&stream, &settings).unwrap();
+    let before = now(Peer::identify(&stream, &settings)).unwrap();
     assert_eq!(before.facts().executable.as_deref(), Some(own.as_path()));
 
     assert_eq!(parent.ask("execute"), "executing");
@@ -251,7 +257,7 @@ fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
         "control: pid, user and cgroup are the same, so nothing can be seen of it"
     );
     assert_eq!(before.facts().executable.as_deref(), Some(own.as_path()));
-    let after = Peer::identify(&stream, &settings).unwrap();
+    let after = now(Peer::identify(&stream, &settings)).unwrap();
     assert_eq!(
         after.facts().executable.as_deref(),
         Some(allowed.as_path()),
@@ -317,7 +323,7 @@ fn an_executable_that_cannot_be_looked_up_is_unknown() -> Result<(), String> {
         pid: actor.pid(),
         ..Facts::default()
     };
-    let evidence = ProcExecutable.attest(&facts, std::io::stderr().as_fd());
+    let evidence = now(ProcExecutable.attest(&facts, std::io::stderr().as_fd()));
     assert_eq!(evidence.unwrap(), Evidence::default());
     Ok(())
 }
@@ -396,7 +402,7 @@ fn root_of_a_container_without_a_known_name_is_not_root() -> Result<(), String> 
         assert_eq!(peer.facts().uid, 0);
         assert_eq!(peer.facts().nested, nested, "{wrapper:?}");
         assert_eq!(root.mismatch(peer.facts()).is_some(), nested, "{wrapper:?}");
-        let explained = Facts::of_pid(peer.facts().pid, &Settings::default()).unwrap();
+        let explained = now(Facts::of_pid(peer.facts().pid, &Settings::default())).unwrap();
         assert_eq!(explained.nested, nested, "explained as it is decided");
     }
     Ok(())

@@ -20,6 +20,7 @@ use seccompiler::{
 };
 
 use crate::actor::{Actor, role, tell, told};
+use crate::now;
 use crate::runner::Role;
 
 pub(crate) const ALL: &[Role] = &[
@@ -146,7 +147,7 @@ fn daemon(arguments: &[String]) {
         tell(&support.warnings(&settings).collect::<Vec<_>>().join("; "));
     }
     let stream = listener.accept().unwrap().0;
-    match Peer::identify(&stream, &settings) {
+    match now(Peer::identify(&stream, &settings)) {
         Ok(peer) => answer(&peer, support),
         Err(error) => {
             let debug = format!("{error:?}");
@@ -203,7 +204,7 @@ fn reuse(_arguments: &[String]) {
     let mut attacker = Actor::start(role("orphan", &[path.to_str().unwrap()]));
     assert_eq!(attacker.hear(), "connected");
     let stream = listener.accept().unwrap().0;
-    let peer = Peer::identify(&stream, &Settings::default()).unwrap();
+    let peer = now(Peer::identify(&stream, &Settings::default())).unwrap();
     peer.confirm().unwrap();
     let pid = attacker.pid();
     attacker.reap();
@@ -221,7 +222,7 @@ fn reuse(_arguments: &[String]) {
         Path::new("/bin/cat").canonicalize().unwrap(),
         "control: who asks by pid is told of the innocent program"
     );
-    let late = Peer::identify(&stream, &Settings::default()).unwrap_err();
+    let late = now(Peer::identify(&stream, &Settings::default())).unwrap_err();
     tell(&format!("identified late: {late:?}"));
     tell(&format!(
         "confirmed late: {:?}",

@@ -1,8 +1,8 @@
 //! Taking connections in, within limits.
 //!
-//! Owns the accept loop. Never spins: out of descriptors it pauses and goes on. How many connections there may be is said by
-//! `places`.
-//! A connection whose peer cannot be identified is closed without an answer, because an answer would be given to nobody.
+//! Owns the accept loop. It only accepts, counts, pins the process that connected and hands over: a slow attestor holds up one
+//! worker's task and never this loop. Never spins: out of descriptors it pauses and goes on. How many connections there may be
+//! is said by `places`. A connection whose peer cannot be identified is closed without an answer.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -17,7 +17,8 @@ use crate::connection::{self, Shared};
 use crate::operators::Operators;
 use crate::places::{Caps, Place};
 use crate::workers::Workers;
-use claviger_core::peer::{self, Peer};
+use claviger_core::broker::Caller;
+use claviger_core::peer::{self, Peer, Pinned};
 use claviger_runtime::clock::Pace;
 
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
@@ -59,7 +60,7 @@ pub(crate) struct Acceptor {
     pub(crate) listener: UnixListener,
     pub(crate) caps: Arc<Caps>,
     /// Whom it is for; `None`: for everybody.
-    pub(crate) only: Option<Operators>,
+    pub(crate) only: Option<Arc<Operators>>,
     /// How often the log is told that none can be accepted.
     pub(crate) complaints: Pace,
     pub(crate) workers: Arc<Workers>,
@@ -95,20 +96,22 @@ impl Acceptor {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Takes a place, identifies the peer and hands the connection to a worker; or closes it. The place comes first: whoever
-    /// has all of its places must not keep this loop busy with its identity.
+    /// Takes a place, pins the peer and hands the connection to a worker; or closes it. The place comes first: a user that has
+    /// all of its places must not keep this loop busy with pinning.
     fn admit(&self, stream: UnixStream) {
         let admitted = self.place(&stream).and_then(|place| {
-            let peer = self.identify(&stream)?;
+            let peer = Pinned::of(&stream, &self.shared.peers).map_err(Refusal::Unidentified)?;
+            // The socket is registered again with the worker's runtime.
             let stream = stream.into_std().map_err(Refusal::Stream)?;
-            Ok((stream, peer, place))
+            Ok(Arrival {
+                stream,
+                peer,
+                place,
+            })
         });
         match admitted {
-            Ok((stream, peer, place)) => self.hand_over(stream, peer, place),
-            Err(refusal) => {
-                self.shared.metrics.refused.fetch_add(1, Ordering::Relaxed);
-                refusal.log();
-            }
+            Ok(arrival) => self.hand_over(arrival),
+            Err(refusal) => refusal.note(&self.shared.metrics),
         }
     }
 
@@ -119,29 +122,67 @@ impl Acceptor {
         place.ok_or(Refusal::Full { uid })
     }
 
-    fn identify(&self, stream: &UnixStream) -> Result<Peer, Refusal> {
-        let peer = Peer::identify(stream, &self.shared.peers).map_err(Refusal::Unidentified)?;
-        match &self.only {
-            Some(operators) if !operators.include(peer.facts()) => Err(Refusal::NotOperator {
-                uid: peer.facts().uid,
-            }),
-            Some(_) | None => Ok(peer),
-        }
-    }
-
-    fn hand_over(&self, stream: StdUnixStream, peer: Peer, place: Place) {
-        let shared = Arc::clone(&self.shared);
+    fn hand_over(&self, arrival: Arrival) {
+        let (shared, only) = (Arc::clone(&self.shared), self.only.clone());
         // Counted from here on, so that a drain which begins now waits for this connection too.
         let serving = shared.drain.count();
         self.workers.serve(Box::new(move || {
             Box::pin(async move {
                 let _serving = serving;
-                match UnixStream::from_std(stream) {
-                    Ok(stream) => connection::serve(stream, peer, place, shared).await,
-                    Err(error) => Refusal::Stream(error).log(),
-                }
+                arrival.serve(only.as_deref(), shared).await;
             })
         }));
+    }
+}
+
+/// A connection on its way to a worker.
+struct Arrival {
+    stream: StdUnixStream,
+    peer: Pinned,
+    place: Place,
+}
+
+impl Arrival {
+    /// Identifies the peer, and serves it unless it is refused. Runs on a worker.
+    async fn serve(self, only: Option<&Operators>, shared: Arc<Shared>) {
+        let Self {
+            stream,
+            peer,
+            place,
+        } = self;
+        match identify(peer, only, &shared).await {
+            Ok(peer) => match UnixStream::from_std(stream) {
+                Ok(stream) => {
+                    connection::serve(stream, Caller::Process(peer), place, shared).await;
+                }
+                Err(error) => Refusal::Stream(error).note(&shared.metrics),
+            },
+            Err(refusal) => {
+                refusal.note(&shared.metrics);
+                // In this order: a peer that sees the end of its connection finds its place free.
+                drop(place);
+                drop(stream);
+            }
+        }
+    }
+}
+
+async fn identify(
+    peer: Pinned,
+    only: Option<&Operators>,
+    shared: &Shared,
+) -> Result<Peer, Refusal> {
+    // The deadline for the first bytes bounds this as well, so that an attestor cannot keep a place for longer.
+    let limit = shared.settings.limits.preface;
+    let peer = tokio::time::timeout(limit, peer.identify(&shared.peers))
+        .await
+        .map_err(|_elapsed| Refusal::Unattested)?
+        .map_err(Refusal::Unidentified)?;
+    match only {
+        Some(operators) if !operators.include(peer.facts()) => Err(Refusal::NotOperator {
+            uid: peer.facts().uid,
+        }),
+        Some(_) | None => Ok(peer),
     }
 }
 
@@ -152,13 +193,16 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 enum Refusal {
     Unidentified(peer::Error),
+    Unattested,
     NotOperator { uid: u32 },
     Full { uid: u32 },
     Stream(io::Error),
 }
 
 impl Refusal {
-    fn log(&self) {
+    /// Counts it and, where that says something new, logs it.
+    fn note(&self, metrics: &Metrics) {
+        metrics.refused.fetch_add(1, Ordering::Relaxed);
         let (why, uid) = match self {
             Self::Unidentified(error) => {
                 // Told once, because it mostly is a matter of set-up (a daemon in a pid namespace of its own); after that it
@@ -169,6 +213,10 @@ impl Refusal {
                         "a peer cannot be identified and is refused; further ones are counted in `claviger status`"
                     );
                 }
+                return;
+            }
+            Self::Unattested => {
+                tracing::debug!(target: "claviger::server", "attesting a peer took too long; its connection is closed");
                 return;
             }
             Self::Stream(error) => {

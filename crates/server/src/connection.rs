@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,8 @@ use crate::places::Place;
 use crate::preface::Preface;
 use crate::route::{Face, Route};
 use crate::{Limits, Metrics, Operator, Settings};
-use claviger_core::broker::Broker;
-use claviger_core::peer::{self, Peer};
+use claviger_core::broker::{Broker, Caller};
+use claviger_core::peer;
 use claviger_runtime::clock::Clock;
 use claviger_runtime::shutdown::Drain;
 
@@ -42,11 +42,14 @@ pub(crate) struct Shared {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(stream: UnixStream, peer: Peer, place: Place, shared: Arc<Shared>) {
+pub(crate) async fn serve<S>(stream: S, caller: Caller, place: Place, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let limits = &shared.settings.limits;
     let closing = CancellationToken::new();
     let route = Route {
-        session: Arc::new(shared.broker.session(peer)),
+        session: Arc::new(shared.broker.session(caller)),
         shared: Arc::clone(&shared),
         requests: place.requests(),
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),

@@ -106,7 +106,7 @@ impl Server {
         let workers = Arc::new(Workers::start(parts.threads)?);
         // Operators have places of their own: they must get in while programs have taken all of theirs.
         let limits = &settings.limits;
-        let operators = Operators::of_this_process();
+        let operators = Arc::new(Operators::of_this_process());
         for (bound, face, caps, only) in [
             (broker, Face::Broker, Caps::for_programs(limits), None),
             (

@@ -4,7 +4,7 @@
 //! The mode of the socket keeps other users out already, but not root of a container: it arrives as uid 0, and a container
 //! that was given the directory of the broker socket has the admin socket's below it.
 
-use claviger_core::peer::{self, Facts};
+use claviger_core::peer::Facts;
 
 /// Where the daemon is, and as whom.
 #[derive(Debug)]
@@ -17,8 +17,7 @@ pub(crate) struct Operators {
 impl Operators {
     /// Those of this process. If the kernel does not say where it is, it counts as outside of every container.
     pub(crate) fn of_this_process() -> Self {
-        let asked = Facts::of_pid(std::process::id(), &peer::Settings::default());
-        let facts = asked.unwrap_or_default();
+        let facts = Facts::of_this_process().unwrap_or_default();
         Self {
             uid: rustix::process::geteuid().as_raw(),
             container: container(&facts).map(str::to_owned),
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn this_process_operates_itself() {
-        let own = Facts::of_pid(std::process::id(), &peer::Settings::default()).unwrap();
+        let own = Facts::of_this_process().unwrap();
         assert!(Operators::of_this_process().include(&own));
     }
 }

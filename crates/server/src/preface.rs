@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::Sleep;
 
 use crate::places::Place;
@@ -19,12 +18,12 @@ use crate::places::Place;
 /// 24 bytes of HTTP/2 preface and 9 of the first frame's header (RFC 9113 §3.4, §4.1).
 const ENOUGH: usize = 33;
 
-/// A unix stream whose peer must send [`ENOUGH`] bytes before the deadline.
+/// A stream whose peer must send [`ENOUGH`] bytes before the deadline.
 #[derive(Debug)]
-pub(crate) struct Preface {
+pub(crate) struct Preface<S> {
     /// Given back before the stream is shut down or closed: whoever sees the end of a connection finds its place free.
     place: Option<Place>,
-    stream: UnixStream,
+    stream: S,
     waiting: Option<Waiting>,
 }
 
@@ -34,8 +33,8 @@ struct Waiting {
     deadline: Pin<Box<Sleep>>,
 }
 
-impl Preface {
-    pub(crate) fn new(stream: UnixStream, limit: Duration, place: Option<Place>) -> Self {
+impl<S> Preface<S> {
+    pub(crate) fn new(stream: S, limit: Duration, place: Option<Place>) -> Self {
         let deadline = Box::pin(tokio::time::sleep(limit));
         Self {
             place,
@@ -48,7 +47,7 @@ impl Preface {
     }
 }
 
-impl AsyncRead for Preface {
+impl<S: AsyncRead + Unpin> AsyncRead for Preface<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -75,7 +74,7 @@ impl AsyncRead for Preface {
     }
 }
 
-impl AsyncWrite for Preface {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,6 +112,7 @@ mod tests {
     use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
 
     use super::*;
     use crate::places::Caps;

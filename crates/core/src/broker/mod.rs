@@ -11,6 +11,7 @@
 
 mod admin;
 mod budget;
+mod caller;
 mod error;
 mod follow;
 mod session;
@@ -25,6 +26,7 @@ use arc_swap::ArcSwap;
 
 pub use admin::{Explained, Refreshed, Unknown};
 pub use budget::{BudgetSettings, Budgets};
+pub use caller::Caller;
 pub use error::Error;
 pub use follow::Following;
 pub use session::Session;

@@ -7,15 +7,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use crate::broker::budget::Purse;
-use crate::broker::{Broker, Error, World};
-use crate::peer::{Facts, Peer};
+use crate::broker::{Broker, Caller, Error, World};
+use crate::peer::Facts;
 use crate::policy::Rights;
 use claviger_runtime::clock::Moment;
 
 /// An identified peer on one connection. Only [`Broker::session`] makes one.
 #[derive(Debug)]
 pub struct Session {
-    peer: Peer,
+    caller: Caller,
     purse: Arc<Purse>,
     /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
     known: ArcSwapOption<Known>,
@@ -37,11 +37,11 @@ struct Known {
 }
 
 impl Broker {
-    /// Begins a session for the peer of a new connection.
-    pub fn session(&self, peer: Peer) -> Session {
-        let purse = self.budgets.of(peer.facts(), self.clock.now());
+    /// Begins a session for the other end of a new connection.
+    pub fn session(&self, caller: Caller) -> Session {
+        let purse = self.budgets.of(caller.facts(), self.clock.now());
         Session {
-            peer,
+            caller,
             purse,
             known: ArcSwapOption::empty(),
         }
@@ -51,7 +51,7 @@ impl Broker {
 impl Session {
     /// What is known of the peer.
     pub fn facts(&self) -> &Facts {
-        self.peer.facts()
+        self.caller.facts()
     }
 
     /// Checks that the peer is still alive, still the same user and still in the same cgroup. Before every release.
@@ -59,7 +59,7 @@ impl Session {
     /// # Errors
     /// [`Error::PeerChanged`] if it is not; the connection is then of no further use.
     pub fn confirm(&self) -> Result<(), Error> {
-        self.peer.confirm().map_err(Error::PeerChanged)
+        self.caller.confirm().map_err(Error::PeerChanged)
     }
 
     /// Spends the peer's budget by one request, or says how long to wait.
@@ -89,7 +89,7 @@ impl Session {
             let rights = Arc::clone(&known.rights);
             return View { world, rights };
         }
-        let rights = Arc::new(world.policy.rights(self.peer.facts()));
+        let rights = Arc::new(world.policy.rights(self.caller.facts()));
         let known = Known {
             world: Arc::downgrade(&world),
             rights: Arc::clone(&rights),

@@ -80,7 +80,7 @@ fn set(text: &str) -> Scopes {
 }
 
 impl Stage {
-    fn new(burst: u32) -> Self {
+    async fn new(burst: u32) -> Self {
         let issuer = Arc::new(Issuer {
             asked: Semaphore::new(0),
             allowed: Semaphore::new(0),
@@ -88,7 +88,9 @@ impl Stage {
         });
         let drain = Drain::new(Handle::current());
         let socket = UnixStream::pair().unwrap().0;
-        let peer = Peer::identify(&socket, &peer::Settings::default()).unwrap();
+        let peer = Peer::identify(&socket, &peer::Settings::default())
+            .await
+            .unwrap();
         let world = World {
             policy: Policy::new(vec![rule(peer.facts(), ScopeLimit::Definition)]),
             tokens: tokens(&issuer, &drain, None),
@@ -105,7 +107,7 @@ impl Stage {
             burst,
         };
         let broker = Arc::new(Broker::new(world, budget, Arc::new(SystemClock)));
-        let session = Arc::new(broker.session(peer));
+        let session = Arc::new(broker.session(Caller::Process(peer)));
         Self {
             issuer,
             broker,
@@ -186,7 +188,7 @@ async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
         (Some(ScopeLimit::Definition), Ok("a b c")),
         (Some(ScopeLimit::Only(set("a"))), Ok("a")),
     ] {
-        let stage = Stage::new(20);
+        let stage = Stage::new(20).await;
         let asking = stage.ask();
         stage.issuer.is_asked().await;
         stage.reload(left.into_iter().map(|limit| stage.rule(limit)).collect());
@@ -201,7 +203,7 @@ async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
 
 #[tokio::test]
 async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
-    let stage = Stage::new(20);
+    let stage = Stage::new(20).await;
     stage.issuer.allowed.add_permits(1);
     let mut following = stage.watch("").unwrap();
     let control = stage.watch("").unwrap().next().await;
@@ -218,7 +220,7 @@ async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
 
 #[tokio::test]
 async fn who_follows_pays_for_what_the_issuer_is_asked() {
-    let stage = Stage::new(2);
+    let stage = Stage::new(2).await;
     stage.issuer.allowed.add_permits(10);
     for scopes in ["a", "b"] {
         stage.watch(scopes).unwrap().next().await.unwrap();

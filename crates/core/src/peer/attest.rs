@@ -10,17 +10,20 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::{fs, io};
 
+use async_trait::async_trait;
+
 use super::Facts;
 
-/// Asks somebody about a peer.
+/// Asks about a peer, beyond what the kernel tells of every process.
+#[async_trait]
 pub trait Attestor: Debug + Send + Sync {
-    /// What is known of the process behind `pidfd`, whose other facts are `facts`. Called once per connection, and may block
-    /// only for the kernel. `facts.pid` is that process as long as the pidfd is not readable, which is checked afterwards:
+    /// What is known of the process behind `pidfd`, whose other facts are `facts`. Called once per connection, on its worker: it
+    /// may wait, and may block the thread only for the kernel. `facts.pid` is that process as long as the pidfd is not readable, which is checked afterwards:
     /// evidence on a process that has exited is thrown away.
     ///
     /// # Errors
     /// [`AttestError`] if it could not be asked. Logged; the peer is identified without the evidence.
-    fn attest(&self, facts: &Facts, pidfd: BorrowedFd<'_>) -> Result<Evidence, AttestError>;
+    async fn attest(&self, facts: &Facts, pidfd: BorrowedFd<'_>) -> Result<Evidence, AttestError>;
 }
 
 /// What an attestor adds. `None` says nothing.
@@ -43,8 +46,9 @@ pub enum AttestError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcExecutable;
 
+#[async_trait]
 impl Attestor for ProcExecutable {
-    fn attest(&self, facts: &Facts, _pidfd: BorrowedFd<'_>) -> Result<Evidence, AttestError> {
+    async fn attest(&self, facts: &Facts, _pidfd: BorrowedFd<'_>) -> Result<Evidence, AttestError> {
         let link = format!("/proc/{}/exe", facts.pid);
         let executable = match executable(&link) {
             Ok(executable) => executable,
@@ -75,16 +79,16 @@ mod tests {
 
     use super::*;
 
-    fn evidence_on(pid: u32) -> Result<Evidence, AttestError> {
+    async fn evidence_on(pid: u32) -> Result<Evidence, AttestError> {
         let facts = Facts {
             pid,
             ..Facts::default()
         };
-        ProcExecutable.attest(&facts, io::stderr().as_fd())
+        ProcExecutable.attest(&facts, io::stderr().as_fd()).await
     }
 
-    #[test]
-    fn an_executable_is_known_until_it_is_replaced() {
+    #[tokio::test]
+    async fn an_executable_is_known_until_it_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         fs::copy("/bin/cat", &program).unwrap();
@@ -92,16 +96,16 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let known = evidence_on(child.id()).unwrap().executable;
+        let known = evidence_on(child.id()).await.unwrap().executable;
         assert_eq!(known, Some(program.canonicalize().unwrap()));
 
         fs::remove_file(&program).unwrap();
-        assert_eq!(evidence_on(child.id()).unwrap().executable, None);
+        assert_eq!(evidence_on(child.id()).await.unwrap().executable, None);
         fs::copy("/bin/cat", &program).unwrap();
-        assert_eq!(evidence_on(child.id()).unwrap().executable, None);
+        assert_eq!(evidence_on(child.id()).await.unwrap().executable, None);
 
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(evidence_on(child.id()).is_err(), "gone");
+        assert!(evidence_on(child.id()).await.is_err(), "gone");
     }
 }

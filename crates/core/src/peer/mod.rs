@@ -1,6 +1,6 @@
 //! Who is on the other end of the socket.
 //!
-//! Owns the reading of the kernel's description of a peer ([`Peer::identify`], when it connects) and its confirmation
+//! Owns the reading of the kernel's description of a peer ([`Pinned`], when it connects) and its confirmation
 //! ([`Peer::confirm`], before every answer). Only this module can build a [`Peer`]; [`Facts`] are what policy sees of it.
 //! Never decides what a peer may do: that is `policy`.
 //!
@@ -8,8 +8,10 @@
 //! that its process is alive. The boundary is user, systemd system unit and container. The executable only narrows: a
 //! process can hand its connection to a child and execute another program.
 //!
-//! Nothing here is asynchronous or waits for anything but the kernel. A peer is immutable and may be shared. Go on with
-//! `process` for the order of the questions, and with `cgroup` for what a path means.
+//! Identification has two steps. [`Pinned::of`] asks the kernel a handful of questions and never waits, so an accept loop can
+//! call it; [`Pinned::identify`] reads `/proc` and asks the attestors, which may wait, so it belongs on the connection's own
+//! worker. A peer is immutable and may be shared. Go on with `process` for the order of the questions, and with `cgroup` for
+//! what a path means.
 
 mod attest;
 mod cgroup;
@@ -63,12 +65,21 @@ pub struct Peer {
     process: Option<Process>,
 }
 
-impl Peer {
-    /// Asks the kernel who connected `socket`, a connected unix socket.
+/// A process pinned when it connected. What it is must still be read: [`Pinned::identify`].
+#[derive(Debug)]
+pub struct Pinned {
+    /// What the kernel noted when it connected.
+    facts: Facts,
+    /// `None` if the kernel cannot pin it.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Pinned {
+    /// Asks the kernel who connected `socket`, a connected unix socket, and pins that process. A few system calls; never waits.
     ///
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
-    pub fn identify(socket: impl AsFd, settings: &Settings) -> Result<Self, Error> {
+    pub fn of(socket: impl AsFd, settings: &Settings) -> Result<Self, Error> {
         let socket = socket.as_fd();
         let host = Host::get()?;
         let credentials = getsockopt(&socket, sockopt::PeerCredentials)
@@ -87,21 +98,47 @@ impl Peer {
             Ok(pidfd) => pidfd,
             // Only this one means an old kernel. Everything else is a peer that cannot be pinned.
             Err(Errno::ENOPROTOOPT) if settings.allow_legacy_pid_attestation => open(pid)?,
-            Err(Errno::ENOPROTOOPT) => {
-                return Ok(Self {
-                    facts,
-                    process: None,
-                });
-            }
+            Err(Errno::ENOPROTOOPT) => return Ok(Self { facts, pidfd: None }),
             Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(Error::Exited),
             Err(error) => return Err(Error::Pidfd(error.into())),
         };
-        let process = Process::pin(pidfd, &mut facts, host)?;
-        process.attest(&mut facts, &settings.attestors)?;
         Ok(Self {
             facts,
-            process: Some(process),
+            pidfd: Some(pidfd),
         })
+    }
+
+    /// The user that the kernel noted when the process connected.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.facts.uid
+    }
+
+    /// Reads where the process runs and asks the attestors. Waits as long as the slowest attestor does.
+    ///
+    /// # Errors
+    /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
+    pub async fn identify(self, settings: &Settings) -> Result<Peer, Error> {
+        let Self { mut facts, pidfd } = self;
+        let process = match pidfd {
+            Some(pidfd) => {
+                let process = Process::pin(pidfd, &mut facts, Host::get()?)?;
+                process.attest(&mut facts, &settings.attestors).await?;
+                Some(process)
+            }
+            None => None,
+        };
+        Ok(Peer { facts, process })
+    }
+}
+
+impl Peer {
+    /// Both steps at once, for a caller that may wait.
+    ///
+    /// # Errors
+    /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
+    pub async fn identify(socket: impl AsFd, settings: &Settings) -> Result<Self, Error> {
+        Pinned::of(socket, settings)?.identify(settings).await
     }
 
     /// What is known of it since it connected.
@@ -129,20 +166,34 @@ impl Peer {
 }
 
 impl Facts {
-    /// What would be known of the process `pid` if it connected now. For explanations: nobody has proven to be that process.
+    /// What would be known of the process `pid` if it connected now. For explanations: no connection proves that a caller is
+    /// that process.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn of_pid(pid: u32, settings: &Settings) -> Result<Self, Error> {
-        let host = Host::get()?;
-        let raw = i32::try_from(pid).map_err(|_too_large| Error::Exited)?;
-        let pidfd = open(Pid::from_raw(raw).ok_or(Error::Exited)?)?;
-        let mut facts = process::credentials(pid)?;
-        host.check_ids(&mut facts)?;
-        let process = Process::pin(pidfd, &mut facts, host)?;
-        process.attest(&mut facts, &settings.attestors)?;
+    pub async fn of_pid(pid: u32, settings: &Settings) -> Result<Self, Error> {
+        let (process, mut facts) = pin(pid)?;
+        process.attest(&mut facts, &settings.attestors).await?;
         Ok(facts)
     }
+
+    /// What the kernel says of this process; no attestor is asked.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn of_this_process() -> Result<Self, Error> {
+        pin(std::process::id()).map(|(_process, facts)| facts)
+    }
+}
+
+fn pin(pid: u32) -> Result<(Process, Facts), Error> {
+    let host = Host::get()?;
+    let raw = i32::try_from(pid).map_err(|_too_large| Error::Exited)?;
+    let pidfd = open(Pid::from_raw(raw).ok_or(Error::Exited)?)?;
+    let mut facts = process::credentials(pid)?;
+    host.check_ids(&mut facts)?;
+    let process = Process::pin(pidfd, &mut facts, host)?;
+    Ok((process, facts))
 }
 
 fn open(pid: Pid) -> Result<OwnedFd, Error> {
@@ -159,17 +210,17 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_socket_to_this_process_is_this_process() {
+    #[tokio::test]
+    async fn a_socket_to_this_process_is_this_process() {
         let (socket, _other) = UnixStream::pair().unwrap();
-        let peer = Peer::identify(&socket, &Settings::default()).unwrap();
+        let peer = Peer::identify(&socket, &Settings::default()).await.unwrap();
         let facts = peer.facts();
         assert_eq!(facts.pid, std::process::id());
         assert_eq!(facts.uid, rustix::process::geteuid().as_raw());
         assert_eq!(facts.gid, rustix::process::getegid().as_raw());
         assert_eq!(facts.executable, None, "nobody was asked");
         assert_eq!(peer.confirm(), Ok(()));
-        let explained = Facts::of_pid(facts.pid, &Settings::default()).unwrap();
+        let explained = Facts::of_this_process().unwrap();
         assert_eq!(explained.uid, facts.uid);
         assert_eq!(explained.cgroup, facts.cgroup);
     }
@@ -178,21 +229,21 @@ mod tests {
     fn what_is_no_unix_socket_is_no_peer() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(Peer::identify(&stream, &Settings::default()).is_err());
+        assert!(Pinned::of(&stream, &Settings::default()).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(
-            Peer::identify(&file, &Settings::default()),
+            Pinned::of(&file, &Settings::default()),
             Err(Error::Credentials(_))
         ));
     }
 
-    #[test]
-    fn a_process_that_is_gone_cannot_be_explained() {
+    #[tokio::test]
+    async fn a_process_that_is_gone_cannot_be_explained() {
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         for pid in [child.id(), 0, u32::MAX] {
             assert!(matches!(
-                Facts::of_pid(pid, &Settings::default()),
+                Facts::of_pid(pid, &Settings::default()).await,
                 Err(Error::Exited)
             ));
         }

@@ -68,13 +68,13 @@ impl Process {
     }
 
     /// Adds what `attestors` know, if the process is still alive when they are done.
-    pub(super) fn attest(
+    pub(super) async fn attest(
         &self,
         facts: &mut Facts,
         attestors: &[Arc<dyn Attestor>],
     ) -> Result<(), Error> {
         for attestor in attestors {
-            match attestor.attest(facts, self.pidfd.as_fd()) {
+            match attestor.attest(facts, self.pidfd.as_fd()).await {
                 Ok(evidence) => {
                     if let Some(executable) = evidence.executable {
                         facts.executable = Some(executable);

@@ -69,9 +69,11 @@ impl Admin for Service {
         let scopes = convert::scopes(&request.scopes).map_err(invalid)?;
         let facts = match request.pid {
             0 => described(request.peer.unwrap_or_default()),
-            pid => Facts::of_pid(pid, &self.route.shared.peers).map_err(|_gone| {
-                status::invalid("pid", "no such process, or it cannot be identified")
-            })?,
+            pid => Facts::of_pid(pid, &self.route.shared.peers)
+                .await
+                .map_err(|_gone| {
+                    status::invalid("pid", "no such process, or it cannot be identified")
+                })?,
         };
         let explained = self
             .route

@@ -1,0 +1,33 @@
+//! The other end of a connection.
+//!
+//! Owns the kinds of caller that the broker serves. Each has facts that policy judges, and can be asked whether it is still
+//! the caller that was judged; nothing else of the broker depends on the kind.
+
+use crate::peer::{Changed, Facts, Peer};
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub enum Caller {
+    /// A process at the other end of a unix socket.
+    Process(Peer),
+}
+
+impl Caller {
+    /// What policy judges.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        match self {
+            Self::Process(peer) => peer.facts(),
+        }
+    }
+
+    /// Checks that it is still the caller that was judged. Before every release.
+    ///
+    /// # Errors
+    /// [`Changed`] if it is not; the connection is then of no further use.
+    pub fn confirm(&self) -> Result<(), Changed> {
+        match self {
+            Self::Process(peer) => peer.confirm(),
+        }
+    }
+}
