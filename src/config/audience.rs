@@ -5,7 +5,8 @@
 use crate::config::Context;
 use crate::config::reader::{Found, Section};
 use crate::config::values::{Address, address, printable};
-use claviger_oauth::{AudienceFlaw, AudienceStyle, TokenSettings};
+use claviger_oauth::{AudienceFlaw, AudienceStyle};
+use claviger_oauth_wire::Scopes;
 
 /// The longest resource or audience.
 const LONGEST: usize = 2048;
@@ -20,8 +21,8 @@ pub(super) struct Audience {
     pub verify: bool,
 }
 
-/// Reads the keys one by one.
-pub(super) fn read(context: &Context<'_>, section: &Section<'_>) -> Audience {
+/// Reads the keys one by one, then refuses what the style cannot say of a token with these scopes.
+pub(super) fn read(context: &Context<'_>, section: &Section<'_>, scopes: &Scopes) -> Audience {
     let styles = [
         ("rfc8707", AudienceStyle::Rfc8707),
         ("resource_v1", AudienceStyle::ResourceV1),
@@ -36,10 +37,11 @@ pub(super) fn read(context: &Context<'_>, section: &Section<'_>) -> Audience {
         let message = "there is nothing to verify without `resource`";
         context.report.problem(&place, message);
     }
-    let resources = texts.iter();
-    let resources = resources.filter_map(|found| resource(context, found, verify));
-    Audience {
-        resources: resources.collect(),
+    let audience = Audience {
+        resources: texts
+            .iter()
+            .filter_map(|found| resource(context, found, verify))
+            .collect(),
         other: section
             .text("audience")
             .and_then(|found| printable(context, &found, LONGEST)),
@@ -47,7 +49,12 @@ pub(super) fn read(context: &Context<'_>, section: &Section<'_>) -> Audience {
             .choice("audience_style", &styles)
             .unwrap_or_default(),
         verify,
+    };
+    // A resource that is refused already is no second fault.
+    if texts.len() == audience.resources.len() {
+        check(context, section, &audience, scopes);
     }
+    audience
 }
 
 /// RFC 8707 §2: an absolute URI without a fragment, sent as it is written. To be verified, it must be one that can be read.
@@ -68,15 +75,16 @@ fn resource(context: &Context<'_>, found: &Found<&str>, verify: bool) -> Option<
     Some(found.value.to_owned())
 }
 
-/// Refuses what the style cannot say, unless one of the keys is refused already.
-pub(super) fn check(context: &Context<'_>, section: &Section<'_>, settings: &TokenSettings) {
-    let Err(flaw) = settings.check_audience() else {
+fn check(context: &Context<'_>, section: &Section<'_>, audience: &Audience, scopes: &Scopes) {
+    let Audience {
+        resources,
+        other,
+        style,
+        verify: _,
+    } = audience;
+    let Err(flaw) = style.check(resources, other.as_deref(), scopes) else {
         return;
     };
-    let written = section.text_or_texts("resource").unwrap_or_default().len();
-    if written != settings.resources.len() {
-        return;
-    }
     let key = match flaw {
         AudienceFlaw::NotOneResource | AudienceFlaw::NoAudience | AudienceFlaw::NoScope => {
             "resource"

@@ -8,7 +8,7 @@ use claviger_backend::{FieldName, SecretRef};
 
 use crate::config::Context;
 use crate::config::report::Place;
-use claviger_oauth::{AuthMethod, ClientId, ClientSettings, TokenSettings};
+use claviger_oauth::{ClientId, ClientSettings, TokenSettings};
 
 /// Something that two deployments must not share. A version is no part of it: versions of one secret follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,19 +22,14 @@ enum Identity<'a> {
 }
 
 /// Refuses a client identifier or a credential that serves tokens of two environments.
-pub(super) fn environments(
-    context: &Context<'_>,
-    clients: &[ClientSettings],
-    tokens: &[TokenSettings],
-) {
+pub(super) fn environments(context: &Context<'_>, tokens: &[TokenSettings]) {
     let mut seen = BTreeMap::<Identity<'_>, &TokenSettings>::new();
     for token in tokens {
-        let client = clients.iter().find(|client| client.name == token.client);
-        let (Some(client), Some(environment)) = (client, &token.environment) else {
+        let Some(environment) = &token.environment else {
             continue;
         };
         let mut shared = None;
-        for (identity, word) in identities(client) {
+        for (identity, word) in identities(&token.client) {
             let first = *seen.entry(identity).or_insert(token);
             if first.environment.as_ref() != Some(environment) {
                 shared = shared.or(Some((word, first)));
@@ -43,7 +38,7 @@ pub(super) fn environments(
         if let Some((word, first)) = shared {
             let message = format!(
                 "the {word} of client \"{}\" also serves the token \"{}\", which is of another environment",
-                client.name, first.name
+                token.client.name, first.name
             );
             context
                 .report
@@ -60,8 +55,7 @@ fn identities(client: &ClientSettings) -> [(Identity<'_>, &'static str); 2] {
             Identity::Id(backend, name, field)
         }
     };
-    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-    let (backend, name, field) = parts(secret);
+    let (backend, name, field) = parts(client.auth.secret());
     let secret = Identity::Secret(backend, name, field);
     [(id, "identifier"), (secret, "secret")]
 }

@@ -2,13 +2,15 @@
 //!
 //! Owns what is said of a client: its issuer, its identifier, and how it proves itself. A credential is always a reference.
 
+use std::sync::Arc;
+
 use toml::de::DeValue;
 
 use crate::config::reader::{Found, Section};
 use crate::config::report::nearest;
 use crate::config::values::{is_placeholder, printable, reference};
 use crate::config::{Context, names};
-use claviger_oauth::{AuthMethod, ClientId, ClientSettings};
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings, IssuerSettings};
 use claviger_oauth_wire::BasicEncoding;
 
 /// The longest client identifier; the RFC has no limit.
@@ -26,15 +28,28 @@ const LATER_METHODS: [&str; 4] = [
 ];
 
 /// Reads every `[clients.NAME]`.
-pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> Vec<ClientSettings> {
-    root.named("clients", |name, section| client(context, name, section))
+pub(super) fn read(
+    context: &Context<'_>,
+    root: &Section<'_>,
+    issuers: &[Arc<IssuerSettings>],
+) -> Vec<Arc<ClientSettings>> {
+    root.named("clients", |name, section| {
+        client(context, name, section, issuers).map(Arc::new)
+    })
 }
 
-fn client(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<ClientSettings> {
+fn client(
+    context: &Context<'_>,
+    name: &str,
+    section: &Section<'_>,
+    issuers: &[Arc<IssuerSettings>],
+) -> Option<ClientSettings> {
     let name = names::checked(name, section);
     let issuer = section
         .required_text("issuer", "the name of the issuer that knows the client")
-        .and_then(|found| context.issuers.resolve(context.report, &found));
+        .and_then(|found| context.issuers.resolve(context.report, &found))
+        // An issuer with faults of its own is declared and not there: those faults are reported already.
+        .and_then(|name| issuers.iter().find(|issuer| issuer.name == name));
     let id = client_id(context, section);
     if !section.has("auth") {
         section.missing(
@@ -46,7 +61,7 @@ fn client(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Cl
     section.unsupported(&["rotate"]);
     Some(ClientSettings {
         name: name?,
-        issuer: issuer?,
+        issuer: Arc::clone(issuer?),
         id: id?,
         auth: auth??,
     })

@@ -3,6 +3,7 @@
 //! Owns what is said of an issuer: its identifier, endpoints, trust and limits. How its name is resolved is in `dns`.
 //! Nothing here talks to an issuer; `oauth` discovers what is not given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,8 +22,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUESTS_PER_MINUTE: u32 = 10;
 
 /// Reads every `[issuers.NAME]`.
-pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> Vec<IssuerSettings> {
-    root.named("issuers", |name, section| issuer(context, name, section))
+pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> Vec<Arc<IssuerSettings>> {
+    root.named("issuers", |name, section| {
+        issuer(context, name, section).map(Arc::new)
+    })
 }
 
 fn issuer(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<IssuerSettings> {

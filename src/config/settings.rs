@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -21,7 +22,7 @@ use crate::config::{
 };
 use crate::registry::BackendSettings;
 use claviger_core::policy::Rule;
-use claviger_oauth::{AuthMethod, ClientId, ClientSettings, IssuerSettings, TokenSettings};
+use claviger_oauth::{ClientSettings, IssuerSettings, TokenSettings};
 use claviger_runtime::telemetry;
 use claviger_server as server;
 
@@ -50,10 +51,10 @@ pub struct Config {
     /// The backends, by name.
     pub backends: Vec<(BackendName, BackendSettings)>,
     /// The issuers.
-    pub issuers: Vec<IssuerSettings>,
-    /// The clients. Each one's issuer is among the issuers.
-    pub clients: Vec<ClientSettings>,
-    /// The tokens. Each one's client is among the clients.
+    pub issuers: Vec<Arc<IssuerSettings>>,
+    /// The clients. Each one's issuer is one of the issuers.
+    pub clients: Vec<Arc<ClientSettings>>,
+    /// The tokens. Each one's client is one of the clients.
     pub tokens: Vec<TokenSettings>,
     /// The secrets that programs may ask for.
     pub secrets: Vec<NamedSecret>,
@@ -161,13 +162,13 @@ impl Config {
         let (server, drain_grace) = server_section::read(context, root);
         let backends = backends::read(context, root);
         let issuers = issuers::read(context, root);
-        let clients = clients::read(context, root);
-        let tokens = tokens::read(context, root);
+        let clients = clients::read(context, root, &issuers);
+        let tokens = tokens::read(context, root, &clients);
         let refresh = secrets::read_defaults(root);
         let secrets = secrets::read(context, root, refresh);
         let rules = rules::read(context, root, &tokens);
         root.unsupported(&["keys"]);
-        checks::environments(context, &clients, &tokens);
+        checks::environments(context, &tokens);
         checks::unused(context);
         Self {
             origin: PathBuf::new(),
@@ -193,22 +194,16 @@ impl Config {
     #[must_use]
     pub fn references(&self) -> Vec<HeldReference> {
         let mut held = BTreeMap::<&SecretRef, Refresh>::new();
-        let of_clients = self.clients.iter().flat_map(|client| {
-            let id = match &client.id {
-                ClientId::Reference(reference) => Some(reference),
-                ClientId::Literal(_) => None,
-            };
-            let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-            id.into_iter().chain([secret])
-        });
+        let of_clients = self
+            .clients
+            .iter()
+            .flat_map(|client| client.references())
+            .map(|reference| (reference, self.refresh));
         let of_secrets = self
             .secrets
             .iter()
             .map(|secret| (&secret.reference, secret.refresh));
-        for (reference, wanted) in of_clients
-            .map(|reference| (reference, self.refresh))
-            .chain(of_secrets)
-        {
+        for (reference, wanted) in of_clients.chain(of_secrets) {
             let refresh = held.entry(reference).or_insert(wanted);
             refresh.interval = refresh.interval.min(wanted.interval);
             refresh.max_stale = refresh.max_stale.min(wanted.max_stale);

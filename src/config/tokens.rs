@@ -3,14 +3,14 @@
 //! Owns what is said of a token: whose it is, by which grant, with which scopes, and what it must look like. For whom it is
 //! stands in `audience`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::reader::{Found, Section};
 use crate::config::report::nearest;
 use crate::config::{Context, audience, names};
-use claviger_oauth::{Grant, ReducedScope, TokenFormat, TokenSettings};
-use claviger_oauth_wire::Pointer;
-use claviger_oauth_wire::{InvalidPointer, Scopes};
+use claviger_oauth::{ClientSettings, Grant, ReducedScope, TokenFormat, TokenSettings};
+use claviger_oauth_wire::{InvalidPointer, Pointer, Scopes};
 
 /// The lifetime when the issuer does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
@@ -30,18 +30,31 @@ const LATER_GRANTS: [&str; 5] = [
 ];
 
 /// Reads every `[tokens.NAME]`.
-pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> Vec<TokenSettings> {
-    root.named("tokens", |name, section| token(context, name, section))
+pub(super) fn read(
+    context: &Context<'_>,
+    root: &Section<'_>,
+    clients: &[Arc<ClientSettings>],
+) -> Vec<TokenSettings> {
+    root.named("tokens", |name, section| {
+        token(context, name, section, clients)
+    })
 }
 
-fn token(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<TokenSettings> {
+fn token(
+    context: &Context<'_>,
+    name: &str,
+    section: &Section<'_>,
+    clients: &[Arc<ClientSettings>],
+) -> Option<TokenSettings> {
     let name = names::checked(name, section);
     let client = section
         .required_text(
             "client",
             "the name of the client that the token is issued to",
         )
-        .and_then(|found| context.clients.resolve(context.report, &found));
+        .and_then(|found| context.clients.resolve(context.report, &found))
+        // A client with faults of its own is declared and not there: those faults are reported already.
+        .and_then(|name| clients.iter().find(|client| client.name == name));
     let expected = format!("one of: {}", GRANTS.join(", "));
     let grant = section
         .required_text("grant", &expected)
@@ -57,30 +70,30 @@ fn token(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Tok
         ("serve", ReducedScope::Serve),
         ("refuse", ReducedScope::Refuse),
     ];
-    let audience = audience::read(context, section);
-    let settings = TokenSettings {
-        name: name.clone().unwrap_or_default(),
-        client: client.clone().unwrap_or_default(),
-        grant: grant.unwrap_or(Grant::ClientCredentials),
-        scopes: scopes(context, section).unwrap_or_else(Scopes::none),
+    let scopes = scopes(context, section).unwrap_or_else(Scopes::none);
+    let audience = audience::read(context, section, &scopes);
+    let environment = environment(context, section);
+    let format = section.choice("format", &formats);
+    let min_length = section.number("min_length", 1..=16_384);
+    let reduced_scope = section.choice("reduced_scope", &reduced);
+    let token_pointer = token_pointer(context, section);
+    Some(TokenSettings {
+        name: name?,
+        client: Arc::clone(client?),
+        grant: grant?,
+        scopes,
         resources: audience.resources,
         audience: audience.other,
         audience_style: audience.style,
         verify_resource: audience.verify,
-        environment: environment(context, section),
+        environment,
         default_lifetime,
         max_lifetime,
-        format: section
-            .choice("format", &formats)
-            .unwrap_or(TokenFormat::Auto),
-        min_length: section.number("min_length", 1..=16_384),
-        reduced_scope: section
-            .choice("reduced_scope", &reduced)
-            .unwrap_or(ReducedScope::Serve),
-        token_pointer: token_pointer(context, section),
-    };
-    audience::check(context, section, &settings);
-    (name.is_some() && client.is_some() && grant.is_some()).then_some(settings)
+        format: format.unwrap_or(TokenFormat::Auto),
+        min_length,
+        reduced_scope: reduced_scope.unwrap_or(ReducedScope::Serve),
+        token_pointer,
+    })
 }
 
 fn grant(context: &Context<'_>, found: &Found<&str>) -> Option<Grant> {

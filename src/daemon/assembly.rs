@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use claviger_backend::SecretRef;
-
 use crate::config::{Config, PeerConfig};
 use crate::daemon::identity::TokenIdentity;
 use crate::registry::Backends;
@@ -17,7 +15,7 @@ use claviger_core::policy::Policy;
 use claviger_core::secrets::{Secrets, Wanted};
 use claviger_core::tokens::source::Identity;
 use claviger_core::tokens::{self, Definition, Tokens};
-use claviger_oauth::{AuthMethod, ClientId, ClientSettings, Credential, Issuer, TokenClient};
+use claviger_oauth::{self, Credential, Issuer, IssuerSettings, TokenClient, TokenSettings};
 use claviger_runtime::clock::Clock;
 use claviger_runtime::shutdown::Drain;
 
@@ -59,7 +57,7 @@ pub(super) fn assemble(
     ground: Ground<'_>,
 ) -> Result<Assembled, Vec<String>> {
     let tokens = Tokens::new(
-        definitions(config, issuers, &secrets)?,
+        definitions(config, issuers, &secrets),
         tokens::Settings::default(),
         Arc::clone(ground.clock),
         ground.drain.clone(),
@@ -114,7 +112,8 @@ pub(super) fn issuers(config: &Config, ground: Ground<'_>) -> Result<Issuers, Ve
     let mut issuers = Issuers::new();
     let mut problems = Vec::new();
     for settings in &config.issuers {
-        let made = Issuer::new(settings.clone(), Arc::clone(ground.clock)).map(Arc::new);
+        let made =
+            Issuer::new(IssuerSettings::clone(settings), Arc::clone(ground.clock)).map(Arc::new);
         // Of two that are alike the old one knows more: metadata, and how far the limits are used up. But certificates are
         // read in any case, so that a reload takes back the trust in those that are gone.
         let issuer = made.map(|made| {
@@ -134,65 +133,36 @@ pub(super) fn issuers(config: &Config, ground: Ground<'_>) -> Result<Issuers, Ve
     }
 }
 
-/// One definition per token. Names were checked when the configuration was read; what is missing all the same is a defect,
-/// and is reported as a problem of the token rather than passed over.
-fn definitions(
-    config: &Config,
-    issuers: &Issuers,
-    secrets: &Secrets,
-) -> Result<Vec<Definition>, Vec<String>> {
-    let mut definitions = Vec::new();
-    let mut problems = Vec::new();
-    for token in &config.tokens {
-        let parts = || {
-            let client = config
-                .clients
+/// One definition per token. Each token has its issuer among those of its own configuration.
+fn definitions(config: &Config, issuers: &Issuers, secrets: &Secrets) -> Vec<Definition> {
+    issuers
+        .values()
+        .flat_map(|issuer| {
+            config
+                .tokens
                 .iter()
-                .find(|client| client.name == token.client)?;
-            let issuer = issuers.get(&*client.issuer)?;
-            let credential = Credential::new(client, |reference| secrets.live(reference))?;
-            Some((client, issuer, credential))
-        };
-        let Some((client, issuer, credential)) = parts() else {
-            problems.push(format!(
-                "tokens.{}: its client or issuer is not configured",
-                token.name
-            ));
-            continue;
-        };
-        let source = TokenClient::new(Arc::clone(issuer), client, token.clone(), credential);
-        let identity = TokenIdentity::new(token, origin(config, issuer, client));
-        definitions.push(Definition {
-            name: Arc::clone(&token.name),
-            issuer: Arc::clone(&client.issuer),
-            client: Arc::clone(&token.client),
-            scopes: token.scopes.clone(),
-            identity: Identity::new(identity),
-            source: Arc::new(source),
-        });
-    }
-    if problems.is_empty() {
-        Ok(definitions)
-    } else {
-        Err(problems)
-    }
+                .filter(|token| token.client.issuer.name == *issuer.name())
+                .map(|token| definition(config, issuer, token, secrets))
+        })
+        .collect()
 }
 
-/// All that a token's issuer and client are: tokens survive a reload only if it is the same. That includes the backends that
-/// the client is kept in, because a reference means another client once its backend is another store. Settings hold no
-/// secret, and their `Debug` names everything that they say.
-fn origin(config: &Config, issuer: &Issuer, client: &ClientSettings) -> Arc<str> {
-    let id = match &client.id {
-        ClientId::Literal(_) => None,
-        ClientId::Reference(reference) => Some(reference),
-    };
-    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-    let kept_in = |reference: &SecretRef| {
-        let mut backends = config.backends.iter();
-        backends.find(|(name, _)| *name == reference.backend)
-    };
-    let (id, secret) = (id.and_then(kept_in), kept_in(secret));
-    format!("{:?} {client:?} {id:?} {secret:?}", issuer.settings()).into()
+fn definition(
+    config: &Config,
+    issuer: &Arc<Issuer>,
+    token: &TokenSettings,
+    secrets: &Secrets,
+) -> Definition {
+    let credential = Credential::new(&token.client, |reference| secrets.live(reference));
+    let source = TokenClient::new(Arc::clone(issuer), token.clone(), credential);
+    Definition {
+        name: Arc::clone(&token.name),
+        issuer: Arc::clone(issuer.name()),
+        client: Arc::clone(&token.client.name),
+        scopes: token.scopes.clone(),
+        identity: Identity::new(TokenIdentity::new(config, token)),
+        source: Arc::new(source),
+    }
 }
 
 #[cfg(test)]
@@ -254,32 +224,5 @@ mod tests {
             problems[0].starts_with("issuers.acme: ca: "),
             "{problems:?}"
         );
-    }
-
-    #[tokio::test]
-    async fn a_reference_into_another_store_is_another_client() {
-        let text = "[backends.one]\ntype = 'file'\ndirectory = '/one'\nkey_file = '/key'\n\
-            [backends.two]\ntype = 'file'\ndirectory = '/two'\nkey_file = '/key'\n\
-            [backends.other]\ntype = 'file'\ndirectory = '/other'\nkey_file = '/key'\n\
-            [issuers.acme]\nissuer = 'https://127.0.0.1'\n\
-            [clients.billing]\nissuer = 'acme'\nid = 'one:id'\n\
-            auth = { method = 'client_secret_basic', secret = 'two:secret' }\n";
-        let origin = |from: &str, to: &str| {
-            let config = config(&text.replace(from, to));
-            let settings = config.issuers[0].clone();
-            let issuer = Issuer::new(settings, Arc::new(SystemClock)).ok()?;
-            Some(origin(&config, &issuer, &config.clients[0]))
-        };
-        // Systems without CA certificates have no issuers to compare.
-        let Some(before) = origin("", "") else { return };
-        for (from, to, same) in [
-            ("'/one'", "'/one'", true),
-            ("'/other'", "'/another'", true),
-            ("'/one'", "'/moved'", false),
-            ("'/two'", "'/moved'", false),
-        ] {
-            let after = origin(from, to).unwrap();
-            assert_eq!(after == before, same, "{from} becomes {to}");
-        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use claviger_core::secrets;
-use claviger_oauth::{AuthMethod, ClientId, ClientSettings};
+use claviger_oauth::{ClientId, ClientSettings};
 
 /// How long all backends together may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -31,9 +31,8 @@ pub(super) type Sources = BTreeMap<BackendName, Arc<dyn SecretSource>>;
 pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<String> {
     let mut used = Vec::new();
     for token in &config.tokens {
-        let client = config.clients.iter().find(|own| own.name == token.client);
-        if let (Some(environment), Some(client)) = (token.environment.as_deref(), client) {
-            used.extend(identities(client).map(|(word, identity)| Use {
+        if let Some(environment) = token.environment.as_deref() {
+            used.extend(identities(&token.client).map(|(word, identity)| Use {
                 token: &token.name,
                 environment,
                 word,
@@ -91,8 +90,8 @@ fn identities(client: &ClientSettings) -> [(&'static str, Identity<'_>); 2] {
         ClientId::Literal(id) => Identity::Literal(Secret::from_text(id.clone())),
         ClientId::Reference(reference) => Identity::Reference(reference),
     };
-    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-    [("identifier", id), ("secret", Identity::Reference(secret))]
+    let secret = Identity::Reference(client.auth.secret());
+    [("identifier", id), ("secret", secret)]
 }
 
 /// The values that can be had in time, once each.

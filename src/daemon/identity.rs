@@ -1,19 +1,29 @@
 //! What makes a token the same token before and after a reload.
 //!
 //! Owns the comparison of two configurations from the view of one cached token: everything that decides which token the
-//! issuer gives. Never compares what does not change the token, such as time limits.
+//! issuer gives, field by field. Every settings type is destructured without `..`, so that a new setting does not compile
+//! before its author has decided whether a change of it ends cached tokens. Never compares how a type prints.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_oauth::{AudienceStyle, Grant, ReducedScope, TokenFormat, TokenSettings};
+use claviger_backend::BackendName;
+
+use crate::config::Config;
+use crate::registry::BackendSettings;
+use claviger_oauth::{
+    AudienceStyle, AuthMethod, ClientId, ClientSettings, Endpoints, Grant, IssuerSettings,
+    ReducedScope, TokenFormat, TokenSettings,
+};
 use claviger_oauth_wire::Pointer;
+use claviger_outbound::{DnsSettings, ResolverSettings};
 
 /// Everything that decides which token the issuer gives, except the scopes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TokenIdentity {
-    origin: Arc<str>,
-    client: Arc<str>,
+    client: ClientIdentity,
     grant: Grant,
     resources: Vec<String>,
     audience: Option<String>,
@@ -28,10 +38,39 @@ pub(super) struct TokenIdentity {
     token_pointer: Option<Pointer>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+struct ClientIdentity {
+    name: Arc<str>,
+    issuer: IssuerIdentity,
+    id: ClientId,
+    auth: AuthMethod,
+    /// The backends of its references: a reference means another client once its backend is another store.
+    stores: BTreeMap<BackendName, BackendSettings>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct IssuerIdentity {
+    name: Arc<str>,
+    issuer: String,
+    endpoints: Endpoints,
+    ca: Option<PathBuf>,
+    pins: Vec<[u8; 32]>,
+    dns: DnsIdentity,
+    allow_loopback_http: bool,
+    missing_token_type_is_bearer: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct DnsIdentity {
+    resolver: ResolverSettings,
+    dnssec: bool,
+    ca: Option<PathBuf>,
+    allow: Vec<(std::net::IpAddr, u8)>,
+}
+
 impl TokenIdentity {
-    /// The identity of a token whose issuer, client and backends are described by `origin`.
-    pub(super) fn new(token: &TokenSettings, origin: Arc<str>) -> Self {
-        // Destructured, so that a new setting does not compile before somebody has decided about it.
+    /// The identity of a token of `config`.
+    pub(super) fn new(config: &Config, token: &TokenSettings) -> Self {
         let TokenSettings {
             name: _,   // The cache keeps tokens by name.
             scopes: _, // The cache compares scopes itself.
@@ -52,8 +91,7 @@ impl TokenIdentity {
         let mut resources = resources.clone();
         resources.sort_unstable();
         Self {
-            origin,
-            client: Arc::clone(client),
+            client: ClientIdentity::new(config, client),
             grant: *grant,
             resources,
             audience: audience.clone(),
@@ -70,50 +108,146 @@ impl TokenIdentity {
     }
 }
 
+impl ClientIdentity {
+    fn new(config: &Config, client: &ClientSettings) -> Self {
+        let ClientSettings {
+            name,
+            issuer,
+            id,
+            auth,
+        } = client;
+        Self {
+            name: Arc::clone(name),
+            issuer: IssuerIdentity::new(issuer),
+            id: id.clone(),
+            auth: auth.clone(),
+            stores: config
+                .backends
+                .iter()
+                .filter(|(name, _)| client.references().any(|one| one.backend == *name))
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+impl IssuerIdentity {
+    fn new(issuer: &IssuerSettings) -> Self {
+        let IssuerSettings {
+            name,
+            issuer,
+            endpoints,
+            on_metadata_change: _, // Decides about later requests, not about a token that was issued.
+            ca,
+            pins,
+            dns,
+            allow_loopback_http,
+            timeout: _, // How long a request may take and how many there may be says nothing about the token.
+            connect_timeout: _,
+            requests_per_minute: _,
+            missing_token_type_is_bearer,
+        } = issuer;
+        Self {
+            name: Arc::clone(name),
+            issuer: issuer.clone(),
+            endpoints: endpoints.clone(),
+            ca: ca.clone(),
+            pins: pins.clone(),
+            dns: DnsIdentity::new(dns),
+            allow_loopback_http: *allow_loopback_http,
+            missing_token_type_is_bearer: *missing_token_type_is_bearer,
+        }
+    }
+}
+
+impl DnsIdentity {
+    fn new(dns: &DnsSettings) -> Self {
+        let DnsSettings {
+            resolver,
+            dnssec,
+            ca,
+            timeout: _, // As the time limits of the issuer.
+            allow,
+        } = dns;
+        Self {
+            resolver: resolver.clone(),
+            dnssec: *dnssec,
+            ca: ca.clone(),
+            allow: allow.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use claviger_oauth_wire::Scopes;
+    use std::path::Path;
 
-    fn settings() -> TokenSettings {
-        TokenSettings {
-            name: Arc::from("billing-api"),
-            client: Arc::from("billing"),
-            grant: Grant::ClientCredentials,
-            scopes: Scopes::none(),
-            resources: Vec::new(),
-            audience: None,
-            audience_style: AudienceStyle::Rfc8707,
-            verify_resource: false,
-            environment: None,
-            default_lifetime: Duration::from_hours(1),
-            max_lifetime: Duration::from_hours(24),
-            format: TokenFormat::Auto,
-            min_length: None,
-            reduced_scope: ReducedScope::Serve,
-            token_pointer: None,
-        }
+    use super::*;
+
+    const TEXT: &str = "\
+        [backends.one]\ntype = 'file'\ndirectory = '/one'\nkey_file = '/key'\n\
+        [backends.two]\ntype = 'file'\ndirectory = '/two'\nkey_file = '/key'\n\
+        [backends.other]\ntype = 'file'\ndirectory = '/other'\nkey_file = '/key'\n\
+        [issuers.acme]\nissuer = 'https://auth.example'\ntimeout = '20s'\n\
+        [issuers.acme.dns]\nresolver = 'system'\n\
+        [clients.billing]\nissuer = 'acme'\nid = 'one:id'\n\
+        auth = { method = 'client_secret_basic', secret = 'two:secret' }\n\
+        [tokens.api]\nclient = 'billing'\ngrant = 'client_credentials'\nscopes = ['read']\n\
+        resource = ['https://a.example', 'https://b.example']\n";
+
+    fn identity(text: &str) -> TokenIdentity {
+        let config = Config::parse(text, Path::new("claviger.toml"))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        TokenIdentity::new(&config, &config.tokens[0])
     }
 
     #[test]
-    fn every_setting_that_changes_the_token_changes_its_identity() {
-        let same = TokenIdentity::new(&settings(), Arc::from("v1"));
-        assert_eq!(same, TokenIdentity::new(&settings(), Arc::from("v1")));
-        assert_ne!(same, TokenIdentity::new(&settings(), Arc::from("v2")));
-        let changes: [fn(&mut TokenSettings); 7] = [
-            |token| token.audience = Some("https://api.example.com".to_owned()),
-            |token| token.resources = vec!["https://api.example.com".to_owned()],
-            |token| token.environment = Some("prod".to_owned()),
-            |token| token.audience_style = AudienceStyle::Audience,
-            |token| token.verify_resource = true,
-            |token| token.max_lifetime = Duration::from_mins(5),
-            |token| token.token_pointer = Some("/authed_user/access_token".parse().unwrap()),
-        ];
-        for change in changes {
-            let mut altered = settings();
-            change(&mut altered);
-            let other = TokenIdentity::new(&altered, Arc::from("v1"));
-            assert_ne!(same, other, "{altered:?}");
+    fn what_decides_about_the_token_ends_it_and_nothing_else_does() {
+        let before = identity(TEXT);
+        assert_eq!(before, identity(TEXT));
+        for (from, to, same) in [
+            ("'/other'", "'/another'", true),
+            ("'/one'", "'/moved'", false),
+            ("'/two'", "'/moved'", false),
+            ("'one:id'", "'one:other'", false),
+            ("'one:id'", "{ literal = 'x' }", false),
+            ("'two:secret'", "'two:other'", false),
+            ("client_secret_basic", "client_secret_post", false),
+            ("'https://auth.example'", "'https://auth.other'", false),
+            ("timeout = '20s'", "timeout = '21s'", true),
+            ("timeout = '20s'", "connect_timeout = '1s'", true),
+            ("timeout = '20s'", "requests_per_minute = 7", true),
+            ("timeout = '20s'", "on_metadata_change = 'hold'", true),
+            ("timeout = '20s'", "ca = '/ca.pem'", false),
+            ("timeout = '20s'", "missing_token_type = 'bearer'", false),
+            (
+                "timeout = '20s'",
+                "token_endpoint = 'https://auth.example/t'",
+                false,
+            ),
+            ("resolver = 'system'", "timeout = '9s'", true),
+            ("resolver = 'system'", "allow = ['10.0.0.0/8']", false),
+            ("['read']", "['read', 'write']", true),
+            (
+                "['https://a.example', 'https://b.example']",
+                "['https://b.example', 'https://a.example']",
+                true,
+            ),
+            ("'https://b.example'", "'https://c.example'", false),
+            ("['read']", "['read']\naudience = 'x'", false),
+            ("['read']", "['read']\naudience_style = 'none'", false),
+            ("['read']", "['read']\nenvironment = 'prod'", false),
+            ("['read']", "['read']\nverify_resource = true", false),
+            ("['read']", "['read']\nmax_lifetime = '5h'", false),
+            ("['read']", "['read']\ndefault_lifetime = '5m'", false),
+            ("['read']", "['read']\nformat = 'jwt'", false),
+            ("['read']", "['read']\nmin_length = 9", false),
+            ("['read']", "['read']\nreduced_scope = 'refuse'", false),
+            ("['read']", "['read']\ntoken_pointer = '/a/b'", false),
+        ] {
+            let changed = TEXT.replace(from, to);
+            assert_ne!(changed, TEXT, "{from}");
+            assert_eq!(identity(&changed) == before, same, "{from} becomes {to}");
         }
     }
 }

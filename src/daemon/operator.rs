@@ -211,11 +211,11 @@ fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
     } = in_force;
     let mut rows = Vec::new();
     for token in config.tokens.iter().filter(|token| token.verify_resource) {
-        let mut clients = config.clients.iter();
-        let client = clients.find(|client| client.name == token.client);
+        let name = &token.client.issuer.name;
         let mut issuers = assembled.issuers.iter();
-        let issuer = client.and_then(|client| issuers.find(|one| *one.name() == client.issuer));
-        let Some(issuer) = issuer else { continue };
+        let Some(issuer) = issuers.find(|one| one.name() == name) else {
+            continue;
+        };
         rows.extend(token.resources.iter().map(|resource| {
             ResourceOverview {
                 token: Arc::clone(&token.name),

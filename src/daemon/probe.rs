@@ -11,7 +11,7 @@ use crate::daemon::environments;
 use crate::registry::Backends;
 use claviger_core::rotation::{self, Mark};
 use claviger_core::secrets;
-use claviger_oauth::{AuthMethod, ErrorKind, Issuer, TokenSettings};
+use claviger_oauth::{ErrorKind, Issuer, IssuerSettings};
 use claviger_runtime::clock::Clock;
 
 /// Values that people leave in place of a secret.
@@ -79,7 +79,7 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
         ));
     }
     for settings in &config.issuers {
-        let issuer = Issuer::new(settings.clone(), Arc::clone(&clock));
+        let issuer = Issuer::new(IssuerSettings::clone(settings), Arc::clone(&clock));
         let outcome = match &issuer {
             Ok(issuer) => match issuer.discover().await {
                 Ok(()) => Ok("endpoints known".to_owned()),
@@ -121,13 +121,10 @@ async fn vouched(issuer: &Issuer, resource: &str) -> Result<String, String> {
 
 /// The resources that must name this issuer, once each.
 fn verified<'a>(config: &'a Config, issuer: &str) -> BTreeSet<&'a str> {
-    let of_issuer = |token: &&TokenSettings| {
-        let mut clients = config.clients.iter();
-        token.verify_resource
-            && clients.any(|client| client.name == token.client && *client.issuer == *issuer)
-    };
-    let tokens = config.tokens.iter().filter(of_issuer);
-    tokens
+    config
+        .tokens
+        .iter()
+        .filter(|token| token.verify_resource && *token.client.issuer.name == *issuer)
         .flat_map(|token| token.resources.iter().map(String::as_str))
         .collect()
 }
@@ -175,10 +172,10 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
 
 /// The mark of a client's secret, if it is about the current version. What cannot be read is told by the other probes.
 async fn mark(config: &Config, backends: &Backends, reference: &SecretRef) -> Option<Mark> {
-    let is_of_client = config.clients.iter().any(|client| {
-        let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-        secret == reference
-    });
+    let is_of_client = config
+        .clients
+        .iter()
+        .any(|client| client.auth.secret() == reference);
     let backend = backends.get(&reference.backend).filter(|_| is_of_client)?;
     let register = backend.register.as_ref()?;
     let mark = rotation::find(&**register, &reference.name).await.ok()??;

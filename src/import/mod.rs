@@ -29,7 +29,7 @@ use crate::import::place::{Part, Place};
 use crate::registry::Backends;
 use claviger_core::rotation::{self, Mark, Reason, Unmarked};
 use claviger_core::secrets::Live;
-use claviger_oauth::{AuthMethod, ClientId};
+use claviger_oauth::ClientId;
 use claviger_runtime::clock::Clock;
 
 pub use choice::{ChoiceFault, Wish};
@@ -111,7 +111,6 @@ pub struct Outcome {
 /// An import that is about to happen.
 #[derive(Debug)]
 pub struct Import<'a> {
-    config: &'a Config,
     choice: Choice<'a>,
     source: Source,
     imported: Vec<Imported>,
@@ -136,7 +135,6 @@ impl<'a> Import<'a> {
         let choice = choice::choose(config, &variables, wish)?;
         let operation = format!("import-env-{:032x}", fastrand::u128(..));
         let mut import = Self {
-            config,
             choice,
             source,
             imported: Vec::new(),
@@ -214,28 +212,21 @@ impl<'a> Import<'a> {
     /// Whether it needs a backend.
     #[must_use]
     pub fn needs(&self, backend: &BackendName) -> bool {
-        let id = match &self.choice.client.id {
-            ClientId::Reference(reference) => Some(reference),
-            ClientId::Literal(_) => None,
-        };
-        let all = id.into_iter().chain([self.secret()]);
-        all.into_iter()
-            .any(|reference| &reference.backend == backend)
+        let mut references = self.choice.client.references();
+        references.any(|reference| &reference.backend == backend)
     }
 
     /// Where the client's secret belongs.
     #[must_use]
     pub fn secret(&self) -> &'a SecretRef {
-        let client = self.choice.client;
-        let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-        secret
+        self.choice.client.auth.secret()
     }
 
     /// The client whose credential it is, its issuer, and the token that proves it.
     #[must_use]
     pub fn names(&self) -> [&'a str; 3] {
         let client = self.choice.client;
-        [&client.name, &client.issuer, &self.choice.token.name]
+        [&client.name, &client.issuer.name, &self.choice.token.name]
     }
 
     /// What becomes of the file, unless it is to be kept.
@@ -278,13 +269,7 @@ impl<'a> Import<'a> {
         let [_, issuer, token] = self.names();
         now(Step::Proving { issuer, token });
         let (choice, is_doubtful) = (&self.choice, self.is_doubtful);
-        let proved = proof::prove(
-            self.config,
-            choice,
-            &credential,
-            is_doubtful,
-            Arc::clone(&clock),
-        );
+        let proved = proof::prove(choice, &credential, is_doubtful, Arc::clone(&clock));
         proved.await?;
         now(Step::Writing);
         place::write(&places, &self.operation).await?;

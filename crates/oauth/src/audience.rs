@@ -36,29 +36,42 @@ impl TokenSettings {
     /// # Errors
     /// The first [`AudienceFlaw`].
     pub fn check_audience(&self) -> Result<(), AudienceFlaw> {
-        let one = self.resources.len() == 1;
-        match self.audience_style {
-            AudienceStyle::Rfc8707 => Ok(()),
-            AudienceStyle::Audience if self.audience.is_some() || one => Ok(()),
-            AudienceStyle::Audience => Err(AudienceFlaw::NoAudience),
-            AudienceStyle::ResourceV1 | AudienceStyle::ScopeDefault if !one => {
-                Err(AudienceFlaw::NotOneResource)
-            }
-            _ if self.audience.is_some() => Err(AudienceFlaw::AudienceUnsent),
-            AudienceStyle::ScopeDefault if !self.scopes.is_empty() => {
-                Err(AudienceFlaw::OtherScopes)
-            }
-            AudienceStyle::ScopeDefault => self.default_scope().map(drop),
-            AudienceStyle::ResourceV1 | AudienceStyle::None => Ok(()),
+        let audience = self.audience.as_deref();
+        self.audience_style
+            .check(&self.resources, audience, &self.scopes)
+    }
+}
+
+impl AudienceStyle {
+    /// Whether a token with these resources, this audience and these scopes can be asked for in this style.
+    ///
+    /// # Errors
+    /// The first [`AudienceFlaw`].
+    pub fn check(
+        self,
+        resources: &[String],
+        audience: Option<&str>,
+        scopes: &Scopes,
+    ) -> Result<(), AudienceFlaw> {
+        let one = resources.len() == 1;
+        match self {
+            Self::Rfc8707 => Ok(()),
+            Self::Audience if audience.is_some() || one => Ok(()),
+            Self::Audience => Err(AudienceFlaw::NoAudience),
+            Self::ResourceV1 | Self::ScopeDefault if !one => Err(AudienceFlaw::NotOneResource),
+            _ if audience.is_some() => Err(AudienceFlaw::AudienceUnsent),
+            Self::ScopeDefault if !scopes.is_empty() => Err(AudienceFlaw::OtherScopes),
+            Self::ScopeDefault => default_scope(resources).map(drop),
+            Self::ResourceV1 | Self::None => Ok(()),
         }
     }
+}
 
-    /// The scope that stands for all permissions at the resource. A slash at the resource's end stays and is followed by
-    /// another: issuers take `/.default` off and compare the rest.
-    fn default_scope(&self) -> Result<Scopes, AudienceFlaw> {
-        let resource = self.resources.first().ok_or(AudienceFlaw::NotOneResource)?;
-        Scopes::new([format!("{resource}/.default")]).map_err(|_invalid| AudienceFlaw::NoScope)
-    }
+/// The scope that stands for all permissions at the resource. A slash at the resource's end stays and is followed by
+/// another: issuers take `/.default` off and compare the rest.
+fn default_scope(resources: &[String]) -> Result<Scopes, AudienceFlaw> {
+    let resource = resources.first().ok_or(AudienceFlaw::NotOneResource)?;
+    Scopes::new([format!("{resource}/.default")]).map_err(|_invalid| AudienceFlaw::NoScope)
 }
 
 /// The request of the client credentials grant for `token` with these scopes, without client authentication.
@@ -77,7 +90,7 @@ pub(crate) fn client_credentials(
         // The one scope stands for everything that the client may do. Who may do less must not get it.
         AudienceStyle::ScopeDefault if !scopes.is_empty() => return Err(ErrorKind::InvalidScope),
         AudienceStyle::ScopeDefault => {
-            sent = Cow::Owned(token.default_scope().map_err(refused)?);
+            sent = Cow::Owned(default_scope(&token.resources).map_err(refused)?);
             (&[][..], None)
         }
         AudienceStyle::Audience => {

@@ -13,15 +13,13 @@ use futures_util::future::try_join_all;
 use url::Url;
 
 use crate::attempts::Attempts;
-use crate::audience;
 use crate::credential::Credential;
 use crate::issuer::Issuer;
 use crate::limiter::{Limiter, Need};
 use crate::outcome::{self, EVENTS};
 use crate::resource::Resource;
 use crate::{
-    ClientSettings, Error, ErrorKind, Grant, Issued, ReducedScope, TokenFormat, TokenSettings,
-    Verdict,
+    Error, ErrorKind, Grant, Issued, ReducedScope, TokenFormat, TokenSettings, Verdict, audience,
 };
 use claviger_oauth_wire::request::Form;
 use claviger_oauth_wire::response::{self, Leniency, Lifetime, TokenResponse};
@@ -75,18 +73,13 @@ impl From<ErrorKind> for Failed {
 }
 
 impl TokenClient {
-    /// A client of `issuer` for the tokens that `token` describes.
+    /// Asks `issuer`, which is the issuer of the token's client, for the tokens that `token` describes.
     #[must_use]
-    pub fn new(
-        issuer: Arc<Issuer>,
-        client: &ClientSettings,
-        token: TokenSettings,
-        credential: Credential,
-    ) -> Self {
+    pub fn new(issuer: Arc<Issuer>, token: TokenSettings, credential: Credential) -> Self {
         let verified = token.resources.iter().filter(|_| token.verify_resource);
         Self {
             verified: verified.map(|resource| issuer.resource(resource)).collect(),
-            limiter: issuer.limiter(&client.name),
+            limiter: issuer.limiter(&token.client.name),
             issuer,
             credential,
             token,

@@ -49,21 +49,17 @@ impl std::fmt::Debug for Authorization {
 }
 
 impl Credential {
-    /// The credential that `settings` describes; `live` gives the handle on a reference of theirs. `None` if it has none.
-    pub fn new(
-        settings: &ClientSettings,
-        live: impl Fn(&SecretRef) -> Option<Live>,
-    ) -> Option<Self> {
+    /// The credential that `settings` describes; `live` gives the handle on a reference of theirs.
+    pub fn new(settings: &ClientSettings, live: impl Fn(&SecretRef) -> Live) -> Self {
         let id = match &settings.id {
             ClientId::Literal(id) => Identifier::Literal(id.as_str().into()),
-            ClientId::Reference(reference) => Identifier::Live(live(reference)?),
+            ClientId::Reference(reference) => Identifier::Live(live(reference)),
         };
-        let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &settings.auth;
-        Some(Self {
+        Self {
             id,
-            secret: live(secret)?,
+            secret: live(settings.auth.secret()),
             method: settings.auth.clone(),
-        })
+        }
     }
 
     /// A number that stands for the versions that are held: the same as long as those are, also for another configuration's

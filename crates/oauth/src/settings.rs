@@ -1,4 +1,7 @@
 //! What the configuration says about issuers, clients and tokens.
+//!
+//! Owns the settings of the engine. They are linked, not named: a token has its client and a client its issuer, so what the
+//! configuration has checked needs no look-up later. Holds no secret, only references to where one is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,12 +65,19 @@ pub enum MetadataChange {
 pub struct ClientSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Its issuer's name in the configuration.
-    pub issuer: Arc<str>,
+    /// Its issuer.
+    pub issuer: Arc<IssuerSettings>,
     /// Its identifier at the issuer.
     pub id: ClientId,
     /// How it proves itself.
     pub auth: AuthMethod,
+}
+
+impl ClientSettings {
+    /// Everything that the client refers to in a backend: the identifier, if it is there, and the secret.
+    pub fn references(&self) -> impl Iterator<Item = &SecretRef> {
+        self.id.reference().into_iter().chain([self.auth.secret()])
+    }
 }
 
 /// Where a client's identifier comes from.
@@ -77,6 +87,17 @@ pub enum ClientId {
     Literal(String),
     /// Kept in a backend, beside the credential.
     Reference(SecretRef),
+}
+
+impl ClientId {
+    /// Where the identifier is, unless the configuration says it.
+    #[must_use]
+    pub fn reference(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Reference(reference) => Some(reference),
+        }
+    }
 }
 
 /// How a client proves itself at the token endpoint. Exactly one mechanism per request.
@@ -96,13 +117,23 @@ pub enum AuthMethod {
     },
 }
 
+impl AuthMethod {
+    /// Where the client secret is.
+    #[must_use]
+    pub fn secret(&self) -> &SecretRef {
+        match self {
+            Self::Basic { secret, .. } | Self::Post { secret } => secret,
+        }
+    }
+}
+
 /// A token: what callers ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Its client's name in the configuration.
-    pub client: Arc<str>,
+    /// Its client.
+    pub client: Arc<ClientSettings>,
     /// The grant by which it is obtained.
     pub grant: Grant,
     /// The scopes to ask for; empty for the issuer's default.

@@ -147,6 +147,7 @@ fn client<'a>(config: &'a Config, wish: Option<&str>) -> Result<&'a ClientSettin
         (Some(wish), _) => clients
             .clone()
             .find(|client| *client.name == *wish)
+            .map(AsRef::as_ref)
             .ok_or_else(|| ChoiceFault::UnknownClient(names())),
         (None, [client]) => Ok(client),
         (None, _) => Err(ChoiceFault::WhichClient(names())),
@@ -162,7 +163,7 @@ fn token<'a>(
     let mut tokens = config
         .tokens
         .iter()
-        .filter(|token| token.client == client.name)
+        .filter(|token| token.client.name == client.name)
         .peekable();
     if tokens.peek().is_none() {
         return Err(ChoiceFault::NoToken(client.name.to_string()));
@@ -244,7 +245,7 @@ fn stem(name: &str, part: &str) -> Option<String> {
 fn is_named_after(stem: &str, client: &ClientSettings) -> bool {
     let word = |name: &str| name.to_ascii_uppercase().replace(['-', '.'], "_");
     let bare = stem.strip_prefix("OAUTH_").unwrap_or(stem);
-    bare == word(&client.name) || bare == word(&client.issuer)
+    bare == word(&client.name) || bare == word(&client.issuer.name)
 }
 
 fn names(variables: &[Variable], which: &[(usize, String)]) -> Vec<String> {

@@ -172,8 +172,7 @@ impl Live {
         }
     }
 
-    /// A value that is not cached. For tests, also those of other crates.
-    #[cfg(any(test, feature = "testing"))]
+    /// A value that is not there, and never will be.
     #[must_use]
     pub fn missing(reference: SecretRef, retry_at: Deadline) -> Self {
         let slot = Slot::Empty {

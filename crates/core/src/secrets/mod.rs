@@ -158,13 +158,16 @@ impl Secrets {
         self.shared.ended.cancel();
     }
 
-    /// A handle on one value, for the rest of the daemon. `None` if the configuration does not refer to it.
-    pub fn live(&self, reference: &SecretRef) -> Option<Live> {
-        let (_, field) = self.at(*self.by_reference.get(reference)?)?;
-        Some(Live::new(
-            Arc::clone(&field.reference),
-            field.slot.subscribe(),
-        ))
+    /// A handle on one value, for the rest of the daemon. A reference that is not among the wanted ones reads as missing.
+    pub fn live(&self, reference: &SecretRef) -> Live {
+        let place = self.by_reference.get(reference);
+        match place.and_then(|place| self.at(*place)) {
+            Some((_, field)) => Live::new(Arc::clone(&field.reference), field.slot.subscribe()),
+            None => Live::missing(
+                reference.clone(),
+                self.shared.clock.now().after(Duration::ZERO),
+            ),
+        }
     }
 
     /// The reference that an operator means by a name or by a reference.

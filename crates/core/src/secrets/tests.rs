@@ -184,7 +184,7 @@ async fn fields_of_one_secret_come_with_one_request_and_are_read_with_a_permit()
         (reading.freshness, reading.lifetime_left),
         (Freshness::Fresh, STALE)
     );
-    let id = secrets.live(&reference(ID)).unwrap();
+    let id = secrets.live(&reference(ID));
     assert_eq!(text(&id.current(world.now()).unwrap()), "b");
     assert!(secrets.is_ready());
 
@@ -194,7 +194,12 @@ async fn fields_of_one_secret_come_with_one_request_and_are_read_with_a_permit()
         Error::Unknown,
         "a permit for a token reads no secret"
     );
-    assert!(secrets.live(&reference("prod:other")).is_none());
+    assert!(
+        secrets
+            .live(&reference("prod:other"))
+            .current(world.now())
+            .is_err()
+    );
     assert_eq!(*secrets.find("billing-secret").unwrap(), reference(SECRET));
     assert_eq!(*secrets.find(ID).unwrap(), reference(ID));
     assert!(secrets.find("prod:other").is_none() && secrets.find("no name").is_none());
@@ -395,7 +400,7 @@ async fn a_caller_that_goes_away_does_not_stop_the_fetch() {
     let target = reference(SECRET);
     let impatient = secrets.refresh(&target, Older::Refuse);
     assert!(tokio::time::timeout(SECOND, impatient).await.is_err());
-    let mut live = secrets.live(&target).unwrap();
+    let mut live = secrets.live(&target);
     live.changed().await;
     assert_eq!(text(&live.current(world.now()).unwrap()), "s4");
 }
@@ -463,7 +468,7 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     let target = reference(SECRET);
-    let held = || secrets.live(&target).unwrap().current(world.now()).unwrap();
+    let held = || secrets.live(&target).current(world.now()).unwrap();
     world
         .shelf
         .put("oauth/billing", "10", r#"{"client_secret":"s10"}"#);
@@ -520,7 +525,7 @@ async fn another_value_under_the_same_version_is_taken() {
     put(&elsewhere.shelf, "elsewhere");
     let second = elsewhere.start(&[SECRET], Some(&first));
     assert_eq!(second.refresh(&target, Older::Refuse).await, Ok(true));
-    let held = second.live(&target).unwrap().current(world.now()).unwrap();
+    let held = second.live(&target).current(world.now()).unwrap();
     assert_eq!((text(&held), held.generation), ("elsewhere", 3));
 
     // It was removed, and made again under its old number.
@@ -528,7 +533,7 @@ async fn another_value_under_the_same_version_is_taken() {
     assert!(second.refresh(&target, Older::Refuse).await.is_err());
     put(&elsewhere.shelf, "again");
     tokio::time::sleep(SECOND * 7).await;
-    let held = second.live(&target).unwrap().current(world.now()).unwrap();
+    let held = second.live(&target).current(world.now()).unwrap();
     assert_eq!((text(&held), held.generation), ("again", 4));
 }
 
@@ -576,7 +581,7 @@ proptest! {
                 let result = secrets.refresh(&target, Older::Refuse).await;
                 assert_eq!(result.is_ok(), offer >= newest, "{offer} after {newest}");
                 newest = newest.max(offer);
-                let held = secrets.live(&target).unwrap().current(world.now()).unwrap();
+                let held = secrets.live(&target).current(world.now()).unwrap();
                 assert_eq!(held.id.as_str(), newest.to_string());
                 assert_eq!(text(&held), format!("s{newest}"));
             }
@@ -594,7 +599,7 @@ async fn an_exact_version_is_fetched_until_it_exists() {
         .shelf
         .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
     tokio::time::sleep(SECOND * 200).await;
-    let live = secrets.live(&reference(exact)).unwrap();
+    let live = secrets.live(&reference(exact));
     assert_eq!(text(&live.current(world.now()).unwrap()), "s4");
 }
 
@@ -624,7 +629,7 @@ async fn a_field_that_is_missing_fails_alone() {
 async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     let world = World::new();
     let first = world.started(&[ID, SECRET]).await;
-    let mut old_handle = first.live(&reference(SECRET)).unwrap();
+    let mut old_handle = first.live(&reference(SECRET));
     let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
     watcher.next().await.unwrap();
     let confirmed = first
@@ -639,7 +644,7 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
     let held = second.read(&permit(Action::Secret), world.now()).unwrap();
     assert_eq!((text(&held.version), held.confirmed), ("s3", confirmed));
-    assert!(second.live(&reference(ID)).is_none());
+    assert!(second.live(&reference(ID)).current(world.now()).is_err());
 
     world
         .shelf
@@ -744,7 +749,7 @@ async fn values_are_wiped_when_they_are_replaced_and_when_they_expire() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     let target = reference(SECRET);
-    let live = secrets.live(&target).unwrap();
+    let live = secrets.live(&target);
     let first = Arc::downgrade(&live.current(world.now()).unwrap());
     world
         .shelf

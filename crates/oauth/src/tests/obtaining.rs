@@ -58,20 +58,10 @@ async fn the_number_of_a_credential_stands_for_what_is_held() {
         };
         let credential = Credential::new(&client, |reference| {
             let value = Secret::from_text(SECRET.to_owned());
-            Some(Live::fixed(
-                reference.clone(),
-                value,
-                version.parse().unwrap(),
-            ))
-        })
-        .unwrap();
-        TokenClient::new(
-            Arc::clone(&rig.issuer),
-            &client,
-            token_settings(),
-            credential,
-        )
-        .credential()
+            Live::fixed(reference.clone(), value, version.parse().unwrap())
+        });
+        let token = token_settings_of(client);
+        TokenClient::new(Arc::clone(&rig.issuer), token, credential).credential()
     };
     let id = || ClientId::Literal("a".to_owned());
     let referred = || ClientId::Reference("prod:a#id".parse().unwrap());
@@ -103,13 +93,7 @@ async fn post_puts_the_proof_into_the_form_alone() {
         secret: "prod:a#b".parse().unwrap(),
     };
     client.id = ClientId::Reference("prod:a#id".parse().unwrap());
-    let credential = Credential::new(&client, |reference| Some(fixed(reference))).unwrap();
-    let client = TokenClient::new(
-        Arc::clone(&rig.issuer),
-        &client,
-        token_settings(),
-        credential,
-    );
+    let client = client_of(&rig.issuer, token_settings_of(client));
     rig.script.then_token("");
     client.obtain(&scopes("")).await.unwrap();
     let asked = rig.script.asked.lock().unwrap().pop().unwrap();
@@ -248,13 +232,7 @@ async fn ten_requests_a_minute_and_client() {
     let other_token = client_of(&rig.issuer, token_settings());
     let mut settings = client_settings();
     settings.name = "shipping".into();
-    let credential = Credential::new(&settings, |reference| Some(fixed(reference))).unwrap();
-    let other = TokenClient::new(
-        Arc::clone(&rig.issuer),
-        &settings,
-        token_settings(),
-        credential,
-    );
+    let other = client_of(&rig.issuer, token_settings_of(settings));
     for _ in 0..11 {
         rig.script.then_token("");
     }
@@ -580,13 +558,7 @@ async fn what_one_request_is_told_holds_for_the_whole_client() {
         let another_token = client_of(&rig.issuer, token_settings());
         let mut settings = client_settings();
         settings.name = "shipping".into();
-        let credential = Credential::new(&settings, |reference| Some(fixed(reference))).unwrap();
-        let another_client = TokenClient::new(
-            Arc::clone(&rig.issuer),
-            &settings,
-            token_settings(),
-            credential,
-        );
+        let another_client = client_of(&rig.issuer, token_settings_of(settings));
         rig.script.then(Ok(waiting(status, "40")));
         rig.kind().await;
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -673,15 +645,13 @@ async fn wishes_leave_half_of_the_limit_to_needs() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_sent_spends_nothing() {
     let rig = Rig::new();
-    let client = client_settings();
     let retry_at = rig.clock.now().after(Duration::from_secs(9));
-    let missing =
-        |reference: &claviger_backend::SecretRef| Some(Live::missing(reference.clone(), retry_at));
     let without = TokenClient::new(
         Arc::clone(&rig.issuer),
-        &client,
         token_settings(),
-        Credential::new(&client, missing).unwrap(),
+        Credential::new(&client_settings(), |reference| {
+            Live::missing(reference.clone(), retry_at)
+        }),
     );
     let wish = scopes("read");
     for _ in 0..20 {

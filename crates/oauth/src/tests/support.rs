@@ -49,7 +49,7 @@ pub(crate) fn issuer_settings(issuer: &str) -> IssuerSettings {
 pub(crate) fn client_settings() -> ClientSettings {
     ClientSettings {
         name: "billing".into(),
-        issuer: "acme".into(),
+        issuer: Arc::new(issuer_settings("https://auth.example")),
         id: ClientId::Literal("cl:ient".to_owned()),
         auth: AuthMethod::Basic {
             secret: "prod:oauth/billing#client_secret".parse().unwrap(),
@@ -61,7 +61,7 @@ pub(crate) fn client_settings() -> ClientSettings {
 pub(crate) fn token_settings() -> TokenSettings {
     TokenSettings {
         name: "billing-api".into(),
-        client: "billing".into(),
+        client: Arc::new(client_settings()),
         grant: Grant::ClientCredentials,
         scopes: scopes("read"),
         resources: vec!["https://api.example".to_owned()],
@@ -96,9 +96,16 @@ pub(crate) fn fixed(reference: &SecretRef) -> Live {
 }
 
 pub(crate) fn client_of(issuer: &Arc<Issuer>, token: TokenSettings) -> TokenClient {
-    let client = client_settings();
-    let credential = Credential::new(&client, |reference| Some(fixed(reference))).unwrap();
-    TokenClient::new(Arc::clone(issuer), &client, token, credential)
+    let credential = Credential::new(&token.client, fixed);
+    TokenClient::new(Arc::clone(issuer), token, credential)
+}
+
+/// The token of [`token_settings`], as another client asks for it.
+pub(crate) fn token_settings_of(client: ClientSettings) -> TokenSettings {
+    TokenSettings {
+        client: Arc::new(client),
+        ..token_settings()
+    }
 }
 
 /// An engine over a script, on a clock that tests move.
