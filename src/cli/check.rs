@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::config::{Config, Problems};
-use crate::daemon::{Probe, probe};
+use crate::daemon::{Probe, ProbeError, probe};
 use crate::registry;
 use claviger_core::rotation::{Mark, Reason};
 use claviger_runtime::clock::SystemClock;
-use claviger_runtime::telemetry::Causes;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -88,7 +87,7 @@ impl Findings {
                     let asked = async { Ok(probe(&config, &backends, clock).await) };
                     (client::block_on(asked)?, false)
                 }
-                Err(errors) => (errors.iter().map(broken).collect(), true),
+                Err(errors) => (errors.into_iter().map(broken).collect(), true),
             }
         };
         Ok(Self {
@@ -106,7 +105,10 @@ impl Findings {
                 json!({
                     "subject": probe.subject,
                     "ok": probe.outcome.is_ok(),
-                    "detail": probe.outcome.as_ref().unwrap_or_else(|problem| problem),
+                    "detail": match &probe.outcome {
+                        Ok(finding) => finding.to_string(),
+                        Err(error) => error.to_string(),
+                    },
                     "rotate_now": probe.mark.as_ref().map(|mark| json!({
                         "reason": mark.reason.as_str(), "since": since(mark),
                     })),
@@ -145,8 +147,8 @@ impl Findings {
         }
         for probe in &self.probes {
             match &probe.outcome {
-                Ok(detail) => writeln!(out, "  ✓ {}: {detail}", probe.subject)?,
-                Err(problem) => writeln!(out, "  ✗ {}: {problem}", probe.subject)?,
+                Ok(finding) => writeln!(out, "  ✓ {}: {finding}", probe.subject)?,
+                Err(error) => writeln!(out, "  ✗ {}: {error}", probe.subject)?,
             }
             if let Some(mark) = &probe.mark {
                 let why = match mark.reason {
@@ -194,12 +196,12 @@ impl Findings {
 }
 
 /// A backend that cannot even be opened. The others are not asked: one such fault ends the daemon, too.
-fn broken(error: &registry::Error) -> Probe {
-    let (backend, fault) = error.parts();
+fn broken(error: registry::Error) -> Probe {
+    let (backend, _) = error.parts();
     Probe {
         subject: format!("backend {backend}"),
         needed: true,
-        outcome: Err(Causes(fault).to_string()),
+        outcome: Err(ProbeError::Unopened(error)),
         mark: None,
     }
 }

@@ -65,7 +65,7 @@ fn exit_of(error: &daemon::Error) -> Exit {
     match error {
         daemon::Error::Configuration(_) => Exit::Config,
         daemon::Error::NoBackend => Exit::Unavailable,
-        daemon::Error::System(..) => Exit::System,
+        daemon::Error::System(..) | daemon::Error::Fingerprints(_) => Exit::System,
     }
 }
 
@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn only_a_faulty_configuration_is_reported_as_one() {
-        let refused = daemon::Error::Configuration(vec!["x".to_owned()]);
+        let problems = Config::parse("nonsense = 1", Path::new("c.toml")).unwrap_err();
+        let refused = daemon::Error::Configuration(problems);
         let system = daemon::Error::System("listen", io::ErrorKind::Other.into());
         for (error, exit) in [
             (refused, Exit::Config),

@@ -20,6 +20,18 @@ pub struct Problem {
     pub suggestion: Option<String>,
 }
 
+impl Problem {
+    /// A fault of the thing `path` that no line of the file shows.
+    pub(crate) fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            line: None,
+            message: message.into(),
+            suggestion: None,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
@@ -44,8 +56,8 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// The faults `list` of the file `origin`.
-    pub(super) fn new(origin: &Path, list: Vec<Problem>) -> Self {
+    /// The faults `list`, at least one, of the file `origin`.
+    pub(crate) fn new(origin: &Path, list: Vec<Problem>) -> Self {
         Self {
             origin: origin.to_owned(),
             list,
@@ -54,13 +66,15 @@ impl Problems {
 
     /// One fault of the file as a whole.
     pub(super) fn of_file(origin: &Path, message: String) -> Self {
-        let problem = Problem {
-            path: String::new(),
-            line: None,
-            message,
-            suggestion: None,
-        };
-        Self::new(origin, vec![problem])
+        Self::new(origin, vec![Problem::at("", message)])
+    }
+
+    /// An error with the faults in `list`, unless there is none.
+    pub(crate) fn check(origin: &Path, list: Vec<Problem>) -> Result<(), Self> {
+        if list.is_empty() {
+            return Ok(());
+        }
+        Err(Self::new(origin, list))
     }
 
     /// The file.

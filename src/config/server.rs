@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::reader::{Found, Section};
 use crate::config::{Context, identity};
+use claviger_core::broker::BudgetSettings;
 use claviger_server::{Limits, Settings};
 
 /// Where programs look for the broker socket.
@@ -19,8 +20,19 @@ const LONGEST_SOCKET_PATH: usize = 107;
 /// The time that requests in flight are given when the daemon stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
+/// What `[server]` says, to three components.
+#[derive(Debug)]
+pub(super) struct ServerSection {
+    /// The sockets and their limits.
+    pub(super) settings: Settings,
+    /// What one peer may cost; it stands among the limits.
+    pub(super) budget: BudgetSettings,
+    /// How long requests in flight are waited for when the daemon stops.
+    pub(super) drain_grace: Duration,
+}
+
 /// Reads `[server]`, which may be absent.
-pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> (Settings, Duration) {
+pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> ServerSection {
     root.table("server", |section| read_present(context, section))
         .unwrap_or_else(|| {
             let socket = PathBuf::from(SOCKET);
@@ -30,11 +42,15 @@ pub(super) fn read(context: &Context<'_>, root: &Section<'_>) -> (Settings, Dura
                 socket_group: None,
                 limits: Limits::default(),
             };
-            (settings, DRAIN_GRACE)
+            ServerSection {
+                settings,
+                budget: BudgetSettings::default(),
+                drain_grace: DRAIN_GRACE,
+            }
         })
 }
 
-fn read_present(context: &Context<'_>, section: &Section<'_>) -> (Settings, Duration) {
+fn read_present(context: &Context<'_>, section: &Section<'_>) -> ServerSection {
     let socket = socket(section, "socket").unwrap_or_else(|| Found {
         value: PathBuf::from(SOCKET),
         place: section.place_at("socket"),
@@ -44,17 +60,24 @@ fn read_present(context: &Context<'_>, section: &Section<'_>) -> (Settings, Dura
         place: section.place_at("admin_socket"),
     });
     check_apart(section, &socket, &admin);
+    let (limits, budget) = section
+        .table("limits", |section| (limits(section), budget(section)))
+        .unwrap_or_default();
     let settings = Settings {
         socket: socket.value,
         admin_socket: admin.value,
         socket_group: identity::group(context, section, "socket_group"),
-        limits: section.table("limits", limits).unwrap_or_default(),
+        limits,
     };
     let grace = section.duration(
         "drain_grace",
         Duration::from_secs(1)..=Duration::from_secs(20),
     );
-    (settings, grace.unwrap_or(DRAIN_GRACE))
+    ServerSection {
+        settings,
+        budget,
+        drain_grace: grace.unwrap_or(DRAIN_GRACE),
+    }
 }
 
 /// The admin socket has a directory of its own below that of the broker socket.
@@ -142,12 +165,19 @@ fn limits(section: &Section<'_>) -> Limits {
         connection_age: section
             .duration("connection_age", seconds(10, 86_400))
             .unwrap_or(default.connection_age),
-        requests_per_second: section
+    }
+}
+
+/// Reads what `[server.limits]` says about the requests of one peer.
+fn budget(section: &Section<'_>) -> BudgetSettings {
+    let default = BudgetSettings::default();
+    BudgetSettings {
+        per_second: section
             .number("requests_per_second", 1..=10_000)
-            .unwrap_or(default.requests_per_second),
-        request_burst: section
+            .unwrap_or(default.per_second),
+        burst: section
             .number("request_burst", 1..=100_000)
-            .unwrap_or(default.request_burst),
+            .unwrap_or(default.burst),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::config::{
     clients, file, issuers, log, rules, secrets, server as server_section, syntax, tokens,
 };
 use crate::registry::BackendSettings;
+use claviger_core::broker::BudgetSettings;
 use claviger_core::policy::Rule;
 use claviger_oauth::{ClientSettings, IssuerSettings, TokenSettings};
 use claviger_runtime::telemetry;
@@ -46,6 +47,8 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// The sockets.
     pub server: server::Settings,
+    /// What one peer may cost.
+    pub budget: BudgetSettings,
     /// How peers are identified.
     pub peer: PeerConfig,
     /// The backends, by name.
@@ -159,7 +162,7 @@ impl Config {
     }
 
     fn read(context: &Context<'_>, root: &Section<'_>, digest: String) -> Self {
-        let (server, drain_grace) = server_section::read(context, root);
+        let server = server_section::read(context, root);
         let backends = backends::read(context, root);
         let issuers = issuers::read(context, root);
         let clients = clients::read(context, root, &issuers);
@@ -175,9 +178,10 @@ impl Config {
             digest,
             mode: context.mode,
             require_backend_at_start: root.flag("require_backend_at_start", false),
-            drain_grace,
+            drain_grace: server.drain_grace,
             log: root.table("log", log::read).unwrap_or_default(),
-            server,
+            server: server.settings,
+            budget: server.budget,
             peer: root.table("peer", peer).unwrap_or_default(),
             backends,
             issuers,

@@ -3,10 +3,10 @@
 //! Owns the order in which components are built, and the one adapter between two of them that do not know each other: the
 //! OAuth engine as the source of the token cache. Checks nothing that the configuration has checked already.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, PeerConfig};
+use crate::config::{Config, PeerConfig, Problem, Problems};
+use crate::daemon::current::InForce;
 use crate::daemon::identity::TokenIdentity;
 use crate::registry::Backends;
 use claviger_core::broker::World;
@@ -14,66 +14,77 @@ use claviger_core::peer::{self, ProcExecutable};
 use claviger_core::policy::Policy;
 use claviger_core::secrets::{Secrets, Wanted};
 use claviger_core::tokens::source::Identity;
-use claviger_core::tokens::{self, Definition, Tokens};
-use claviger_oauth::{self, Credential, Issuer, IssuerSettings, TokenClient, TokenSettings};
+use claviger_core::tokens::{DEFAULT_IDLE, Definition, Fingerprints, Tokens};
+use claviger_oauth::{Credential, Issuer, IssuerSettings, TokenClient, TokenSettings};
 use claviger_runtime::clock::Clock;
 use claviger_runtime::shutdown::Drain;
 
-/// A world, and the parts of it that are not reached through the broker.
+/// What every world of this daemon is built on.
 #[derive(Clone, Debug)]
-pub(super) struct Assembled {
-    pub(super) world: World,
+pub(super) struct Ground {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) drain: Drain,
+    pub(super) fingerprints: Arc<Fingerprints>,
+}
+
+/// A configuration with everything that can fail to be made. Nothing of it is in force yet, and nothing that is in force
+/// knows of it: it may be dropped.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) config: Config,
+    pub(super) backends: Backends,
     pub(super) issuers: Vec<Arc<Issuer>>,
 }
 
-/// What a world is built on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ground<'a> {
-    pub(super) clock: &'a Arc<dyn Clock>,
-    pub(super) drain: &'a Drain,
-    /// The world before it. Whatever did not change is carried over: held secrets, cached tokens, metadata.
-    pub(super) previous: Option<&'a Assembled>,
-}
-
-/// Begins to fetch the secrets of a configuration. Comes after [`issuers`], which can fail, and before [`assemble`].
-pub(super) fn secrets(config: &Config, backends: &Backends, ground: Ground<'_>) -> Arc<Secrets> {
+/// Begins to fetch the secrets of a configuration. Those of `previous` are not refreshed by it any more: from here on, nothing
+/// can fail, and [`assemble`] must follow.
+pub(super) fn secrets(
+    prepared: &Prepared,
+    ground: &Ground,
+    previous: Option<&InForce>,
+) -> Arc<Secrets> {
     Secrets::start(
-        backends.sources(),
-        wanted(config),
-        Arc::clone(ground.clock),
+        prepared.backends.sources(),
+        wanted(&prepared.config),
+        Arc::clone(&ground.clock),
         ground.drain.clone(),
-        ground.previous.map(|previous| &*previous.world.secrets),
+        previous.map(|previous| &*previous.world.secrets),
     )
 }
 
-/// Builds a world. The tokens of a previous one are not renewed any more from here on, so it must be put into force at once.
-///
-/// # Errors
-/// Every reason why the components refuse the configuration.
+/// Builds what comes into force next. Whatever `previous` has and did not change is carried over: cached tokens, metadata. Its
+/// tokens are not renewed any more from here on, so the result must be installed at once.
 pub(super) fn assemble(
-    config: &Config,
-    issuers: &Issuers,
+    prepared: Prepared,
     secrets: Arc<Secrets>,
-    ground: Ground<'_>,
-) -> Result<Assembled, Vec<String>> {
+    ground: &Ground,
+    previous: Option<&InForce>,
+) -> InForce {
     let tokens = Tokens::new(
-        definitions(config, issuers, &secrets),
-        tokens::Settings::default(),
-        Arc::clone(ground.clock),
+        definitions(&prepared, &secrets),
+        Arc::clone(&ground.fingerprints),
+        Arc::clone(&ground.clock),
         ground.drain.clone(),
-        ground.previous.map(|previous| &*previous.world.tokens),
-    )
-    .map_err(|error| vec![error.to_string()])?;
-    let policy = Policy::new(config.rules.clone());
+        previous.map(|previous| &*previous.world.tokens),
+    );
+    let Prepared {
+        config,
+        backends,
+        issuers,
+    } = prepared;
     let world = World {
-        policy,
+        generation: previous.map_or(1, |previous| previous.world.generation.saturating_add(1)),
+        policy: Policy::new(config.rules.clone()),
         tokens,
         secrets,
     };
-    Ok(Assembled {
-        world,
-        issuers: issuers.values().map(Arc::clone).collect(),
-    })
+    InForce {
+        config,
+        backends,
+        issuers,
+        world: Arc::new(world),
+        loaded: ground.clock.now().system_time(),
+    }
 }
 
 /// How peers are identified.
@@ -101,42 +112,42 @@ fn wanted(config: &Config) -> Vec<Wanted> {
     held.chain(named).collect()
 }
 
-/// The issuers, by name.
-pub(super) type Issuers = BTreeMap<Arc<str>, Arc<Issuer>>;
-
-/// Makes the issuers of a configuration.
+/// Makes the issuers of a configuration. Those of `known` that are alike are kept.
 ///
 /// # Errors
 /// Every reason why one cannot be made.
-pub(super) fn issuers(config: &Config, ground: Ground<'_>) -> Result<Issuers, Vec<String>> {
-    let mut issuers = Issuers::new();
+pub(super) fn issuers(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    known: &[Arc<Issuer>],
+) -> Result<Vec<Arc<Issuer>>, Problems> {
+    let mut issuers = Vec::new();
     let mut problems = Vec::new();
     for settings in &config.issuers {
-        let made =
-            Issuer::new(IssuerSettings::clone(settings), Arc::clone(ground.clock)).map(Arc::new);
-        // Of two that are alike the old one knows more: metadata, and how far the limits are used up. But certificates are
-        // read in any case, so that a reload takes back the trust in those that are gone.
-        let issuer = made.map(|made| {
-            let mut known = ground.previous.iter().flat_map(|world| &world.issuers);
-            let kept = known.find(|known| known.is_like(&made)).map(Arc::clone);
-            kept.unwrap_or(made)
-        });
-        match issuer {
-            Ok(issuer) => drop(issuers.insert(Arc::clone(&settings.name), issuer)),
-            Err(error) => problems.push(format!("issuers.{}: {error}", settings.name)),
+        match Issuer::new(IssuerSettings::clone(settings), Arc::clone(clock)) {
+            Ok(made) => {
+                // Of two that are alike the old one knows more: metadata, and how far the limits are used up. But certificates
+                // are read in any case, so that a reload takes back the trust in those that are gone.
+                let kept = known.iter().find(|known| known.is_like(&made));
+                issuers.push(kept.map_or_else(|| Arc::new(made), Arc::clone));
+            }
+            Err(error) => problems.push(Problem::at(
+                format!("issuers.{}", settings.name),
+                error.to_string(),
+            )),
         }
     }
-    if problems.is_empty() {
-        Ok(issuers)
-    } else {
-        Err(problems)
-    }
+    Problems::check(&config.origin, problems)?;
+    Ok(issuers)
 }
 
 /// One definition per token. Each token has its issuer among those of its own configuration.
-fn definitions(config: &Config, issuers: &Issuers, secrets: &Secrets) -> Vec<Definition> {
+fn definitions(prepared: &Prepared, secrets: &Secrets) -> Vec<Definition> {
+    let Prepared {
+        config, issuers, ..
+    } = prepared;
     issuers
-        .values()
+        .iter()
         .flat_map(|issuer| {
             config
                 .tokens
@@ -160,6 +171,7 @@ fn definition(
         issuer: Arc::clone(issuer.name()),
         client: Arc::clone(&token.client.name),
         scopes: token.scopes.clone(),
+        idle: DEFAULT_IDLE,
         identity: Identity::new(TokenIdentity::new(config, token)),
         source: Arc::new(source),
     }
@@ -168,8 +180,6 @@ fn definition(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use tokio::runtime::Handle;
 
     use super::*;
     use claviger_runtime::clock::SystemClock;
@@ -184,8 +194,8 @@ mod tests {
         made.unwrap().cert.pem()
     }
 
-    #[tokio::test]
-    async fn a_reload_reads_certificates_again_and_keeps_the_issuer_if_they_are_the_same() {
+    #[test]
+    fn a_reload_reads_certificates_again_and_keeps_the_issuer_if_they_are_the_same() {
         let ca = tempfile::NamedTempFile::new().unwrap();
         let (one, two) = (certificate("a.example"), certificate("b.example"));
         std::fs::write(ca.path(), format!("{one}{two}")).unwrap();
@@ -193,36 +203,26 @@ mod tests {
             "[issuers.acme]\nissuer = 'https://auth.example'\nca = '{}'\n",
             ca.path().display()
         ));
-        let (clock, drain) = (
-            Arc::new(SystemClock) as Arc<dyn Clock>,
-            Drain::new(Handle::current()),
-        );
-        let mut ground = Ground {
-            clock: &clock,
-            drain: &drain,
-            previous: None,
-        };
-        let first = issuers(&config, ground).unwrap();
-        let secrets = secrets(&config, &Backends::default(), ground);
-        let world = assemble(&config, &first, secrets, ground).unwrap();
-        ground.previous = Some(&world);
-        let acme = |issuers: &Issuers| Arc::clone(&issuers["acme"]);
+        let clock = Arc::new(SystemClock) as Arc<dyn Clock>;
+        let first = issuers(&config, &clock, &[]).unwrap();
+        let is_kept = |issuers: &[Arc<Issuer>]| Arc::ptr_eq(&issuers[0], &first[0]);
 
-        let again = issuers(&config, ground).unwrap();
-        assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
+        let again = issuers(&config, &clock, &first).unwrap();
+        assert!(is_kept(&again));
         // The same two the other way around.
         std::fs::write(ca.path(), format!("{two}{one}")).unwrap();
-        let again = issuers(&config, ground).unwrap();
-        assert!(Arc::ptr_eq(&acme(&again), &acme(&first)));
+        let again = issuers(&config, &clock, &first).unwrap();
+        assert!(is_kept(&again));
 
         std::fs::write(ca.path(), &two).unwrap();
-        let without = issuers(&config, ground).unwrap();
-        assert!(!Arc::ptr_eq(&acme(&without), &acme(&first)), "one is gone");
+        let without = issuers(&config, &clock, &first).unwrap();
+        assert!(!is_kept(&without), "one is gone");
         std::fs::write(ca.path(), "").unwrap();
-        let problems = issuers(&config, ground).unwrap_err();
-        assert!(
-            problems[0].starts_with("issuers.acme: ca: "),
-            "{problems:?}"
-        );
+        let problems = issuers(&config, &clock, &first).unwrap_err();
+        let [problem] = problems.list() else {
+            panic!("{problems}")
+        };
+        assert_eq!(problem.path, "issuers.acme");
+        assert!(problem.message.starts_with("ca: "), "{problem}");
     }
 }

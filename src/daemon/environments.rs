@@ -1,11 +1,12 @@
 //! One credential, one environment.
 //!
-//! Owns the check that tokens of different environments do not use the same client: whoever steals the credential of a test
-//! system would hold the one of production. References are compared when the configuration is read; here the values are,
+//! Owns the check that tokens of different environments do not use the same client: an attacker who steals the credential of a test
+//! system would have that of production. References are compared when the configuration is read; here the values are,
 //! because the same credential is easily copied under two names. Reads nothing unless there are two environments, and keeps
 //! nothing. A backend that does not answer in time proves nothing, so it stops nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use claviger_backend::{BackendName, Secret, SecretRef, SecretSource};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, Problem, Problems};
 use claviger_core::secrets;
 use claviger_oauth::{ClientId, ClientSettings};
 
@@ -27,8 +28,46 @@ const TURNS: usize = 8;
 /// What reads from each backend.
 pub(super) type Sources = BTreeMap<BackendName, Arc<dyn SecretSource>>;
 
-/// Says which tokens share an identifier or a secret across environments.
-pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<String> {
+/// Two tokens of different environments that share a part of their client. Prints one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedClient {
+    /// Each token, and its environment.
+    tokens: [TokenOf; 2],
+    /// Which part: `identifier` or `secret`.
+    part: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TokenOf {
+    token: String,
+    environment: String,
+}
+
+impl fmt::Display for SharedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [one, other] = &self.tokens;
+        write!(
+            f,
+            "tokens.{} ({}) and tokens.{} ({}) use the same client {}; register a client for each environment",
+            one.token, one.environment, other.token, other.environment, self.part
+        )
+    }
+}
+
+/// Checks that no tokens share an identifier or a secret across environments.
+///
+/// # Errors
+/// One problem for each pair that does.
+pub(super) async fn check(config: &Config, sources: &Sources) -> Result<(), Problems> {
+    let shared = shared(config, sources).await;
+    let problems = shared
+        .iter()
+        .map(|shared| Problem::at("", shared.to_string()));
+    Problems::check(&config.origin, problems.collect())
+}
+
+/// The tokens that share an identifier or a secret across environments.
+pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<SharedClient> {
     let mut used = Vec::new();
     for token in &config.tokens {
         if let Some(environment) = token.environment.as_deref() {
@@ -45,7 +84,7 @@ pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<String> {
         return Vec::new();
     }
     let values = read(&used, sources).await;
-    let mut problems = Vec::new();
+    let mut shared = Vec::new();
     for (number, one) in used.iter().enumerate() {
         for other in used.iter().take(number) {
             let both = (one.value(&values), other.value(&values));
@@ -53,14 +92,14 @@ pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<String> {
             if let (true, (Some(value), Some(other_value))) = (differ, both)
                 && is_same(value, other_value)
             {
-                problems.push(format!(
-                    "tokens.{} ({}) and tokens.{} ({}) use the same client {}; register a client for each environment",
-                    one.token, one.environment, other.token, other.environment, one.word,
-                ));
+                shared.push(SharedClient {
+                    tokens: [one.token_of(), other.token_of()],
+                    part: one.word,
+                });
             }
         }
     }
-    problems
+    shared
 }
 
 /// A token's use of something that two environments must not share.
@@ -77,6 +116,13 @@ enum Identity<'a> {
 }
 
 impl Use<'_> {
+    fn token_of(&self) -> TokenOf {
+        TokenOf {
+            token: self.token.to_owned(),
+            environment: self.environment.to_owned(),
+        }
+    }
+
     fn value<'a>(&'a self, values: &'a BTreeMap<SecretRef, Secret>) -> Option<&'a Secret> {
         match &self.identity {
             Identity::Literal(value) => Some(value),
@@ -187,7 +233,8 @@ mod tests {
         let config = Config::parse(&text, Path::new("claviger.toml"));
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
         let source: Arc<dyn SecretSource> = Arc::new(Shelf(values));
-        shared(&config, &BTreeMap::from([("b".parse().unwrap(), source)])).await
+        let shared = shared(&config, &BTreeMap::from([("b".parse().unwrap(), source)])).await;
+        shared.iter().map(ToString::to_string).collect()
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,13 +1,14 @@
 //! The daemon: wiring, in dependency order, and the life between start and end.
 //!
-//! Owns which component gets which other one (`assembly`), what operators see (`operator`) and do (`reload`), the signals, and the
-//! order of the end. Decides nothing about requests. Called when the configuration is read, the sockets are made and the
+//! Owns which component gets which other one (`assembly`), what is in force (`current`), what operators see (`operator`) and do
+//! (`reload`), the signals, and the order of the end. Decides nothing about requests. Called when the configuration is read, the sockets are made and the
 //! process is hardened; makes the runtime, and with it the first further thread.
 //!
 //! Three kinds of threads: this one, which runs everything beside the request path (flights to issuers, refreshes, signals);
 //! the ones that serve connections, one runtime each; and the blocking pool of the first, for files and name resolution.
 
 mod assembly;
+mod current;
 mod environments;
 mod identity;
 mod operator;
@@ -24,18 +25,21 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-pub use probe::{Probe, probe};
+pub use environments::SharedClient;
+pub use probe::{Finding, Probe, ProbeError, probe};
 
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::registry::Backends;
-use assembly::{Assembled, Ground};
-use claviger_core::broker::{Broker, BudgetSettings};
+use assembly::{Ground, Prepared};
+use claviger_core::broker::Broker;
 use claviger_core::peer;
+use claviger_core::tokens::{Fingerprints, NoFingerprints};
 use claviger_kernel::Report;
 use claviger_runtime::clock::{Clock, SystemClock};
 use claviger_runtime::shutdown::Drain;
-use claviger_server::{self, Limits, Operator, Parts, Server, Sockets};
-use operator::{Daemon, InForce};
+use claviger_server::{Limits, Operator, Parts, Server, Sockets};
+use current::{Current, InForce};
+use operator::{Daemon, Host};
 
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
@@ -70,9 +74,12 @@ pub enum Error {
     /// The operating system refused a runtime, a thread or a listener.
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
-    /// The components refuse the configuration.
-    #[error("the configuration cannot be put into force:\n  {}", .0.join("\n  "))]
-    Configuration(Vec<String>),
+    /// The configuration is valid, and what it refers to cannot be used.
+    #[error("the configuration cannot be used")]
+    Configuration(#[source] Problems),
+    /// The kernel refused a key for the fingerprints of tokens.
+    #[error("cannot make fingerprints of tokens")]
+    Fingerprints(#[source] NoFingerprints),
     /// A backend is down, and the configuration wants it at the start.
     #[error(
         "a backend has not answered within {} s, and `require_backend_at_start` is set; the log says which, and why",
@@ -191,28 +198,26 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
         protections,
     } = launch;
     let drain = Drain::new(Handle::current());
-    let assembled = first_world(&config, &backends, (&clock, &drain)).await?;
-    let limits = &config.server.limits;
-    let budget = BudgetSettings {
-        per_second: limits.requests_per_second,
-        burst: limits.request_burst,
+    let ground = Ground {
+        clock: Arc::clone(&clock),
+        drain: drain.clone(),
+        fingerprints: Arc::new(Fingerprints::new().map_err(Error::Fingerprints)?),
     };
-    let broker = Arc::new(Broker::new(
-        assembled.world.clone(),
-        budget,
-        Arc::clone(&clock),
-    ));
     let mut settings = config.server.clone();
     sockets.settle(&mut settings);
     let peers = Arc::new(assembly::peers(config.peer));
-    let shortcomings = shortcomings(&peers, limits);
-    let require_backend = config.require_backend_at_start;
-    let daemon = Daemon::new(
-        Arc::clone(&broker),
-        InForce::new(config, backends, assembled, &*clock),
-        (protections, shortcomings),
-        (Arc::clone(&clock), drain.clone()),
-    );
+    let (budget, require_backend) = (config.budget, config.require_backend_at_start);
+    let first = first(config, backends, &ground)
+        .await
+        .map_err(Error::Configuration)?;
+    let current = Arc::new(Current::new(first));
+    let worlds = Arc::<Current>::clone(&current);
+    let broker = Arc::new(Broker::new(worlds, budget, Arc::clone(&clock)));
+    let host = Host {
+        protections,
+        shortcomings: shortcomings(&peers, &settings.limits),
+    };
+    let daemon = Daemon::new(current, ground, host);
     let operator: Arc<dyn Operator> = Arc::<Daemon>::clone(&daemon);
     let parts = Parts {
         broker,
@@ -247,24 +252,17 @@ fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<String> {
     shortcomings
 }
 
-/// The first world of a daemon, which has nothing to carry over.
-async fn first_world(
-    config: &Config,
-    backends: &Backends,
-    (clock, drain): (&Arc<dyn Clock>, &Drain),
-) -> Result<Assembled, Error> {
-    let shared = environments::shared(config, &backends.sources()).await;
-    if !shared.is_empty() {
-        return Err(Error::Configuration(shared));
-    }
-    let ground = Ground {
-        clock,
-        drain,
-        previous: None,
+/// What is in force first, which has nothing to carry over.
+async fn first(config: Config, backends: Backends, ground: &Ground) -> Result<InForce, Problems> {
+    environments::check(&config, &backends.sources()).await?;
+    let issuers = assembly::issuers(&config, &ground.clock, &[])?;
+    let prepared = Prepared {
+        config,
+        backends,
+        issuers,
     };
-    let issuers = assembly::issuers(config, ground).map_err(Error::Configuration)?;
-    let secrets = assembly::secrets(config, backends, ground);
-    assembly::assemble(config, &issuers, secrets, ground).map_err(Error::Configuration)
+    let secrets = assembly::secrets(&prepared, ground, None);
+    Ok(assembly::assemble(prepared, secrets, ground, None))
 }
 
 impl Running {

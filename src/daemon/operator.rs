@@ -1,119 +1,85 @@
-//! What operators see of the daemon, and what is in force. What they do to it is in `reload`.
+//! What operators see of the daemon.
+//!
+//! Owns the overview: names, states and reasons, never a value. Reads what is in force once per answer, so that no answer mixes
+//! two configurations. What operators do to the daemon is in `reload`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::config::Config;
-use crate::daemon::assembly::Assembled;
-use crate::registry::Backends;
-use claviger_core::broker::Broker;
+use crate::daemon::assembly::Ground;
+use crate::daemon::current::{Current, InForce};
 use claviger_core::secrets::Secrets;
 use claviger_kernel::Report;
 use claviger_oauth::{
     Discovered, ErrorKind, Issuer, IssuerMetadata, IssuerStatus, ResourceMetadata,
 };
-use claviger_runtime::clock::{Clock, Moment};
-use claviger_runtime::shutdown::Drain;
+use claviger_runtime::clock::Moment;
 use claviger_server::{
-    EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview, ProtectionOverview,
-    ResourceMetadataOverview, ResourceOverview,
+    EndpointsOverview, IssuerNotRefreshed, IssuerOverview, MetadataOverview, Operator, Overview,
+    ProtectionOverview, ReloadRefused, Reloaded, ResourceMetadataOverview, ResourceOverview,
 };
 
-/// The configuration that is in force, and what was built from it.
+/// How the process is protected, and what the host lacks. Never changes.
 #[derive(Debug)]
-pub(super) struct InForce {
-    pub(super) config: Config,
-    pub(super) backends: Backends,
-    pub(super) assembled: Assembled,
-    loaded: SystemTime,
-}
-
-impl InForce {
-    pub(super) fn new(
-        config: Config,
-        backends: Backends,
-        assembled: Assembled,
-        clock: &dyn Clock,
-    ) -> Self {
-        Self {
-            config,
-            backends,
-            assembled,
-            loaded: clock.now().system_time(),
-        }
-    }
+pub(super) struct Host {
+    pub(super) protections: Report,
+    pub(super) shortcomings: Vec<String>,
 }
 
 /// The daemon as operators see it.
 #[derive(Debug)]
 pub(super) struct Daemon {
-    pub(super) broker: Arc<Broker>,
-    pub(super) in_force: Mutex<InForce>,
-    /// One reload at a time; the lock above is held for moments only.
+    pub(super) current: Arc<Current>,
+    /// One reload at a time.
     pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
-    protections: Report,
+    pub(super) ground: Ground,
+    host: Host,
     started: SystemTime,
-    /// What the host does not give. Never changes.
-    shortcomings: Vec<String>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) drain: Drain,
 }
 
 impl Daemon {
-    pub(super) fn new(
-        broker: Arc<Broker>,
-        in_force: InForce,
-        (protections, shortcomings): (Report, Vec<String>),
-        (clock, drain): (Arc<dyn Clock>, Drain),
-    ) -> Arc<Self> {
-        let started = in_force.loaded;
+    pub(super) fn new(current: Arc<Current>, ground: Ground, host: Host) -> Arc<Self> {
+        let started = current.get().loaded;
         Arc::new(Self {
-            broker,
-            in_force: Mutex::new(in_force),
+            current,
             reloading: Arc::default(),
-            protections,
+            ground,
+            host,
             started,
-            shortcomings,
-            clock,
-            drain,
         })
-    }
-
-    pub(super) fn with<T>(&self, read: impl FnOnce(&InForce) -> T) -> T {
-        read(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The secrets in force.
     pub(super) fn secrets(&self) -> Arc<Secrets> {
-        self.with(|in_force| Arc::clone(&in_force.assembled.world.secrets))
+        Arc::clone(&self.current.get().world.secrets)
     }
 
     pub(super) fn drain_grace(&self) -> Duration {
-        self.with(|in_force| in_force.config.drain_grace)
+        self.current.get().config.drain_grace
     }
 }
 
 #[async_trait]
 impl Operator for Daemon {
     fn overview(&self) -> Overview {
-        let ready = self.broker.ready();
-        self.with(|in_force| Overview {
+        let in_force = self.current.get();
+        Overview {
             started: self.started,
             config_path: in_force.config.origin.clone(),
             config_digest: in_force.config.digest.clone(),
             config_loaded: in_force.loaded,
-            ready,
+            ready: in_force.world.is_ready(),
             backend_kinds: in_force.backends.kinds(),
             issuers: in_force
-                .assembled
                 .issuers
                 .iter()
                 .map(|issuer| overview(issuer))
                 .collect(),
-            resources: resources(in_force),
+            resources: resources(&in_force),
             protections: self
+                .host
                 .protections
                 .protections
                 .iter()
@@ -123,36 +89,36 @@ impl Operator for Daemon {
                     detail: protection.detail.clone(),
                 })
                 .collect(),
-            warnings: warnings(in_force)
+            warnings: warnings(&in_force)
                 .into_iter()
-                .chain(self.shortcomings.iter().map(String::clone))
+                .chain(self.host.shortcomings.iter().map(String::clone))
                 .collect(),
-        })
-    }
-
-    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>> {
-        self.reload_at_home(dry_run).await
-    }
-
-    async fn refresh_issuer(&self, name: &str) -> Result<bool, (&'static str, &'static str)> {
-        let issuer = self.with(|in_force| {
-            let mut issuers = in_force.assembled.issuers.iter();
-            issuers
-                .find(|issuer| &**issuer.name() == name)
-                .map(Arc::clone)
-        });
-        let issuer = issuer.ok_or(("unknown", "The configuration has no issuer of that name."))?;
-        if issuer.settings().endpoints.token.is_some() {
-            return Err((
-                "configured",
-                "The configuration gives this issuer's token endpoint, so its metadata is not read.",
-            ));
         }
-        // At home: what the conversation leaves behind, connections above all, outlives the operator's.
-        let refresh = self.drain.spawn(async move { issuer.refresh().await });
-        match refresh.await {
-            Ok(refreshed) => refreshed.map_err(|error| (error.kind.as_str(), error.kind.remedy())),
-            Err(_cut_off) => Err(("stopping", "The daemon is stopping; ask the next one.")),
+    }
+
+    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Reloaded, ReloadRefused> {
+        self.reload_on_main(dry_run).await
+    }
+
+    async fn refresh_issuer(&self, name: &str) -> Result<bool, IssuerNotRefreshed> {
+        let in_force = self.current.get();
+        let issuer = in_force.issuer(name).ok_or(IssuerNotRefreshed::Unknown)?;
+        if issuer.settings().endpoints.token.is_some() {
+            return Err(IssuerNotRefreshed::Configured);
+        }
+        let issuer = Arc::clone(issuer);
+        // On the main runtime: what the request leaves behind, connections above all, outlives the operator's connection.
+        let refresh = self
+            .ground
+            .drain
+            .spawn(async move { issuer.refresh().await })
+            .await;
+        match refresh {
+            Ok(refreshed) => refreshed.map_err(|error| IssuerNotRefreshed::Failed {
+                reason: error.kind.as_str(),
+                remedy: error.kind.remedy(),
+            }),
+            Err(_cut_off) => Err(IssuerNotRefreshed::Stopping),
         }
     }
 }
@@ -206,14 +172,10 @@ fn resource_metadata(metadata: &ResourceMetadata) -> ResourceMetadataOverview {
 
 /// The resources that tokens have verified.
 fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
-    let InForce {
-        config, assembled, ..
-    } = in_force;
     let mut rows = Vec::new();
-    for token in config.tokens.iter().filter(|token| token.verify_resource) {
-        let name = &token.client.issuer.name;
-        let mut issuers = assembled.issuers.iter();
-        let Some(issuer) = issuers.find(|one| one.name() == name) else {
+    let tokens = &in_force.config.tokens;
+    for token in tokens.iter().filter(|token| token.verify_resource) {
+        let Some(issuer) = in_force.issuer(&token.client.issuer.name) else {
             continue;
         };
         rows.extend(token.resources.iter().map(|resource| {
@@ -233,7 +195,7 @@ fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
 
 /// What waits for an operator, then what is odd about the configuration.
 fn warnings(in_force: &InForce) -> Vec<String> {
-    let waiting = in_force.assembled.issuers.iter().filter_map(|issuer| {
+    let waiting = in_force.issuers.iter().filter_map(|issuer| {
         let fields = issuer.metadata()?.differences();
         let name = issuer.name();
         (!fields.is_empty()).then(|| {

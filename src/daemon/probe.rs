@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::fmt;
 use std::sync::Arc;
 
-use claviger_backend::{BackendError, Kind, SecretRef};
+use claviger_backend::{BackendError, Kind, SecretRef, VersionId};
 
 use crate::config::Config;
-use crate::daemon::environments;
-use crate::registry::Backends;
+use crate::daemon::environments::{self, SharedClient};
+use crate::registry::{self, Backends};
 use claviger_core::rotation::{self, Mark};
 use claviger_core::secrets;
-use claviger_oauth::{ErrorKind, Issuer, IssuerSettings};
+use claviger_oauth::{ErrorKind, Issuer, IssuerSettings, SetupError};
 use claviger_runtime::clock::Clock;
+use claviger_runtime::telemetry::Causes;
 
 /// Values that people leave in place of a secret.
 const PLACEHOLDERS: [&str; 8] = [
@@ -27,25 +29,109 @@ const PLACEHOLDERS: [&str; 8] = [
 ];
 
 /// What one subject answered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Probe {
-    /// Who was asked, for example `backend prod` or `issuer acme`.
+    /// What was asked, for example `backend prod` or `issuer acme`.
     pub subject: String,
     /// Whether the daemon is not ready without it.
     pub needed: bool,
-    /// What was found, or what is wrong and what to do.
-    pub outcome: Result<String, String>,
+    /// What was found.
+    pub outcome: Result<Finding, ProbeError>,
     /// The mark that it must be rotated now, if it is a client's secret and its current version has one.
     pub mark: Option<Mark>,
 }
 
 impl Probe {
-    fn unmarked(subject: String, needed: bool, outcome: Result<String, String>) -> Self {
+    fn unmarked(subject: String, needed: bool, outcome: Result<Finding, ProbeError>) -> Self {
         Self {
             subject,
             needed,
             outcome,
             mark: None,
+        }
+    }
+}
+
+/// What a probe found in order. Prints a few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A backend answers.
+    Answers,
+    /// A secret is there.
+    Secret {
+        /// Its version.
+        version: VersionId,
+        /// The length of its value.
+        bytes: usize,
+    },
+    /// An issuer's endpoints are known.
+    Endpoints,
+    /// A resource takes tokens of the issuer with this name.
+    Resource(Arc<str>),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answers => f.write_str("answers"),
+            Self::Secret { version, bytes } => write!(f, "version {version}, {bytes} bytes"),
+            Self::Endpoints => f.write_str("endpoints known"),
+            Self::Resource(issuer) => write!(f, "takes tokens of issuer {issuer}"),
+        }
+    }
+}
+
+/// What a probe found wrong. Prints what it is and what to do, in one line.
+#[derive(Debug)]
+pub enum ProbeError {
+    /// The backend cannot be opened.
+    Unopened(registry::Error),
+    /// The backend refused, or did not answer.
+    Backend(BackendError),
+    /// The value has no such field.
+    NoField,
+    /// The value is empty, or has no fields.
+    Unusable,
+    /// The value is what people leave in place of a secret.
+    Placeholder,
+    /// Two environments share a part of a client.
+    Shared(SharedClient),
+    /// The issuer's settings cannot be used.
+    Setup(SetupError),
+    /// The issuer's metadata cannot be used.
+    Issuer(ErrorKind),
+    /// A resource does not name the issuer with this name.
+    Unvouched(Arc<str>),
+    /// A resource's metadata cannot be read.
+    Resource(ErrorKind),
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unopened(error) => Causes(error.parts().1).fmt(f),
+            Self::Backend(error) => {
+                f.write_str(error.kind.as_str())?;
+                if let Some(cause) = error.source() {
+                    write!(f, " ({cause})")?;
+                }
+                write!(f, ": {}", secrets::remedy(error.kind))
+            }
+            Self::NoField => f.write_str("the value has no such field"),
+            Self::Unusable => {
+                f.write_str("is empty, or has no fields because it is no JSON object")
+            }
+            Self::Placeholder => {
+                f.write_str("holds a placeholder instead of a secret; put the real value")
+            }
+            Self::Shared(shared) => shared.fmt(f),
+            Self::Setup(error) => error.fmt(f),
+            Self::Issuer(kind) => write!(f, "{}: {}", kind.as_str(), kind.remedy()),
+            Self::Unvouched(issuer) => write!(
+                f,
+                "it has no metadata (RFC 9728) that names exactly this resource and issuer {issuer}; put it right there, or the configuration"
+            ),
+            Self::Resource(kind) => write!(f, "its metadata cannot be read: {}", kind.as_str()),
         }
     }
 }
@@ -59,8 +145,8 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             format!("backend {name}"),
             true,
             outcome
-                .map(|()| "answers".to_owned())
-                .map_err(|error| told(&error)),
+                .map(|()| Finding::Answers)
+                .map_err(ProbeError::Backend),
         ));
     }
     for held in config.references() {
@@ -71,28 +157,28 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             mark: mark(config, backends, &held.reference).await,
         });
     }
-    for problem in environments::shared(config, &backends.sources()).await {
+    for shared in environments::shared(config, &backends.sources()).await {
         probes.push(Probe::unmarked(
             "environments".to_owned(),
             true,
-            Err(problem),
+            Err(ProbeError::Shared(shared)),
         ));
     }
     for settings in &config.issuers {
-        let issuer = Issuer::new(IssuerSettings::clone(settings), Arc::clone(&clock));
-        let outcome = match &issuer {
-            Ok(issuer) => match issuer.discover().await {
-                Ok(()) => Ok("endpoints known".to_owned()),
-                Err(error) => Err(format!("{}: {}", error.kind.as_str(), error.kind.remedy())),
-            },
-            Err(error) => Err(error.to_string()),
+        let subject = format!("issuer {}", settings.name);
+        let issuer = match Issuer::new(IssuerSettings::clone(settings), Arc::clone(&clock)) {
+            Ok(issuer) => issuer,
+            Err(error) => {
+                let outcome = Err(ProbeError::Setup(error));
+                probes.push(Probe::unmarked(subject, false, outcome));
+                continue;
+            }
         };
-        probes.push(Probe::unmarked(
-            format!("issuer {}", settings.name),
-            false,
-            outcome,
-        ));
-        let Ok(issuer) = issuer else { continue };
+        let discovered = issuer.discover().await;
+        let outcome = discovered
+            .map(|()| Finding::Endpoints)
+            .map_err(|error| ProbeError::Issuer(error.kind));
+        probes.push(Probe::unmarked(subject, false, outcome));
         for resource in verified(config, &settings.name) {
             probes.push(Probe::unmarked(
                 format!("resource {resource}"),
@@ -105,18 +191,14 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
 }
 
 /// Whether a resource names the issuer. What is wrong is wrong with the resource, so the issuer's error is put in its words.
-async fn vouched(issuer: &Issuer, resource: &str) -> Result<String, String> {
-    let name = issuer.name();
-    let Err(error) = issuer.verify_resource(resource).await else {
-        return Ok(format!("takes tokens of issuer {name}"));
-    };
-    if error.kind == ErrorKind::Metadata {
-        return Err(format!(
-            "it has no metadata (RFC 9728) that names exactly this resource and issuer {name}; put it right there, or the configuration"
-        ));
+async fn vouched(issuer: &Issuer, resource: &str) -> Result<Finding, ProbeError> {
+    match issuer.verify_resource(resource).await {
+        Ok(()) => Ok(Finding::Resource(Arc::clone(issuer.name()))),
+        Err(error) if error.kind == ErrorKind::Metadata => {
+            Err(ProbeError::Unvouched(Arc::clone(issuer.name())))
+        }
+        Err(error) => Err(ProbeError::Resource(error.kind)),
     }
-    let reason = error.kind.as_str();
-    Err(format!("its metadata cannot be read: {reason}"))
 }
 
 /// The resources that must name this issuer, once each.
@@ -129,28 +211,21 @@ fn verified<'a>(config: &'a Config, issuer: &str) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// What a backend said, with its cause, and what to do.
-fn told(error: &BackendError) -> String {
-    let kind = error.kind.as_str();
-    let cause = error.source().map(|cause| format!(" ({cause})"));
-    let remedy = secrets::remedy(error.kind);
-    format!("{kind}{}: {remedy}", cause.unwrap_or_default())
-}
-
-async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, String> {
+async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, ProbeError> {
     let sources = backends.sources();
-    let source = sources
-        .get(&reference.backend)
-        .ok_or("its backend is not configured")?;
+    let source = sources.get(&reference.backend).ok_or_else(|| {
+        let kind = Kind::Misconfigured;
+        ProbeError::Backend(BackendError::new(kind, &reference.backend, "fetch"))
+    })?;
     let fetched = source
         .fetch(&reference.name, &reference.version)
         .await
-        .map_err(|error| told(&error))?;
+        .map_err(ProbeError::Backend)?;
     let value = secrets::pick_one(&fetched.value, reference.field.as_ref()).map_err(|kind| {
         if kind == Kind::NotFound {
-            "the value has no such field".to_owned()
+            ProbeError::NoField
         } else {
-            "is empty, or has no fields because it is no JSON object".to_owned()
+            ProbeError::Unusable
         }
     })?;
     #[expect(
@@ -161,13 +236,12 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<String, St
         .iter()
         .any(|placeholder| value.expose().eq_ignore_ascii_case(placeholder.as_bytes()));
     if placeholder {
-        return Err("holds a placeholder instead of a secret; put the real value".to_owned());
+        return Err(ProbeError::Placeholder);
     }
-    Ok(format!(
-        "version {}, {} bytes",
-        fetched.version,
-        value.len()
-    ))
+    Ok(Finding::Secret {
+        version: fetched.version,
+        bytes: value.len(),
+    })
 }
 
 /// The mark of a client's secret, if it is about the current version. What cannot be read is told by the other probes.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use claviger_server::Reloaded;
 use nix::sys::signal::Signal;
 
 use crate::actor::need_root;
@@ -27,6 +28,7 @@ table![
     a_reload_changes_open_connections_and_keeps_what_did_not_change,
     a_reload_is_whole_or_nothing,
     a_reload_waits_for_no_dead_backend,
+    a_reload_that_fails_at_any_step_leaves_the_old_world_at_work,
     watches_last_until_a_reload_succeeds,
     a_reload_by_which_two_environments_share_a_client_is_refused,
     a_reload_goes_on_when_nobody_waits_for_it,
@@ -230,7 +232,7 @@ fn a_reload_is_whole_or_nothing() -> Result<(), String> {
         );
         assert!(
             caller.token("api").await.is_ok(),
-            "the old configuration goes on"
+            "the old configuration stays in force"
         );
         assert_eq!(program.node.issuer.requests(), 1);
     });
@@ -250,6 +252,75 @@ fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
         assert!(program.admin().await.reload().await.applied);
         assert_eq!(why(caller.secret("absent").await).1, "NOT_FOUND");
         assert!(caller.token("api").await.is_ok());
+    });
+    Ok(())
+}
+
+fn a_reload_that_fails_at_any_step_leaves_the_old_world_at_work() -> Result<(), String> {
+    // In the order of the steps: the text, what only a restart changes, the backends, the issuers, the values.
+    let steps = [
+        ("", "[tokens.x]\nclient = \"nobody\"\n", "tokens.x.grant"),
+        ("streams = 7", "", "server: cannot change"),
+        (
+            "",
+            "[backends.absent]\ntype = \"file\"\ndirectory = \"/nowhere\"\nkey_file = \"/no\"\n",
+            "backends.absent: ",
+        ),
+        (
+            "",
+            "[issuers.absent]\nissuer = \"https://auth.example\"\nca = \"/nowhere.pem\"\n",
+            "issuers.absent: ca: ",
+        ),
+        (
+            "",
+            "[clients.copy]\nissuer = \"demo\"\nid = \"local:copy#client_id\"\n\
+             auth = { method = \"client_secret_basic\", secret = \"local:copy#client_secret\" }\n\
+             [tokens.one]\nclient = \"demo\"\ngrant = \"client_credentials\"\nenvironment = \"one\"\n\
+             [tokens.two]\nclient = \"copy\"\ngrant = \"client_credentials\"\nenvironment = \"two\"\n",
+            "the same client identifier",
+        ),
+    ];
+    run(async {
+        let mut daemon = TestDaemon::new().await;
+        daemon
+            .node
+            .put("copy", daemon.node.client("another").as_bytes());
+        let (mut caller, mut admin) = (daemon.caller().await, daemon.admin().await);
+        let mut secret = caller.watch_secret("password").await.unwrap();
+        let mut token = caller.watch("api").await;
+        assert_eq!(secret.message().await.unwrap().unwrap().value, PASSWORD);
+        let mut before = token.message().await.unwrap().unwrap().access_token;
+        let digest = admin.status().await.unwrap().config_digest;
+        let (limits, more) = (daemon.node.limits.clone(), daemon.node.more.clone());
+        for (limit, section, problem) in steps {
+            daemon.node.limits = format!("{limits}\n{limit}");
+            daemon.node.more = format!("{more}{section}");
+            daemon.node.write_configuration();
+            let refused = admin.reload().await;
+            assert!(!refused.applied && refused.changes.is_empty());
+            let problems = refused.problems.join("\n");
+            assert!(problems.contains(problem), "{problem} in {problems}");
+
+            // Retired secrets and tokens would refuse to be refreshed, and their watches would end.
+            daemon.node.put("password", problem.as_bytes());
+            let refreshed = admin.refresh(&["password", "api"]).await;
+            assert!(
+                refreshed.iter().all(|one| one.ok),
+                "{problem}: {refreshed:?}"
+            );
+            let value = secret.message().await.unwrap().unwrap().value;
+            assert_eq!(value, problem.as_bytes());
+            let after = token.message().await.unwrap().unwrap().access_token;
+            assert_ne!(after, before, "{problem}");
+            before = after;
+            assert_eq!(caller.token("api").await.unwrap().access_token, before);
+            let status = admin.status().await.unwrap();
+            assert_eq!(status.config_digest, digest, "{problem}");
+        }
+        (daemon.node.limits, daemon.node.more) = (limits, more);
+        daemon.node.write_configuration();
+        assert!(admin.reload().await.applied, "the control");
+        daemon.stop().await;
     });
     Ok(())
 }
@@ -349,7 +420,7 @@ fn a_reload_goes_on_when_nobody_waits_for_it() -> Result<(), String> {
             drop(reload);
             // One after the other: this one waits for the end of that one, and changes nothing.
             let after = daemon.running.operator().reload(true).await;
-            assert_eq!(after, Ok(Vec::new()), "what was begun is in force");
+            assert_eq!(after, Ok(Reloaded::default()), "what was begun is in force");
             let value = format!("value {polls}");
             daemon.node.put("password", value.as_bytes());
             let refreshed = daemon.admin().await.refresh(&["password"]).await;

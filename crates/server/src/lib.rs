@@ -19,6 +19,7 @@ mod operator;
 mod operators;
 mod places;
 mod preface;
+mod reloaded;
 mod route;
 mod settings;
 mod workers;
@@ -33,6 +34,9 @@ pub use listen::{Bound, ListenError, Sockets};
 pub use operator::{
     EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview, ProtectionOverview,
     ResourceMetadataOverview, ResourceOverview,
+};
+pub use reloaded::{
+    Difference, DifferenceKind, Fault, IssuerNotRefreshed, ReloadRefused, Reloaded,
 };
 pub use settings::{Limits, Settings};
 pub use workers::Pulse;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+use crate::{IssuerNotRefreshed, ReloadRefused, Reloaded};
 use claviger_runtime::clock::Moment;
 
 /// The daemon, as its admin service sees it. Implemented by `daemon`.
@@ -14,19 +15,19 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     /// What the daemon knows of itself. Cheap; asks nobody.
     fn overview(&self) -> Overview;
 
-    /// Reads the configuration again and puts it into force as a whole, or not at all. Returns what changed. Once begun it
-    /// goes on to its end, whether or not anybody waits for that.
+    /// Reads the configuration again and installs it as a whole, or not at all. Once begun it runs to its end, whether or not
+    /// the caller waits for that. With `dry_run` it installs nothing.
     ///
     /// # Errors
-    /// All problems of the file; nothing has changed then.
-    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Vec<String>, Vec<String>>;
+    /// Why the configuration was refused; nothing has changed then.
+    async fn reload(self: Arc<Self>, dry_run: bool) -> Result<Reloaded, ReloadRefused>;
 
-    /// Reads an issuer's metadata now and believes it, also if a change of it waits for an operator. Returns whether it says
-    /// something else than before.
+    /// Reads an issuer's metadata now and accepts it, also if a change of it waits for an operator. Returns whether it differs
+    /// from the metadata before.
     ///
     /// # Errors
-    /// The class of the failure, and a remedy.
-    async fn refresh_issuer(&self, name: &str) -> Result<bool, (&'static str, &'static str)>;
+    /// Why it was not read.
+    async fn refresh_issuer(&self, name: &str) -> Result<bool, IssuerNotRefreshed>;
 }
 
 /// What the daemon knows of itself.

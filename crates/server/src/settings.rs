@@ -45,10 +45,6 @@ pub struct Limits {
     pub keepalive_answer: Duration,
     /// A connection's age, after which it is closed in good order.
     pub connection_age: Duration,
-    /// Requests per second and peer that fail or reach upstream; answers from the cache are free.
-    pub requests_per_second: u32,
-    /// How many of those may come at once.
-    pub request_burst: u32,
 }
 
 impl Limits {
@@ -68,8 +64,6 @@ impl Limits {
         keepalive: Duration::from_secs(10),
         keepalive_answer: Duration::from_secs(5),
         connection_age: Duration::from_mins(5),
-        requests_per_second: 10,
-        request_burst: 20,
     };
 }
 

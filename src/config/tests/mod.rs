@@ -14,6 +14,7 @@ use crate::config::{
     Accounts, AccountsUnavailable, Config, Mode, Problems, Refresh, SystemAccounts,
 };
 use crate::registry::{BackendSettings, FileKey};
+use claviger_core::broker::BudgetSettings;
 use claviger_core::policy::{Action, Policy, ScopeLimit};
 use claviger_oauth::{
     AudienceStyle, AuthMethod, ClientId, MetadataChange, ReducedScope, TokenFormat,
@@ -84,10 +85,13 @@ fn a_complete_file_becomes_the_components_settings() {
         keepalive: Duration::from_secs(20),
         keepalive_answer: Duration::from_secs(3),
         connection_age: Duration::from_mins(10),
-        requests_per_second: 7,
-        request_burst: 9,
     };
     assert_eq!(config.server.limits, limits);
+    let budget = BudgetSettings {
+        per_second: 7,
+        burst: 9,
+    };
+    assert_eq!(config.budget, budget);
     let backends: Vec<(&str, &BackendSettings)> = config
         .backends
         .iter()
@@ -267,6 +271,7 @@ fn an_empty_file_is_a_daemon_that_gives_nothing() {
         Path::new("/run/claviger/admin/admin.sock")
     );
     assert_eq!(config.server.limits, Limits::default());
+    assert_eq!(config.budget, BudgetSettings::default());
     assert_eq!(config.refresh.max_stale, Duration::from_hours(5));
     assert!(config.rules.is_empty() && !config.peer.allow_legacy_pid_attestation);
     assert_eq!(
@@ -329,6 +334,7 @@ fn the_sample_parses_without_a_word() {
         plain.server.limits, full.server.limits,
         "the comments show the defaults"
     );
+    assert_eq!(plain.budget, full.budget);
     assert_eq!(plain.refresh, full.refresh);
     assert_eq!(plain.log, full.log);
 }

@@ -153,7 +153,8 @@ fn essence(text: &str) -> String {
                 config.require_backend_at_start,
                 config.drain_grace
             ),
-            (config.log, config.server, config.peer, config.refresh),
+            (config.log, config.server, config.budget),
+            (config.peer, config.refresh),
             (config.backends, config.issuers, config.clients),
             (config.tokens, config.secrets, config.rules),
         )

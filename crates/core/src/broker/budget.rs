@@ -24,6 +24,15 @@ pub struct BudgetSettings {
     pub burst: u32,
 }
 
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self {
+            per_second: 10,
+            burst: 20,
+        }
+    }
+}
+
 /// Records of refusals that one identity may cause: a flood of them must not bury the rest of the log.
 const RECORDS: BudgetSettings = BudgetSettings {
     per_second: 1,

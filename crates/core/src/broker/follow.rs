@@ -4,10 +4,10 @@
 //! force, and the peer is who it was. A watch ends with its configuration, and a caller that may still follow begins another
 //! one. The caches know when there is something newer (`tokens::Watch`, `secrets::Watcher`); this decides whether to tell.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crate::broker::session::View;
-use crate::broker::{Broker, Error, Session, World};
+use crate::broker::{Broker, Error, Session};
 use crate::policy::Action;
 use crate::secrets::{self, Reading};
 use crate::tokens::{self, Answer};
@@ -17,8 +17,8 @@ use crate::tokens::{self, Answer};
 pub struct Following<W> {
     broker: Arc<Broker>,
     session: Arc<Session>,
-    /// The world whose rules permitted it. Weak: a peer that takes no answers must not keep it.
-    world: Weak<World>,
+    /// The world whose rules permitted it. By its number: a peer that takes no answers must not keep that world.
+    generation: u64,
     what: (Action, String),
     watch: W,
 }
@@ -33,7 +33,7 @@ impl<W> Following<W> {
         Self {
             broker: Arc::clone(broker),
             session: Arc::clone(session),
-            world: Arc::downgrade(&view.world),
+            generation: view.world.generation,
             what: (what.0, what.1.to_owned()),
             watch,
         }
@@ -41,7 +41,7 @@ impl<W> Following<W> {
 
     /// Decides about the release of what the watch brought.
     fn release<T>(&self, brought: Result<T, Error>, over: Error) -> Result<T, Error> {
-        let in_force = self.broker.is_in_force(self.world.as_ptr());
+        let in_force = self.broker.is_in_force(self.generation);
         let outcome = match brought {
             Ok(_) if !in_force => Err(over),
             Ok(value) => self.session.confirm().map(|()| value),

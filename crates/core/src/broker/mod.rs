@@ -18,11 +18,10 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use arc_swap::ArcSwap;
 
 pub use admin::{Explained, Refreshed, Unknown};
 pub use budget::{BudgetSettings, Budgets};
@@ -41,12 +40,28 @@ use claviger_runtime::clock::Clock;
 /// What is in force: rules, tokens and secrets that belong together. Replaced as a whole.
 #[derive(Clone, Debug)]
 pub struct World {
+    /// Which one it is: each world of a daemon has a number of its own.
+    pub generation: u64,
     /// The rules.
     pub policy: Policy,
     /// The token cache.
     pub tokens: Arc<Tokens>,
     /// The live secrets.
     pub secrets: Arc<Secrets>,
+}
+
+impl World {
+    /// Whether everything that is configured can be served now. Computed from what is known; contacts nothing.
+    pub fn is_ready(&self) -> bool {
+        self.secrets.is_ready() && self.tokens.is_ready()
+    }
+}
+
+/// Where the broker finds the world in force. The daemon keeps it together with everything else that a reload replaces, so
+/// that all of it is replaced by one pointer.
+pub trait CurrentWorld: Debug + Send + Sync {
+    /// The world in force. Cheap, and never waits.
+    fn world(&self) -> Arc<World>;
 }
 
 /// A wish for a token.
@@ -79,42 +94,40 @@ impl Metrics {
 /// Decides requests.
 #[derive(Debug)]
 pub struct Broker {
-    world: ArcSwap<World>,
+    current: Arc<dyn CurrentWorld>,
     budgets: Budgets,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
 
 impl Broker {
-    /// A broker that decides by `world` and limits each peer by `budget`.
-    pub fn new(world: World, budget: BudgetSettings, clock: Arc<dyn Clock>) -> Self {
+    /// A broker that decides by the world that `current` gives at the time, and limits each peer by `budget`.
+    pub fn new(
+        current: Arc<dyn CurrentWorld>,
+        budget: BudgetSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
-            world: ArcSwap::from_pointee(world),
+            current,
             budgets: Budgets::new(budget),
             clock,
             metrics: Metrics::default(),
         }
     }
 
-    /// Puts another world into force for every request that begins from now on, on open connections too.
-    pub fn install(&self, world: World) {
-        self.world.store(Arc::new(world));
-    }
-
     /// What is in force.
     pub fn world(&self) -> Arc<World> {
-        self.world.load_full()
+        self.current.world()
     }
 
-    /// Whether this world is the one in force. A caller that holds it, weakly at least, keeps its address.
-    fn is_in_force(&self, world: *const World) -> bool {
-        Arc::as_ptr(&self.world.load()) == world
+    /// Whether the world with this number is the one in force.
+    fn is_in_force(&self, generation: u64) -> bool {
+        self.world().generation == generation
     }
 
     /// Whether everything that is configured can be served now. Computed from what is known; asks nobody.
     pub fn ready(&self) -> bool {
-        let world = self.world();
-        world.secrets.is_ready() && world.tokens.is_ready()
+        self.world().is_ready()
     }
 
     /// Counts of outcomes.
@@ -172,7 +185,7 @@ impl Broker {
                 .rights
                 .permit(Action::Token, &request.name, &request.scopes)?;
             let outcome = view.world.tokens.get(&permit, &want, &pay).await;
-            if self.is_in_force(Arc::as_ptr(&view.world)) {
+            if self.is_in_force(view.world.generation) {
                 let answer = outcome?;
                 session.confirm()?;
                 return Ok(answer);

@@ -1,7 +1,7 @@
 //! One connection's peer, and what it may do.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -28,11 +28,11 @@ pub(crate) struct View {
     pub(crate) rights: Arc<Rights>,
 }
 
-/// A peer's rights, and which world they are of. Weak: a connection that says nothing for minutes must not keep the secrets
-/// and tokens of a world that was replaced.
+/// A peer's rights, and which world they are of. By its number: a connection that says nothing for minutes must not keep the
+/// secrets and tokens of a world that was replaced.
 #[derive(Debug)]
 struct Known {
-    world: Weak<World>,
+    generation: u64,
     rights: Arc<Rights>,
 }
 
@@ -81,17 +81,16 @@ impl Session {
 
     /// The rights in the world in force.
     pub(crate) fn view(&self, broker: &Broker) -> View {
-        let world = broker.world.load_full();
-        // A world that is only known weakly keeps its address, so another one cannot be taken for it.
+        let world = broker.world();
         if let Some(known) = &*self.known.load()
-            && known.world.as_ptr() == Arc::as_ptr(&world)
+            && known.generation == world.generation
         {
             let rights = Arc::clone(&known.rights);
             return View { world, rights };
         }
         let rights = Arc::new(world.policy.rights(self.caller.facts()));
         let known = Known {
-            world: Arc::downgrade(&world),
+            generation: world.generation,
             rights: Arc::clone(&rights),
         };
         self.known.store(Some(Arc::new(known)));

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use claviger_backend::Secret;
 use tokio::runtime::Handle;
@@ -10,8 +11,8 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::peer::{self, Facts, Peer};
 use crate::policy::{Rule, ScopeLimit, Selector};
-use crate::tokens::Definition;
 use crate::tokens::source::{self, Identity, Issued, NeedsCredential, Revocation, TokenSource};
+use crate::tokens::{Definition, Fingerprints};
 use claviger_runtime::clock::SystemClock;
 use claviger_runtime::shutdown::Drain;
 
@@ -67,9 +68,20 @@ impl Issuer {
     }
 }
 
+/// A world that tests replace.
+#[derive(Debug)]
+struct Worlds(ArcSwap<World>);
+
+impl CurrentWorld for Worlds {
+    fn world(&self) -> Arc<World> {
+        self.0.load_full()
+    }
+}
+
 /// A broker, an issuer, and a session of this process.
 struct Stage {
     issuer: Arc<Issuer>,
+    worlds: Arc<Worlds>,
     broker: Arc<Broker>,
     session: Arc<Session>,
     drain: Drain,
@@ -92,6 +104,7 @@ impl Stage {
             .await
             .unwrap();
         let world = World {
+            generation: 1,
             policy: Policy::new(vec![rule(peer.facts(), ScopeLimit::Definition)]),
             tokens: tokens(&issuer, &drain, None),
             secrets: Secrets::start(
@@ -106,10 +119,13 @@ impl Stage {
             per_second: 1,
             burst,
         };
-        let broker = Arc::new(Broker::new(world, budget, Arc::new(SystemClock)));
+        let worlds = Arc::new(Worlds(ArcSwap::from_pointee(world)));
+        let current = Arc::<Worlds>::clone(&worlds);
+        let broker = Arc::new(Broker::new(current, budget, Arc::new(SystemClock)));
         let session = Arc::new(broker.session(Caller::Process(peer)));
         Self {
             issuer,
+            worlds,
             broker,
             session,
             drain,
@@ -119,11 +135,20 @@ impl Stage {
     /// What a reload to these rules puts into force.
     fn reload(&self, rules: Vec<Rule>) {
         let before = self.broker.world();
-        self.broker.install(World {
+        self.install(World {
             policy: Policy::new(rules),
             tokens: tokens(&self.issuer, &self.drain, Some(&before.tokens)),
-            secrets: Arc::clone(&before.secrets),
+            ..World::clone(&before)
         });
+    }
+
+    fn install(&self, world: World) {
+        let generation = self.broker.world().generation + 1;
+        let next = World {
+            generation,
+            ..world
+        };
+        self.worlds.0.store(Arc::new(next));
     }
 
     fn rule(&self, limit: ScopeLimit) -> Rule {
@@ -173,12 +198,19 @@ fn tokens(issuer: &Arc<Issuer>, drain: &Drain, previous: Option<&Tokens>) -> Arc
         issuer: "acme".into(),
         client: "client".into(),
         scopes: set("a b c"),
+        idle: tokens::DEFAULT_IDLE,
         identity: Identity::new("v1"),
         source: Arc::clone(issuer) as Arc<dyn TokenSource>,
     };
-    let settings = tokens::Settings::default();
+    let fingerprints = Arc::new(Fingerprints::new().unwrap());
     let clock = Arc::new(SystemClock);
-    Tokens::new(vec![definition], settings, clock, drain.clone(), previous).unwrap()
+    Tokens::new(
+        vec![definition],
+        fingerprints,
+        clock,
+        drain.clone(),
+        previous,
+    )
 }
 
 #[tokio::test]
@@ -210,7 +242,7 @@ async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
     assert!(control.is_ok(), "{control:?}");
     // The same tokens under other rules, so that the watch itself notices nothing.
     let before = stage.broker.world();
-    stage.broker.install(World {
+    stage.install(World {
         policy: Policy::new(Vec::new()),
         ..World::clone(&before)
     });

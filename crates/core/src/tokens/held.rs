@@ -136,8 +136,8 @@ impl fmt::Debug for Held {
     }
 }
 
-/// Makes fingerprints.
-pub(super) struct Fingerprints {
+/// Makes fingerprints of tokens, which are comparable only with those of the same value. One for the life of a daemon.
+pub struct Fingerprints {
     key: SecretPages,
 }
 
@@ -150,7 +150,10 @@ impl fmt::Debug for Fingerprints {
 
 impl Fingerprints {
     /// With a new random key.
-    pub(super) fn new() -> Result<Self, NoFingerprints> {
+    ///
+    /// # Errors
+    /// If the kernel gives no randomness or no memory for the key.
+    pub fn new() -> Result<Self, NoFingerprints> {
         let mut drawn = Err(NoFingerprints::Randomness);
         let key = SecretPages::filled(KEY_BYTES, |bytes| {
             drawn = rand::fill(bytes).map_err(|_says_nothing| NoFingerprints::Randomness);

@@ -9,13 +9,13 @@ use std::sync::{Arc, OnceLock};
 
 use claviger_runtime::clock::Moment;
 
-use crate::tokens::Shared;
 use crate::tokens::entry::{Core, Entry};
 use crate::tokens::flight::Failure;
 use crate::tokens::held::Held;
 use crate::tokens::source::{self, Issued, Verdict};
 use crate::tokens::state::{self, DICE, Event, Retry, Terms};
 use crate::tokens::supply::Supply;
+use crate::tokens::{NEGATIVE, Shared};
 
 impl Entry {
     /// Takes note of an answer, and says what those who waited get.
@@ -35,7 +35,7 @@ impl Entry {
                 let held = self.held(&core, shared, supply, (issued, credential, now));
                 Ok(self.keep(&mut core, supply, Arc::new(held), now))
             }
-            Err(error) => Err(self.fail(&mut core, shared, supply, (error, credential, now))),
+            Err(error) => Err(self.fail(&mut core, supply, (error, credential, now))),
         }
     }
 
@@ -120,7 +120,6 @@ impl Entry {
     fn fail(
         &self,
         core: &mut Core,
-        shared: &Shared,
         supply: &Supply,
         (error, credential, now): (source::Error, u64, Moment),
     ) -> Failure {
@@ -128,7 +127,7 @@ impl Entry {
         let before = core.state.retry().map_or(0, |retry| retry.attempts);
         let attempts = before.saturating_add(1);
         let roll = fastrand::u32(0..=DICE);
-        let pause = state::pause(verdict, attempts, shared.settings.negative, roll);
+        let pause = state::pause(verdict, attempts, NEGATIVE, roll);
         let retry = Retry {
             at: now.after(pause),
             attempts,

@@ -37,7 +37,6 @@ use crate::policy::{Action, Permit};
 use crate::secrets::Freshness;
 use crate::tokens::entry::{Entry, Step};
 use crate::tokens::flight::{Asker, Flight, PENDING};
-use crate::tokens::held::Fingerprints;
 use crate::tokens::scope::Effective;
 use crate::tokens::source::{Identity, TokenSource};
 use crate::tokens::state::Plan;
@@ -47,37 +46,25 @@ use claviger_runtime::clock::{Clock, Moment};
 use claviger_runtime::shutdown::Drain;
 
 pub use error::Error;
-pub use held::{Answer, Held, NoFingerprints};
+pub use held::{Answer, Fingerprints, Held, NoFingerprints};
 pub use status::{EntryStatus, TokenStatus};
 pub use watch::Watch;
 pub use withdraw::{Report, Revoked};
 
-/// The limits of the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How long callers wait for a renewal while the old token is still good.
-    pub wait: Duration,
-    /// Entries that nobody asked for this long are not renewed any more.
-    pub idle: Duration,
-    /// How long a refusal of the issuer is believed.
-    pub negative: Duration,
-    /// Entries besides those of the definitions' own scopes; the least recently used go first.
-    pub entries: usize,
-    /// Renewals per minute and entry that callers may force.
-    pub forced_per_minute: u32,
-}
+/// After which time without a request a token is not renewed any more, unless its definition says otherwise.
+pub const DEFAULT_IDLE: Duration = Duration::from_mins(30);
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            wait: Duration::from_secs(2),
-            idle: Duration::from_mins(30),
-            negative: Duration::from_mins(1),
-            entries: 4096,
-            forced_per_minute: 10,
-        }
-    }
-}
+/// How long callers wait for a renewal while the old token is still good.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// How long a refusal of the issuer is remembered.
+const NEGATIVE: Duration = Duration::from_mins(1);
+
+/// Entries besides those of the definitions' own scopes; the least recently used are evicted first.
+const MOST_ENTRIES: usize = 4096;
+
+/// Renewals per minute and entry that callers may force.
+const FORCED_PER_MINUTE: u32 = 10;
 
 /// A token of the configuration, and who obtains it.
 #[derive(Clone, Debug)]
@@ -90,6 +77,8 @@ pub struct Definition {
     pub client: Arc<str>,
     /// The scopes to ask for; empty for the issuer's default.
     pub scopes: Scopes,
+    /// After which time without a request it is not renewed any more.
+    pub idle: Duration,
     /// Cached tokens survive a reload only if this and the scopes are equal.
     pub identity: Identity,
     /// Who obtains it.
@@ -122,7 +111,6 @@ impl Default for Want {
 struct Shared {
     clock: Arc<dyn Clock>,
     drain: Drain,
-    settings: Settings,
     fingerprints: Arc<Fingerprints>,
     /// Wakes the loop that keeps entries warm.
     wake: Notify,
@@ -163,21 +151,15 @@ impl Tokens {
     /// Begins to answer for `definitions`, until the drain begins or the value is dropped.
     ///
     /// With `previous`, unchanged definitions keep their tokens, flights, failures and generations. `previous` does not
-    /// renew any more and its watches end; so call this when nothing of a reload can fail any more.
-    ///
-    /// # Errors
-    /// [`NoFingerprints`], and only without `previous`.
+    /// renew any more and its watches end; so call this when nothing of a reload can fail any more. All token caches of a
+    /// daemon share its `fingerprints`.
     pub fn new(
         definitions: Vec<Definition>,
-        settings: Settings,
+        fingerprints: Arc<Fingerprints>,
         clock: Arc<dyn Clock>,
         drain: Drain,
         previous: Option<&Self>,
-    ) -> Result<Arc<Self>, NoFingerprints> {
-        let fingerprints = match previous {
-            Some(previous) => Arc::clone(&previous.shared.fingerprints),
-            None => Arc::new(Fingerprints::new()?),
-        };
+    ) -> Arc<Self> {
         if let Some(previous) = previous {
             previous.shared.retired.cancel();
         }
@@ -192,7 +174,6 @@ impl Tokens {
             shared: Arc::new(Shared {
                 clock,
                 drain,
-                settings,
                 fingerprints,
                 wake: Notify::new(),
                 retired: CancellationToken::new(),
@@ -204,7 +185,7 @@ impl Tokens {
             Arc::clone(&tokens.shared),
             supplies,
         )));
-        Ok(tokens)
+        tokens
     }
 
     /// The token that is held, if it is good and not due for renewal. Never waits.
@@ -228,7 +209,7 @@ impl Tokens {
     ///
     /// `pay` is asked once before a request to the issuer is started for this caller; joining one that is under way is free.
     ///
-    /// A token whose renewal is due is still served if the issuer does not answer within `Settings::wait`, or fails.
+    /// A token whose renewal is due is still served if the issuer does not answer within two seconds, or fails.
     ///
     /// # Errors
     /// See [`Error`]. Failures are remembered and told to everybody until it is time to ask again.
@@ -246,7 +227,7 @@ impl Tokens {
         };
         if fallback {
             // Counted from take-off: a slow issuer costs the first callers this wait, and not everybody.
-            let patience = flight.started.after(self.shared.settings.wait);
+            let patience = flight.started.after(WAIT);
             let limit = patience.left(called).min(want.deadline);
             if let Some(result) = flight.landed(limit, &self.shared).await {
                 return self.finish(&entry, want, fallback, Some(result));
@@ -301,10 +282,9 @@ impl Tokens {
         now: Moment,
     ) -> Result<Begun, Error> {
         let credential = supply.definition.source.credential();
-        let forced = self.shared.settings.forced_per_minute;
         let mut core = entry.lock();
         Ok(
-            match entry.decide(&mut core, want, (now, credential), forced)? {
+            match entry.decide(&mut core, want, (now, credential), FORCED_PER_MINUTE)? {
                 Step::Serve(held, plan) => {
                     entry.hits.fetch_add(1, Ordering::Relaxed);
                     // A renewal that failed before it was due does not make the token any older.
@@ -403,9 +383,8 @@ impl Tokens {
     /// Forgets entries if there are as many as may be: first those that hold nothing, then the least recently used. A few at
     /// once, so that not every newcomer has to look at all of them.
     fn make_room(&self) {
-        let most = self.shared.settings.entries.max(1);
         let count: usize = self.supplies.values().map(|supply| supply.len()).sum();
-        if count < most {
+        if count < MOST_ENTRIES {
             return;
         }
         let mut all = Vec::with_capacity(count);
@@ -420,8 +399,8 @@ impl Tokens {
             (entry.is_watched(), awaited, holds, entry.last_used())
         });
         let surplus = count
-            .saturating_sub(most)
-            .saturating_add((most / 64).max(1));
+            .saturating_sub(MOST_ENTRIES)
+            .saturating_add(MOST_ENTRIES / 64);
         for (supply, entry) in all.iter().take(surplus) {
             supply.forget(&entry.scopes);
         }

@@ -38,7 +38,7 @@ impl Tokens {
         let now = self.shared.clock.now();
         let each = self.supplies.iter();
         let mut rows: Vec<_> = each
-            .map(|(name, supply)| (Arc::clone(name), self.serves(supply, now)))
+            .map(|(name, supply)| (Arc::clone(name), serves(supply, now)))
             .collect();
         rows.sort_unstable();
         rows
@@ -48,31 +48,31 @@ impl Tokens {
     pub fn is_ready(&self) -> bool {
         let now = self.shared.clock.now();
         let mut supplies = self.supplies.values();
-        supplies.all(|supply| self.serves(supply, now))
+        supplies.all(|supply| serves(supply, now))
     }
+}
 
-    fn serves(&self, supply: &Supply, now: Moment) -> bool {
-        let source = &*supply.definition.source;
-        let idle = self.shared.settings.idle;
-        let entries = supply.entries().into_iter();
-        let mut standings = entries.map(|entry| entry.standing(source, idle, now));
-        let own = standings.next().unwrap_or(Standing::Unknown);
-        let others = || {
-            standings.reduce(|one, other| match (one, other) {
-                (Standing::Serves, _) | (_, Standing::Serves) => Standing::Serves,
-                (Standing::Fails, _) | (_, Standing::Fails) => Standing::Fails,
-                (Standing::Unknown, Standing::Unknown) => Standing::Unknown,
-            })
-        };
-        let known = match own {
-            Standing::Unknown => others().unwrap_or(own),
-            Standing::Serves | Standing::Fails => own,
-        };
-        match known {
-            Standing::Serves => true,
-            Standing::Fails => false,
-            Standing::Unknown => source.has_credential(),
-        }
+fn serves(supply: &Supply, now: Moment) -> bool {
+    let source = &*supply.definition.source;
+    let idle = supply.definition.idle;
+    let entries = supply.entries().into_iter();
+    let mut standings = entries.map(|entry| entry.standing(source, idle, now));
+    let own = standings.next().unwrap_or(Standing::Unknown);
+    let others = || {
+        standings.reduce(|one, other| match (one, other) {
+            (Standing::Serves, _) | (_, Standing::Serves) => Standing::Serves,
+            (Standing::Fails, _) | (_, Standing::Fails) => Standing::Fails,
+            (Standing::Unknown, Standing::Unknown) => Standing::Unknown,
+        })
+    };
+    let known = match own {
+        Standing::Unknown => others().unwrap_or(own),
+        Standing::Serves | Standing::Fails => own,
+    };
+    match known {
+        Standing::Serves => true,
+        Standing::Fails => false,
+        Standing::Unknown => source.has_credential(),
     }
 }
 

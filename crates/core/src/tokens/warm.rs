@@ -57,7 +57,7 @@ fn tend(
     if core.flight.as_ref().is_some_and(Flight::is_under_way) {
         return None;
     }
-    let idle_at = entry.idle_at(now, shared.settings.idle);
+    let idle_at = entry.idle_at(now, supply.definition.idle);
     let idle = idle_at.passed(now) && !entry.is_watched();
     let held = entry.current.load_full();
     let Some(held) = held else {

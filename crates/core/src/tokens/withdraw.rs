@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::policy::{Action, Permit};
-use crate::tokens::Tokens;
 use crate::tokens::entry::Entry;
 use crate::tokens::source::Revocation;
 use crate::tokens::supply::Supply;
+use crate::tokens::{NEGATIVE, Tokens};
 use claviger_runtime::clock::Deadline;
 
 /// What became of a report that a resource server refused a token.
@@ -56,7 +56,7 @@ impl Tokens {
             return Report::Superseded;
         };
         // Without this, a resource server that refuses every token would have us ask the issuer in a loop.
-        if held.replacement && now.since(held.sent) < self.shared.settings.negative {
+        if held.replacement && now.since(held.sent) < NEGATIVE {
             return Report::NotTheToken;
         }
         let generation = held.generation;

@@ -123,6 +123,7 @@ impl Admin for Service {
         // Issuers first: a token that is renewed should be asked for where they are now.
         let asked = issuers.into_iter().map(|name| async {
             let outcome = shared.operator.refresh_issuer(&name).await;
+            let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
             Refreshed { name, outcome }
         });
         let mut results = join_all(asked).await;
@@ -140,17 +141,19 @@ impl Admin for Service {
         self.confirm()?;
         let dry_run = request.into_inner().dry_run;
         let operator = Arc::clone(&self.route.shared.operator);
-        let outcome = operator.reload(dry_run).await;
-        let applied = outcome.is_ok();
-        let (changes, problems) = match outcome {
-            Ok(changes) => (changes, Vec::new()),
-            Err(problems) => (Vec::new(), problems),
+        let response = match operator.reload(dry_run).await {
+            Ok(reloaded) => v1::ReloadResponse {
+                applied: true,
+                changes: reloaded.changes.iter().map(ToString::to_string).collect(),
+                problems: Vec::new(),
+            },
+            Err(refused) => v1::ReloadResponse {
+                applied: false,
+                changes: Vec::new(),
+                problems: refused.lines(),
+            },
         };
-        Ok(Response::new(v1::ReloadResponse {
-            applied,
-            changes,
-            problems,
-        }))
+        Ok(Response::new(response))
     }
 }
 
