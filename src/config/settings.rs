@@ -141,7 +141,7 @@ impl Config {
     /// Reads `text` as far as it can be understood; `report` says whether that was all of it.
     pub(super) fn parse_into(report: &Report, text: &str, accounts: &dyn Accounts) -> Option<Self> {
         let (document, errors) = DeTable::parse_recoverable(text);
-        if !syntax::note(report, &errors) {
+        if !syntax::note(report, text, &errors) {
             return None;
         }
         let table = document.get_ref();
