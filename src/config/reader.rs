@@ -6,6 +6,7 @@
 //! one. So no reader can forget to refuse them.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Component, PathBuf};
@@ -66,10 +67,15 @@ impl<'a> Section<'a> {
             if self.report.is_full() {
                 break;
             }
-            if !known.contains(&&**key.get_ref()) {
-                let meant = nearest(key.get_ref(), known.iter().copied());
-                self.report
-                    .problem_meant(&self.place_of(key), "unknown key", meant);
+            if known.contains(&&**key.get_ref()) {
+                continue;
+            }
+            let place = self.place_of(key);
+            match nearest(key.get_ref(), known.iter().copied()) {
+                Some(meant) => self
+                    .report
+                    .problem_meant(&place, "unknown key", Some(meant)),
+                None => self.report.problem(&place, unknown(&known)),
             }
         }
         value
@@ -106,19 +112,11 @@ impl<'a> Section<'a> {
 
     fn get(&self, key: &'static str) -> Option<Found<&'a DeValue<'a>>> {
         self.known.borrow_mut().push(key);
-        #[cfg(test)]
-        self.report.asked.borrow_mut().insert(self.join(key));
         let (name, value) = self.table.get_key_value(key)?;
         Some(Found {
             value: value.get_ref(),
             place: self.place_of(name),
         })
-    }
-
-    #[cfg(test)]
-    fn bound(&self, key: &str, from: &dyn Display, to: &dyn Display) {
-        let mut bounds = self.report.bounds.borrow_mut();
-        bounds.insert(self.join(key), format!("{from} to {to}"));
     }
 
     /// Refuses keys that the specification of the file has and this build does not.
@@ -175,8 +173,6 @@ impl<'a> Section<'a> {
     ) -> Option<Found<&'a str>> {
         if !self.has(key) {
             self.known.borrow_mut().push(key);
-            #[cfg(test)]
-            self.report.asked.borrow_mut().insert(self.join(key));
             self.missing(key, expected);
             return None;
         }
@@ -234,8 +230,6 @@ impl<'a> Section<'a> {
         T: TryFrom<i64> + PartialOrd + Display,
     {
         let found = self.get(key)?;
-        #[cfg(test)]
-        self.bound(key, &range.start(), &range.end());
         let Some(integer) = found.value.as_integer() else {
             return self.mistyped(&found, "a whole number");
         };
@@ -257,12 +251,6 @@ impl<'a> Section<'a> {
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
         let found = self.get(key)?;
-        #[cfg(test)]
-        self.bound(
-            key,
-            &duration::Written(*range.start()),
-            &duration::Written(*range.end()),
-        );
         let Some(text) = found.value.as_str() else {
             return self.mistyped(&found, "a duration such as \"30s\"");
         };
@@ -400,6 +388,13 @@ impl<'a> Section<'a> {
             })
             .collect()
     }
+}
+
+/// What is said of a key that is like none of those that were asked for.
+fn unknown(known: &[&str]) -> String {
+    let names: BTreeSet<_> = known.iter().copied().collect();
+    let names: Vec<_> = names.into_iter().collect();
+    format!("unknown key; this table takes: {}", names.join(", "))
 }
 
 /// The type of a value with its article.

@@ -33,12 +33,6 @@ pub(super) struct Report {
     lines: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
-    /// Every key that a reader knows, for the test that compares them with the reference.
-    #[cfg(test)]
-    pub asked: RefCell<std::collections::BTreeSet<String>>,
-    /// The bounds that were looked at, for the same test.
-    #[cfg(test)]
-    pub bounds: RefCell<std::collections::BTreeMap<String, String>>,
 }
 
 impl Report {
@@ -50,10 +44,6 @@ impl Report {
             lines: std::iter::once(0).chain(starts).collect(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
-            #[cfg(test)]
-            asked: RefCell::default(),
-            #[cfg(test)]
-            bounds: RefCell::default(),
         }
     }
 
