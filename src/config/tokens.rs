@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::reader::{Found, Section};
 use crate::config::report::nearest;
 use crate::config::{Context, audience, names};
+use claviger_core::tokens::DEFAULT_IDLE;
 use claviger_oauth::{ClientSettings, Grant, ReducedScope, TokenFormat, TokenSettings};
 use claviger_oauth_wire::{InvalidPointer, Pointer, Scopes};
 
@@ -16,6 +17,10 @@ use claviger_oauth_wire::{InvalidPointer, Pointer, Scopes};
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
 /// The longest lifetime that is believed.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The bounds of the time after which an unused token is not renewed any more.
+const SHORTEST_IDLE: Duration = Duration::from_mins(1);
+const LONGEST_IDLE: Duration = Duration::from_hours(30 * 24);
 
 /// The grants that this build knows.
 const GRANTS: [&str; 1] = ["client_credentials"];
@@ -77,6 +82,7 @@ fn token(
     let min_length = section.number("min_length", 1..=16_384);
     let reduced_scope = section.choice("reduced_scope", &reduced);
     let token_pointer = token_pointer(context, section);
+    let idle = section.duration("idle", SHORTEST_IDLE..=LONGEST_IDLE);
     Some(TokenSettings {
         name: name?,
         client: Arc::clone(client?),
@@ -93,6 +99,7 @@ fn token(
         min_length,
         reduced_scope: reduced_scope.unwrap_or(ReducedScope::Serve),
         token_pointer,
+        idle: idle.unwrap_or(DEFAULT_IDLE),
     })
 }
 

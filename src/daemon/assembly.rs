@@ -14,7 +14,7 @@ use claviger_core::peer::{self, ProcExecutable};
 use claviger_core::policy::Policy;
 use claviger_core::secrets::{Secrets, Wanted};
 use claviger_core::tokens::source::Identity;
-use claviger_core::tokens::{DEFAULT_IDLE, Definition, Fingerprints, Tokens};
+use claviger_core::tokens::{Definition, Fingerprints, Tokens};
 use claviger_oauth::{Credential, Issuer, IssuerSettings, TokenClient, TokenSettings};
 use claviger_runtime::clock::Clock;
 use claviger_runtime::shutdown::Drain;
@@ -171,7 +171,7 @@ fn definition(
         issuer: Arc::clone(issuer.name()),
         client: Arc::clone(&token.client.name),
         scopes: token.scopes.clone(),
-        idle: DEFAULT_IDLE,
+        idle: token.idle,
         identity: Identity::new(TokenIdentity::new(config, token)),
         source: Arc::new(source),
     }

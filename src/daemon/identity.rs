@@ -87,6 +87,7 @@ impl TokenIdentity {
             min_length,
             reduced_scope,
             token_pointer,
+            idle: _, // Decides how long a token is renewed, not which one it is.
         } = token;
         let mut resources = resources.clone();
         resources.sort_unstable();
@@ -228,6 +229,7 @@ mod tests {
             ("resolver = 'system'", "timeout = '9s'", true),
             ("resolver = 'system'", "allow = ['10.0.0.0/8']", false),
             ("['read']", "['read', 'write']", true),
+            ("['read']", "['read']\nidle = '5m'", true),
             (
                 "['https://a.example', 'https://b.example']",
                 "['https://b.example', 'https://a.example']",

@@ -160,6 +160,8 @@ pub struct TokenSettings {
     pub reduced_scope: ReducedScope,
     /// Where in the answer the access token stands, if not at its top.
     pub token_pointer: Option<Pointer>,
+    /// After which time without a request a cached token is not renewed ahead of its expiry any more.
+    pub idle: Duration,
 }
 
 /// An OAuth grant.

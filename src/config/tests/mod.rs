@@ -210,6 +210,8 @@ fn tokens_secrets_and_rules_are_read() {
     let pointer = billing.token_pointer.as_ref().unwrap();
     assert_eq!(pointer.to_string(), "/authed_user/access_token");
     assert_eq!(reports.token_pointer, None);
+    assert_eq!(billing.idle, Duration::from_hours(48));
+    assert_eq!(reports.idle, Duration::from_mins(30));
     assert_eq!(reports.resources.len(), 2);
     assert_eq!(reports.audience_style, AudienceStyle::Rfc8707);
     assert_eq!(reports.default_lifetime, Duration::from_hours(1));

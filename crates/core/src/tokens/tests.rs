@@ -546,6 +546,30 @@ async fn a_wrong_secret_costs_two_requests_in_a_minute_and_a_new_one_is_tried_at
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unused_token_is_renewed_for_as_long_as_its_definition_says() {
+    for (idle, requests) in [(MINUTE * 30, 4), (MINUTE * 10, 2), (MINUTE * 90, 10)] {
+        let world = World::new(600);
+        let definition = Definition {
+            idle,
+            ..define(&world.issuer, "read write")
+        };
+        let tokens = Tokens::new(
+            vec![definition],
+            Arc::clone(&world.fingerprints),
+            Arc::clone(&world.clock) as Arc<dyn Clock>,
+            world.drain.clone(),
+            Some(&world.tokens),
+        );
+        tokens
+            .get(&permit(), &Want::default(), &free)
+            .await
+            .unwrap();
+        tokio::time::sleep(MINUTE * 75).await;
+        assert_eq!(world.issuer.requests(), requests, "{idle:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_that_may_pass_are_retried_ever_more_slowly() {
     let world = World::new(3600);
     world.issuer.fail(ErrorKind::Unavailable {

@@ -75,6 +75,7 @@ pub(crate) fn token_settings() -> TokenSettings {
         min_length: None,
         reduced_scope: ReducedScope::Serve,
         token_pointer: None,
+        idle: Duration::from_mins(30),
     }
 }
 
