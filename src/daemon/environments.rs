@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use claviger_backend::{BackendName, Secret, SecretRef, SecretSource};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -90,7 +89,7 @@ pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<SharedClie
             let both = (one.value(&values), other.value(&values));
             let differ = one.word == other.word && one.environment != other.environment;
             if let (true, (Some(value), Some(other_value))) = (differ, both)
-                && is_same(value, other_value)
+                && value.same_as(other_value)
             {
                 shared.push(SharedClient {
                     tokens: [one.token_of(), other.token_of()],
@@ -169,14 +168,6 @@ async fn read(used: &[Use<'_>], sources: &Sources) -> BTreeMap<SecretRef, Secret
     // What has not been read by then is not compared.
     let _in_time = tokio::time::timeout(LIMIT, all).await;
     values
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "compares two values in constant time and keeps neither"
-)]
-fn is_same(one: &Secret, other: &Secret) -> bool {
-    verify_slices_are_equal(one.expose(), other.expose()).is_ok()
 }
 
 #[cfg(test)]

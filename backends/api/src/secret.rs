@@ -1,12 +1,13 @@
 //! Plaintext in a box.
 //!
-//! Owns [`Secret`], the only type in which plaintext travels between backends and the daemon. It cannot be cloned, printed,
-//! compared or serialized, and wipes itself when dropped. Share it by `Arc`. `Secret::expose` is a disallowed method: each
-//! place that may call it carries an `#[expect]` with its reason and a row in ARCHITECTURE.md.
+//! Owns [`Secret`], the only type in which plaintext travels between backends and the daemon. It cannot be cloned, printed
+//! or serialized, is compared in constant time only, and zeroes itself when dropped. Share it by `Arc`. `Secret::expose` is a
+//! disallowed method: each place that may call it carries an `#[expect]` with its reason and a row in ARCHITECTURE.md.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretSlice};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
 /// Bytes that must not leave memory except where somebody is entitled to them.
@@ -18,7 +19,7 @@ use zeroize::Zeroize as _;
 /// ```compile_fail
 /// let a = claviger_backend::Secret::new(vec![1]);
 /// let b = claviger_backend::Secret::new(vec![1]);
-/// assert!(a == b); // comparison in variable time would leak
+/// assert!(a == b); // only `same_as` compares, in constant time
 /// ```
 /// ```compile_fail
 /// println!("{}", claviger_backend::Secret::new(vec![1]));
@@ -57,6 +58,12 @@ impl Secret {
         self.0.expose_secret().len()
     }
 
+    /// Whether both hold the same bytes. The time depends on the lengths alone, never on where the bytes differ.
+    pub fn same_as(&self, other: &Self) -> bool {
+        #[expect(clippy::disallowed_methods, reason = "compared in constant time")]
+        self.0.expose_secret().ct_eq(other.0.expose_secret()).into()
+    }
+
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -82,6 +89,16 @@ mod tests {
         assert_eq!(Secret::new(bytes).expose(), b"a\0b\n");
         assert_eq!(Secret::from_text("ü".to_owned()).len(), 2);
         assert!(Secret::new(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn only_the_same_bytes_are_the_same() {
+        let secret = |text: &str| Secret::from_text(text.to_owned());
+        assert!(secret("abc").same_as(&secret("abc")));
+        assert!(secret("").same_as(&secret("")));
+        for other in ["", "ab", "abcd", "abd", "bbc"] {
+            assert!(!secret("abc").same_as(&secret(other)), "{other}");
+        }
     }
 
     #[test]

@@ -90,12 +90,8 @@ impl Console<'_> {
             return Ok(StoreKey::PassphraseFile(path));
         }
         let first = self.passphrase("New passphrase: ")?;
-        let second = self.passphrase("The same again: ")?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "both were typed by the same person a moment ago; how long it takes tells nobody anything"
-        )]
-        if first.expose() == second.expose() {
+        let second = self.passphrase("Repeat passphrase: ")?;
+        if first.same_as(&second) {
             Ok(StoreKey::Passphrase(Arc::new(first)))
         } else {
             Err(Error::Mismatch)

@@ -1,8 +1,8 @@
 //! From a stored value to the value that a reference means.
 //!
-//! Owns the reading of fields: a secret may be a text, bytes, or a JSON object of which a reference names one field; and the
-//! comparison of a value with the one that is held. Pure and total. One of the few places that see plaintext; it copies the wanted part into a box of its own, and the rest is
-//! wiped with the value it was part of. Never says anything about a value but its shape.
+//! Owns the reading of fields: a secret may be a text, bytes, or a JSON object of which a reference names one field. Pure and
+//! total. One of the few places that see plaintext; it copies the field into a box of its own, and the rest is zeroed with the
+//! value it was part of. Never says anything about a value but its shape.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -64,15 +64,6 @@ pub(super) fn pick(value: &Secret, fields: &[Option<&FieldName>]) -> Vec<Result<
             (Some(_), None) => Err(Kind::InvalidResponse),
         })
         .collect()
-}
-
-/// Whether two values are the same, byte by byte.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "compares two values of one secret and keeps neither"
-)]
-pub(super) fn is_same(one: &Secret, other: &Secret) -> bool {
-    one.expose() == other.expose()
 }
 
 /// Bytes as they are; a text without the newline that editors and shells put at its end.

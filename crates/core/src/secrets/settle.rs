@@ -13,7 +13,7 @@ use claviger_backend::{BackendError, Class, Fetched, Kind, VersionId, VersionSel
 use crate::secrets::Shared;
 use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
-use crate::secrets::pick::{Picked, is_same, pick};
+use crate::secrets::pick::{Picked, pick};
 use crate::secrets::schedule::{self, DICE};
 use crate::secrets::upstream::Refusal;
 use claviger_runtime::clock::{Deadline, Moment};
@@ -234,7 +234,7 @@ fn hold(
     // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
     let (same, other) = match &*field.slot.borrow() {
         Slot::Held { version, .. } if version.id == *id => {
-            let same = is_same(&version.value, &picked.value);
+            let same = version.value.same_as(&picked.value);
             (same.then(|| Arc::clone(version)), !same)
         }
         Slot::Held { .. } | Slot::Empty { .. } => (None, false),
