@@ -99,7 +99,7 @@ fn client_id(context: &Context<'_>, section: &Section<'_>) -> Option<ClientId> {
 
 fn literal_id(context: &Context<'_>, section: &Section<'_>) -> Option<ClientId> {
     let found = section.required_text("literal", "the identifier at the issuer")?;
-    if is_placeholder(found.value) {
+    if is_placeholder(found.value.as_bytes()) {
         let message = "this is a placeholder; put in the identifier that the issuer gave";
         context.report.problem(&found.place, message);
         return None;

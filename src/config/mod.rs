@@ -40,6 +40,7 @@ pub use problems::{Problem, Problems};
 pub(crate) use report::nearest;
 pub use secrets::{NamedSecret, Refresh};
 pub use settings::{Config, HeldReference, Mode, PeerConfig};
+pub(crate) use values::is_placeholder;
 
 use crate::config::names::Declared;
 use crate::config::report::Report;

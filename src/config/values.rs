@@ -126,23 +126,61 @@ pub(super) fn printable(
     None
 }
 
-/// Whether somebody left a template's text in place, as in `your-client-id-here`.
-pub(super) fn is_placeholder(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let whole = [
-        "changeme",
-        "change-me",
-        "change_me",
-        "todo",
-        "xxx",
-        "example",
-        "placeholder",
-    ];
-    whole.contains(&text.as_str())
-        || (text.starts_with("your") && text.contains(['-', '_', ' ']))
-        || text.ends_with("-here")
-        || text.ends_with("_here")
-        || (text.starts_with('<') && text.ends_with('>'))
-        || text.starts_with("${")
-        || text.starts_with("{{")
+/// Texts that templates have where a value belongs.
+const PLACEHOLDERS: [&str; 9] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "todo",
+    "xxx",
+    "example",
+    "placeholder",
+    "secret",
+    "password",
+];
+
+/// Whether `text` was left in place from a template, as in `your-client-id-here`. Copies nothing: it may be a secret.
+pub(crate) fn is_placeholder(text: &[u8]) -> bool {
+    let is = |word: &&str| text.eq_ignore_ascii_case(word.as_bytes());
+    let begins = |word: &str| {
+        text.get(..word.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    PLACEHOLDERS.iter().any(is)
+        || (begins("your") && text.iter().any(|byte| b"-_ ".contains(byte)))
+        || ["-here", "_here"].iter().any(|word| {
+            let tail = text.len().checked_sub(word.len());
+            tail.and_then(|at| text.get(at..))
+                .is_some_and(|tail| tail.eq_ignore_ascii_case(word.as_bytes()))
+        })
+        || (text.starts_with(b"<") && text.ends_with(b">"))
+        || text.starts_with(b"${")
+        || text.starts_with(b"{{")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_templates_have_in_place_of_a_value_is_found() {
+        for text in [
+            "your-client-id-here",
+            "YOUR_CLIENT_SECRET",
+            "Put-It-Here",
+            "changeme",
+            "Secret",
+            "password",
+            "xxx",
+            "<client id>",
+            "${CLIENT_ID}",
+            "{{ id }}",
+        ] {
+            assert!(is_placeholder(text.as_bytes()), "{text}");
+        }
+        for text in ["", "billing", "yourself", "here", "secret-1", "<x", "a${b}"] {
+            assert!(!is_placeholder(text.as_bytes()), "{text}");
+        }
+        assert!(!is_placeholder(b"\xff-"));
+    }
 }

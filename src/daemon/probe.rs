@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use claviger_backend::{BackendError, Kind, SecretRef, VersionId};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::daemon::environments::{self, SharedClient};
 use crate::registry::{self, Backends};
 use claviger_core::rotation::{self, Mark};
@@ -15,18 +15,6 @@ use claviger_core::secrets;
 use claviger_oauth::{ErrorKind, Issuer, IssuerSettings, SetupError};
 use claviger_runtime::clock::Clock;
 use claviger_runtime::telemetry::Causes;
-
-/// Values that people leave in place of a secret.
-const PLACEHOLDERS: [&str; 8] = [
-    "your-client-secret-here",
-    "your-client-id-here",
-    "changeme",
-    "change-me",
-    "placeholder",
-    "secret",
-    "password",
-    "todo",
-];
 
 /// What one subject answered.
 #[derive(Debug)]
@@ -232,9 +220,7 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, P
         clippy::disallowed_methods,
         reason = "compares with known placeholders and forgets it"
     )]
-    let placeholder = PLACEHOLDERS
-        .iter()
-        .any(|placeholder| value.expose().eq_ignore_ascii_case(placeholder.as_bytes()));
+    let placeholder = config::is_placeholder(value.expose());
     if placeholder {
         return Err(ProbeError::Placeholder);
     }
