@@ -3,6 +3,7 @@
 //! Owns the checks that keep the two sockets apart. Every limit has a lower bound, so that none can be switched off, and an
 //! upper one, so that none can be made meaningless.
 
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,9 +14,6 @@ use claviger_server::{Limits, Settings};
 
 /// Where programs look for the broker socket.
 const SOCKET: &str = "/run/claviger/broker.sock";
-
-/// The room for a path in the kernel's `sockaddr_un`, less the byte that ends it.
-const LONGEST_SOCKET_PATH: usize = 107;
 
 /// The time that requests in flight are given when the daemon stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
@@ -88,7 +86,7 @@ fn default_admin_socket(socket: &Path) -> PathBuf {
 
 fn socket(section: &Section<'_>, key: &'static str) -> Option<Found<PathBuf>> {
     let found = section.path(key)?;
-    let message = if found.value.as_os_str().len() > LONGEST_SOCKET_PATH {
+    let message = if is_too_long(&found.value) {
         "a socket's path has at most 107 bytes; the kernel takes no longer one"
     } else if found.value.file_name().is_none()
         || found.value.to_str().is_some_and(|path| path.ends_with('/'))
@@ -101,6 +99,11 @@ fn socket(section: &Section<'_>, key: &'static str) -> Option<Found<PathBuf>> {
     None
 }
 
+/// Whether the kernel has no room for the path in a socket's address.
+fn is_too_long(path: &Path) -> bool {
+    SocketAddr::from_pathname(path).is_err()
+}
+
 /// The admin socket is protected by its directory, which only the daemon's user can enter.
 fn check_apart(section: &Section<'_>, broker: &Found<PathBuf>, admin: &Found<PathBuf>) {
     let message = match (broker.value.parent(), admin.value.parent()) {
@@ -110,7 +113,7 @@ fn check_apart(section: &Section<'_>, broker: &Found<PathBuf>, admin: &Found<Pat
         (Some(of_broker), Some(of_admin)) if of_broker.starts_with(of_admin) => {
             "the broker socket lies below the admin socket's directory, which programs cannot enter"
         }
-        _ if admin.value.as_os_str().len() > LONGEST_SOCKET_PATH => {
+        _ if is_too_long(&admin.value) => {
             "the admin socket's path, which follows from `socket`, would have more than 107 bytes"
         }
         _ => return,

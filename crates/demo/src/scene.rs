@@ -1,10 +1,9 @@
 //! The scene of the demo: a folder, a filled store, a configuration, and a daemon.
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -28,9 +27,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Where the sockets are in the folder.
 const BROKER_SOCKET: &str = "run/broker.sock";
 const ADMIN_SOCKET: &str = "run/admin/admin.sock";
-
-/// The room for a path in the kernel's `sockaddr_un`, less the byte that ends it.
-const LONGEST_SOCKET_PATH: usize = 107;
 
 /// A folder with everything that the demo needs. Gone when it is struck or dropped.
 pub(super) struct Scene {
@@ -178,7 +174,8 @@ impl Drop for Scene {
 /// A folder that nobody else can look into, under a name that nobody can guess.
 fn make_folder() -> Result<PathBuf, Error> {
     let place = absolute(std::env::temp_dir());
-    let folder = place.join(format!("claviger-demo-{}", random_hex(8)?));
+    let number = u64::from_ne_bytes(random()?);
+    let folder = place.join(format!("claviger-demo-{number:016x}"));
     if !is_fit(&folder) {
         return Err(Error::Unfit(place));
     }
@@ -200,7 +197,7 @@ fn absolute(place: PathBuf) -> PathBuf {
 /// Whether the paths below `folder` can be written into the configuration as they are, and bound as sockets.
 fn is_fit(folder: &Path) -> bool {
     let admin_socket = folder.join(ADMIN_SOCKET);
-    let fits = admin_socket.as_os_str().len() <= LONGEST_SOCKET_PATH;
+    let fits = SocketAddr::from_pathname(&admin_socket).is_ok();
     let plain =
         |text: &str| !text.contains(|letter: char| letter.is_control() || "\"\\".contains(letter));
     fits && admin_socket.to_str().is_some_and(plain)
@@ -213,16 +210,6 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
         .fill(&mut bytes)
         .map_err(|_unspecified| Error::Unexpected("the system has no random bytes"))?;
     Ok(bytes)
-}
-
-fn random_hex(bytes: usize) -> Result<String, Error> {
-    let random = random::<32>()?;
-    let mut text = String::new();
-    for byte in random.iter().take(bytes) {
-        write!(text, "{byte:02x}")
-            .map_err(|_format| Error::Unexpected("a number could not be written"))?;
-    }
-    Ok(text)
 }
 
 /// Makes the sealed store and puts the credential in, the way an operator would: through standard input.
