@@ -4,15 +4,15 @@
 //! is opened once and judged by its descriptor, so that what was checked is what is read. Never follows a link in the last
 //! part of the path.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::fs::CWD;
 
 use crate::config::problems::Problems;
+use crate::memory::{self, Access, NotOpened};
 
 /// The largest file that is read.
 pub(super) const MOST_BYTES: usize = 1024 * 1024;
@@ -23,10 +23,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Reads the text of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<String, Problems> {
     let refuse = |message: String| Problems::of_file(path, message);
-    let file = open(path).map_err(|error| refuse(cannot_open(&error, path)))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| refuse(format!("cannot be examined: {}", error.kind())))?;
+    let (file, metadata) = memory::open_regular(CWD, path, Access::Read)
+        .map_err(|error| refuse(cannot_open(&error, path)))?;
     let own = rustix::process::geteuid().as_raw();
     if let Some(message) = fault(&metadata, own, path) {
         return Err(refuse(message));
@@ -44,20 +42,10 @@ pub(super) fn read(path: &Path) -> Result<String, Problems> {
     })
 }
 
-fn open(path: &Path) -> std::io::Result<File> {
-    // Without NONBLOCK, opening a pipe would wait for a writer.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-}
-
-fn cannot_open(error: &std::io::Error, path: &Path) -> String {
-    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-        return "is a symbolic link, which is not followed; give the path of the file itself"
-            .to_owned();
-    }
+fn cannot_open(error: &NotOpened, path: &Path) -> String {
+    let NotOpened::System(error) = error else {
+        return error.to_string();
+    };
     let kind = error.kind();
     if kind == ErrorKind::NotFound {
         return "does not exist; give another path with --config".to_owned();
@@ -74,9 +62,6 @@ fn cannot_open(error: &std::io::Error, path: &Path) -> String {
 /// What keeps a file from being trusted by a daemon that runs as user `own`.
 pub(super) fn fault(metadata: &Metadata, own: u32, path: &Path) -> Option<String> {
     let path = path.display();
-    if !metadata.is_file() {
-        return Some("is not a regular file".to_owned());
-    }
     if metadata.uid() != 0 && metadata.uid() != own {
         return Some(format!(
             "belongs to user {}, who could change it; run `chown root {path}`",

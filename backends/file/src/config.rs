@@ -140,14 +140,11 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
         path: path.to_owned(),
         fault,
     };
-    // Without `NONBLOCK` a pipe in the file's place would hold us up for ever.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| match errno {
+    let (fd, stat) = disk::open_to_read(CWD, path).map_err(|errno| match errno {
         Errno::NOENT => Error::KeyMissing(path.to_owned()),
         Errno::LOOP => fault(KeyFault::Link),
         other => Error::io(path, "open", other),
     })?;
-    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io(path, "inspect", errno))?;
     let us = rustix::process::geteuid().as_raw();
     let mut list = [0; 1024];
     // No list, or a file system without lists: the mode says all.

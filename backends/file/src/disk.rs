@@ -7,7 +7,7 @@
 //! Every change passes [`Steps::pass`] first; in tests a store can be made to die at any of them. Next: `generation`.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,15 +138,13 @@ impl Dir {
 
     /// Reads a file of at most `limit` bytes; `None` if there is none.
     pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let path = self.path.join(name);
-        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
+        let (fd, stat) = match open_to_read(&self.fd, name) {
+            Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(Error::damaged(path, Damage::NotFile)),
             Err(errno) => return Err(Error::io(&path, "open", errno)),
         };
-        let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io(&path, "inspect", errno))?;
         if !is_file(&stat) {
             return Err(Error::damaged(path, Damage::NotFile));
         }
@@ -288,6 +286,18 @@ impl Dir {
 
 pub(crate) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Opens what is at `path` for reading, and inspects it. Whether it is a file is for the caller to see.
+pub(crate) fn open_to_read(
+    directory: impl AsFd,
+    path: impl rustix::path::Arg,
+) -> Result<(OwnedFd, Stat), Errno> {
+    // Without `NONBLOCK`, opening a pipe would wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = rustix::fs::openat(directory, path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    Ok((fd, stat))
 }
 
 /// Reads to the end; `None` if there are more than `limit` bytes.
