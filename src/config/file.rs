@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 
 use crate::config::problems::Problems;
-use crate::memory::{self, Access, NotOpened};
+use claviger_kernel::{Access, NotOpened};
 
 /// The largest file that is read.
 pub(super) const MOST_BYTES: usize = 1024 * 1024;
@@ -23,7 +23,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Reads the text of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<String, Problems> {
     let refuse = |message: String| Problems::of_file(path, message);
-    let (file, metadata) = memory::open_regular(CWD, path, Access::Read)
+    let (file, metadata) = claviger_kernel::open_regular(CWD, path, Access::Read)
         .map_err(|error| refuse(cannot_open(&error, path)))?;
     let own = rustix::process::geteuid().as_raw();
     if let Some(message) = fault(&metadata, own, path) {

@@ -1,354 +1,309 @@
 //! A credential's way out of a `.env` file.
 //!
 //! Owns the import of a client's credential and the order of its steps, in which the only copy is never lost: the file is read
-//! (`source`, `dotenv`) and its variables are given their places (`choice`); the issuer grants a token for them (`proof`); they
-//! are written beside what is there, read back, compared and only then promoted (`place`); what readers see is compared once
-//! more; the version is marked for rotation; and last the file is overwritten and removed. Whatever fails before leaves
-//! backend and file as they were, and after a crash the same import can be run again. Never prints: `cli` does.
+//! (`source`, `dotenv`) and its variables are chosen (`choice`); the issuer grants a token for them; `rotation` places them in
+//! the backend and marks the secret for rotation; and last the file is overwritten and removed, or replaced by one without
+//! these variables if it sets more. Whatever fails before leaves backend and file as they were, and after a crash the same
+//! import can be run again. Never prints: `cli` does.
 
 mod choice;
 pub mod dotenv;
 mod error;
-mod place;
-mod proof;
-mod remains;
 mod source;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use claviger_backend::{BackendName, OperationId, SecretRef, VersionId};
+use claviger_backend::{
+    BackendName, Fetched, Kind, OperationId, Secret, SecretName, SecretRef, VersionId,
+    VersionSelector,
+};
 
 use crate::config::Config;
 use crate::import::choice::Choice;
-use crate::import::dotenv::{Reading, Variable};
-use crate::import::place::{Part, Place};
 use crate::registry::Backends;
-use claviger_core::rotation::{self, Mark, Reason, Unmarked};
-use claviger_core::secrets::Live;
-use claviger_oauth::ClientId;
+use claviger_core::rotation::{self, Mark, Placement, Reason, Target, Unmarked};
+use claviger_core::secrets::{Live, object, pick_one};
+use claviger_kernel::Access;
+use claviger_oauth::{AuthMethod, ClientId, ClientSettings, Credential, Issuer, TokenClient};
 use claviger_runtime::clock::Clock;
 
-pub use choice::{ChoiceFault, Wish};
-pub use error::Error;
-pub use place::Change;
-pub use remains::{Remains, look};
-pub use source::{Purpose, Source, SourceFault};
-
-/// A variable that is imported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imported {
-    /// Its name.
-    pub name: String,
-    /// The line on which it begins.
-    pub line: usize,
-    /// The length of its value.
-    pub bytes: usize,
-    /// Where the value belongs; `None` if the configuration itself has it.
-    pub reference: Option<SecretRef>,
-    span: Range<usize>,
-}
-
-/// A variable that is not imported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// Its name. It may be a secret in a wrong place: show it only if it is named like something known.
-    pub name: String,
-    /// The line on which it begins.
-    pub line: usize,
-}
-
-/// What becomes of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It is overwritten and removed.
-    Removed,
-    /// It is written anew without what was imported, and the old one is overwritten.
-    Cut,
-    /// Nothing.
-    Kept,
-}
-
-/// A step that is taken now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
-    /// The issuer is asked for a token.
-    Proving {
-        /// The issuer.
-        issuer: &'a str,
-        /// The token.
-        token: &'a str,
-    },
-    /// The backend is written to.
-    Writing,
-    /// The file goes.
-    Ending(Ending),
-}
-
-/// A secret as it is after an import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// `backend:name`.
-    pub address: String,
-    /// What was done to it.
-    pub change: Change,
-    /// The version that is current now.
-    pub version: VersionId,
-}
+pub(crate) use choice::Wish;
+pub(crate) use error::Error;
+pub(crate) use source::{Source, SourceFault};
 
 /// What an import came to.
 #[derive(Debug)]
-pub struct Outcome {
-    /// The secrets.
-    pub done: Vec<Done>,
+pub(crate) struct Outcome {
+    /// What readers see now, in the order of the placements.
+    pub(crate) versions: Vec<VersionId>,
     /// Whether the credential is marked for rotation, durably and for every node.
-    pub mark: Result<(), Unmarked>,
+    pub(crate) mark: Result<(), Unmarked>,
 }
 
 /// An import that is about to happen.
 #[derive(Debug)]
-pub struct Import<'a> {
-    choice: Choice<'a>,
+pub(crate) struct Import<'a> {
+    config: &'a Config,
+    pub(crate) choice: Choice<'a>,
     source: Source,
-    imported: Vec<Imported>,
-    left: Vec<Left>,
-    parts: Vec<Part>,
-    /// Whether a value may have been meant otherwise than it was read.
-    is_doubtful: bool,
-    /// Names what this import does.
-    operation: OperationId,
+    /// One per secret, in the order of their names.
+    pub(crate) placements: Vec<Placement>,
+    /// What the client proves itself with.
+    credential: Vec<Live>,
+}
+
+/// A value of the file that belongs into a backend.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    reference: &'a SecretRef,
+    value: &'a Secret,
+}
+
+/// Opens a file to import it; for writing as well, unless it is to be kept.
+pub(crate) fn open(path: &Path, keep_file: bool) -> Result<Source, Error> {
+    let access = if keep_file {
+        Access::Read
+    } else {
+        Access::ReadWrite
+    };
+    let path = path.to_owned();
+    Source::open(&path, access).map_err(|source| Error::Source { path, source })
+}
+
+/// Where the client's secret belongs.
+pub(crate) fn secret_of(client: &ClientSettings) -> &SecretRef {
+    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
+    secret
 }
 
 impl<'a> Import<'a> {
-    /// Finds out what in the file belongs where. Asks nobody and changes nothing.
+    /// Finds out what in the file belongs where, and what is there. Asks no issuer and changes nothing.
     ///
     /// # Errors
-    /// [`Error::Line`], [`Error::Choice`], or what is wrong with a value.
-    pub fn plan(config: &'a Config, source: Source, wish: &Wish<'_>) -> Result<Self, Error> {
+    /// Whatever would keep it from being carried out.
+    pub(crate) async fn prepare(
+        config: &'a Config,
+        backends: &Backends,
+        source: Source,
+        wish: &Wish<'_>,
+    ) -> Result<Self, Error> {
         let variables = source.variables().map_err(|fault| Error::Line {
             path: source.path().to_owned(),
-            fault,
+            source: fault,
         })?;
-        let choice = choice::choose(config, &variables, wish)?;
-        let operation = format!("import-env-{:032x}", fastrand::u128(..));
-        let mut import = Self {
+        let choice = choice::choose(config, variables, wish)?;
+        let parts = parts(&choice)?;
+        Ok(Self {
+            placements: placements(backends, &parts).await?,
+            credential: credential(backends, &choice, &parts).await?,
+            config,
             choice,
             source,
-            imported: Vec::new(),
-            left: Vec::new(),
-            parts: Vec::new(),
-            is_doubtful: false,
-            operation: operation.parse().map_err(|_never| Error::Internal)?,
-        };
-        for (number, variable) in variables.into_iter().enumerate() {
-            import.take(number, variable)?;
-        }
-        Ok(import)
+        })
     }
 
-    fn take(&mut self, number: usize, variable: Variable) -> Result<(), Error> {
-        let client = self.choice.client;
-        let id = match &client.id {
-            ClientId::Reference(reference) => Ok(reference),
-            ClientId::Literal(literal) => Err(literal),
-        };
-        let Variable {
-            name, value, line, ..
-        } = &variable;
-        let reference = if number == self.choice.secret {
-            check(&variable)?;
-            Some(self.secret().clone())
-        } else if self.choice.id == Some(number) {
-            check(&variable)?;
-            if id.is_err_and(|literal| !place::is_text(value, literal)) {
-                let client = client.name.to_string();
-                return Err(Error::OtherClient {
-                    line: *line,
-                    client,
-                });
-            }
-            id.ok().cloned()
-        } else {
-            let (name, line) = (name.clone(), *line);
-            self.left.push(Left { name, line });
-            return Ok(());
-        };
-        self.is_doubtful |= variable.reading != Reading::Sure;
-        self.imported.push(Imported {
-            name: name.clone(),
-            line: *line,
-            bytes: value.len(),
-            reference: reference.clone(),
-            span: variable.span.clone(),
-        });
-        if let Some(reference) = reference {
-            let part = Part::new(reference, variable.value)?;
-            self.parts.push(part);
-        }
-        Ok(())
-    }
-
-    /// What is imported.
-    #[must_use]
-    pub fn imported(&self) -> &[Imported] {
-        &self.imported
-    }
-
-    /// What is not.
-    #[must_use]
-    pub fn left(&self) -> &[Left] {
-        &self.left
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn source(&self) -> &Source {
-        &self.source
-    }
-
-    /// Whether it needs a backend.
-    #[must_use]
-    pub fn needs(&self, backend: &BackendName) -> bool {
-        let mut references = self.choice.client.references();
-        references.any(|reference| &reference.backend == backend)
-    }
-
-    /// Where the client's secret belongs.
-    #[must_use]
-    pub fn secret(&self) -> &'a SecretRef {
-        self.choice.client.auth.secret()
-    }
-
-    /// The client whose credential it is, its issuer, and the token that proves it.
-    #[must_use]
-    pub fn names(&self) -> [&'a str; 3] {
-        let client = self.choice.client;
-        [&client.name, &client.issuer.name, &self.choice.token.name]
-    }
-
-    /// What becomes of the file, unless it is to be kept.
-    #[must_use]
-    pub fn ending(&self) -> Ending {
-        if self.left.is_empty() {
-            Ending::Removed
-        } else {
-            Ending::Cut
-        }
-    }
-
-    /// What would be done to each secret: its address, and the change. Reads from the backends and changes nothing.
-    ///
-    /// # Errors
-    /// Whatever would keep it from being done.
-    pub async fn changes(&self, backends: &Backends) -> Result<Vec<(String, Change)>, Error> {
-        self.credential(backends).await?;
-        let places = Place::look(backends, &self.parts).await?;
-        let changes = places.into_iter();
-        Ok(changes
-            .map(|place| (place.address.clone(), place.change().clone()))
-            .collect())
-    }
-
-    /// Does it, and calls `now` before each step.
+    /// Does it.
     ///
     /// # Errors
     /// [`Error`]. The file is as it was unless it is [`Error::Unfinished`], and readers see what they saw before unless it is
-    /// that or [`Error::Unconfirmed`].
-    pub async fn carry_out(
+    /// that or [`PlaceError::Unconfirmed`](rotation::PlaceError::Unconfirmed).
+    pub(crate) async fn carry_out(
         self,
-        backends: &Backends,
         clock: Arc<dyn Clock>,
-        ending: Ending,
-        now: &mut dyn FnMut(Step<'_>),
+        keep_file: bool,
     ) -> Result<Outcome, Error> {
-        let places = Place::look(backends, &self.parts).await?;
-        let credential = self.credential(backends).await?;
-        let [_, issuer, token] = self.names();
-        now(Step::Proving { issuer, token });
-        let (choice, is_doubtful) = (&self.choice, self.is_doubtful);
-        let proved = proof::prove(choice, &credential, is_doubtful, Arc::clone(&clock));
-        proved.await?;
-        now(Step::Writing);
-        place::write(&places, &self.operation).await?;
-        let mut done = Vec::new();
-        for place in &places {
-            done.push(Done {
-                address: place.address.clone(),
-                change: place.change().clone(),
-                version: place.confirm().await?,
-            });
+        self.prove(Arc::clone(&clock)).await?;
+        let operation = format!("import-env-{:032x}", fastrand::u128(..));
+        let operation: OperationId = operation.parse().map_err(|_never| Error::Internal)?;
+        let versions = rotation::place(&self.placements, &operation).await?;
+        let mark = self.mark(&versions, &*clock).await;
+        if !keep_file {
+            self.end()?;
         }
-        let mark = self.mark(&places, &done, &*clock).await;
-        now(Step::Ending(ending));
-        self.end(ending)?;
-        Ok(Outcome { done, mark })
+        Ok(Outcome { versions, mark })
     }
 
-    /// Handles on what the client proves itself with: values of the file, and of the backend what the file does not set.
-    async fn credential(&self, backends: &Backends) -> Result<Vec<Live>, Error> {
-        let mut credential: Vec<_> = self.parts.iter().map(|part| part.live.clone()).collect();
-        if let (ClientId::Reference(id), None) = (&self.choice.client.id, self.choice.id) {
-            credential.push(place::read(backends, id).await?);
-        }
-        Ok(credential)
+    /// Asks the issuer for a token as the daemon would. The token is zeroed and not revoked: some issuers revoke with one
+    /// token all that a client has.
+    async fn prove(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
+        let Choice { client, token, .. } = self.choice;
+        let mut issuers = self.config.issuers.iter();
+        let settings = issuers.find(|issuer| issuer.name == client.issuer);
+        let settings = settings.ok_or(Error::Internal)?.clone();
+        let issuer = Issuer::new(settings, clock).map_err(Error::Issuer)?;
+        let credential = Credential::new(client, |reference| {
+            let mut values = self.credential.iter();
+            values.find(|value| value.reference() == reference).cloned()
+        });
+        let credential = credential.ok_or(Error::Internal)?;
+        let client = TokenClient::new(Arc::new(issuer), client, token.clone(), credential);
+        let granted = client.obtain(&token.scopes).await;
+        granted.map(drop).map_err(Error::Refused)
     }
 
     /// Marks the version of the secret for rotation, where rotation will look for it.
-    async fn mark(
-        &self,
-        places: &[Place],
-        done: &[Done],
-        clock: &dyn Clock,
-    ) -> Result<(), Unmarked> {
-        let secret = self.secret();
-        let mut all = places.iter().zip(done);
-        let Some((place, done)) = all.find(|(place, _)| place.is_of(secret)) else {
-            return Err(Unmarked::Nowhere);
-        };
-        let register = place.register().ok_or(Unmarked::Nowhere)?;
+    async fn mark(&self, versions: &[VersionId], clock: &dyn Clock) -> Result<(), Unmarked> {
+        let SecretRef { backend, name, .. } = secret_of(self.choice.client);
+        let address = format!("{backend}:{name}");
+        let (target, version) = self
+            .placements
+            .iter()
+            .map(Placement::target)
+            .zip(versions)
+            .find(|(target, _)| target.address == address)
+            .ok_or(Unmarked::NoRegister)?;
+        let register = target.backend.register.as_deref();
         let mark = Mark {
-            version: done.version.clone(),
+            version: version.clone(),
             reason: Reason::LayInTheClear,
             at: clock.now().wall,
         };
-        rotation::set(register, &secret.name, &mark).await
+        rotation::set(register.ok_or(Unmarked::NoRegister)?, name, &mark).await
     }
 
-    fn end(self, ending: Ending) -> Result<(), Error> {
+    fn end(self) -> Result<(), Error> {
+        let Choice { id, secret, .. } = self.choice;
         let path = self.source.path().to_owned();
-        let spans: Vec<_> = self.imported.into_iter().map(|one| one.span).collect();
-        let ended = match ending {
-            Ending::Removed => self.source.remove(),
-            Ending::Cut => self.source.cut(&spans),
-            Ending::Kept => Ok(()),
+        let spans: Vec<_> = id.into_iter().chain([secret]).map(|one| one.span).collect();
+        let ended = if self.choice.has_others {
+            self.source.rewrite_without(&spans)
+        } else {
+            self.source.remove()
         };
-        ended.map_err(|fault| Error::Unfinished { path, fault })
+        ended.map_err(|source| Error::Unfinished { path, source })
     }
 }
 
-/// Opens a file to import.
-///
-/// # Errors
-/// [`Error::Source`].
-pub fn open(path: &Path, purpose: Purpose) -> Result<Source, Error> {
-    Source::open(path, purpose).map_err(|fault| Error::Source {
-        path: path.to_owned(),
-        fault,
+/// The values and where they belong. An identifier of the configuration belongs nowhere, but must be the same.
+fn parts<'a>(choice: &'a Choice<'_>) -> Result<Vec<Part<'a>>, Error> {
+    let Choice { client, secret, .. } = choice;
+    for variable in choice.id.iter().chain([secret]) {
+        if variable.value.is_empty() {
+            return Err(Error::Empty(variable.line));
+        }
+    }
+    let mut parts = Vec::new();
+    if let Some(id) = &choice.id {
+        match &client.id {
+            ClientId::Reference(reference) => parts.push(Part {
+                reference,
+                value: &id.value,
+            }),
+            ClientId::Literal(literal) if id.value.same_as(&Secret::from_text(literal.clone())) => {
+            }
+            ClientId::Literal(_) => {
+                return Err(Error::OtherClient {
+                    line: id.line,
+                    client: client.name.to_string(),
+                });
+            }
+        }
+    }
+    parts.push(Part {
+        reference: secret_of(client),
+        value: &secret.value,
+    });
+    Ok(parts)
+}
+
+/// Values that the client proves itself with: those of the file, and from the backend the identifier that it does not set.
+async fn credential(
+    backends: &Backends,
+    choice: &Choice<'_>,
+    parts: &[Part<'_>],
+) -> Result<Vec<Live>, Error> {
+    // A value of the file has no version yet; a handle needs one.
+    let version: VersionId = "imported".parse().map_err(|_never| Error::Internal)?;
+    let mut credential = Vec::new();
+    for Part { reference, value } in parts {
+        let value = object::with_part(None, None, value).map_err(|_never| Error::Internal)?;
+        credential.push(Live::fixed((*reference).clone(), value, version.clone()));
+    }
+    if let (ClientId::Reference(reference), None) = (&choice.client.id, &choice.id) {
+        let absent = || Error::NoIdentifier(reference.to_string());
+        let fetched = current(backends, reference).await?.ok_or_else(absent)?;
+        let value = pick_one(&fetched.value, reference.field.as_ref());
+        let value = value.map_err(|_absent_or_empty| absent())?;
+        credential.push(Live::fixed(reference.clone(), value, fetched.version));
+    }
+    Ok(credential)
+}
+
+/// The version that a reference means; `None` if there is no such secret.
+async fn current(backends: &Backends, reference: &SecretRef) -> Result<Option<Fetched>, Error> {
+    let backend = backends.get(&reference.backend).ok_or(Error::Internal)?;
+    let source = &backend.secrets;
+    match source.fetch(&reference.name, &reference.version).await {
+        Ok(fetched) => Ok(Some(fetched)),
+        Err(error) if error.kind == Kind::NotFound => Ok(None),
+        Err(source) => Err(Error::Backend {
+            address: reference.to_string(),
+            source,
+        }),
+    }
+}
+
+/// One placement per secret.
+async fn placements(backends: &Backends, parts: &[Part<'_>]) -> Result<Vec<Placement>, Error> {
+    let mut secrets = BTreeMap::<(&BackendName, &SecretName), Vec<Part<'_>>>::new();
+    for part in parts {
+        let SecretRef { backend, name, .. } = part.reference;
+        if part.reference.version != VersionSelector::Current {
+            return Err(Error::Pinned(part.reference.to_string()));
+        }
+        secrets.entry((backend, name)).or_default().push(*part);
+    }
+    let mut placements = Vec::new();
+    for ((backend, name), parts) in secrets {
+        let target = Target {
+            backend: backends.get(backend).ok_or(Error::Internal)?.clone(),
+            name: name.clone(),
+            address: format!("{backend}:{name}"),
+        };
+        let former = match parts.first() {
+            Some(part) => current(backends, part.reference).await?,
+            None => None,
+        };
+        placements.push(placement(target, former, &parts)?);
+    }
+    Ok(placements)
+}
+
+/// The placement of `parts` in one secret, whose other fields stay.
+fn placement(
+    target: Target,
+    former: Option<Fetched>,
+    parts: &[Part<'_>],
+) -> Result<Placement, Error> {
+    let (mut value, former) = match former {
+        Some(former) if holds(&former.value, parts) => {
+            return Ok(Placement::unchanged(target, former));
+        }
+        Some(former) => (Some(former.value), Some(former.version)),
+        None => (None, None),
+    };
+    for part in parts {
+        let field = part.reference.field.as_ref();
+        let next = object::with_part(value.as_ref(), field, part.value);
+        value = Some(next.map_err(|source| Error::Unfit {
+            address: target.address.clone(),
+            source,
+        })?);
+    }
+    match value {
+        Some(value) if holds(&value, parts) => Ok(Placement::new(target, former, value)?),
+        _ => Err(Error::Clash(target.address)),
+    }
+}
+
+/// Whether readers find the parts in `value`.
+fn holds(value: &Secret, parts: &[Part<'_>]) -> bool {
+    parts.iter().all(|part| {
+        let found = pick_one(value, part.reference.field.as_ref());
+        found.is_ok_and(|found| found.same_as(part.value))
     })
-}
-
-/// Whether a value can be what it is taken for.
-fn check(variable: &Variable) -> Result<(), Error> {
-    if variable.value.is_empty() {
-        Err(Error::Empty(variable.line))
-    } else if variable.reading == Reading::Expands {
-        Err(Error::Expands(variable.line))
-    } else if variable.has_controls {
-        Err(Error::Controls(variable.line))
-    } else {
-        Ok(())
-    }
 }

@@ -1,23 +1,24 @@
-//! The file that is imported, and its end.
+//! The file that is imported, from its opening to its removal.
 //!
-//! Owns the file from its opening to its removal: what is read is what is judged and what is removed, because everything is
-//! done by one descriptor of it and one of its folder. Never follows a link in the last part of the path. Every text of it
-//! lies in a box that is wiped. Blocks its thread for as long as a small file takes.
+//! Owns one descriptor of the file and one of its directory, by which everything is done, so that what was read is what is
+//! removed. Never follows a link in the last part of the path. The text of the file lies in a box that is zeroed. Blocks its
+//! thread for as long as a small file takes.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, Metadata, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use claviger_backend::Secret;
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::import::dotenv::{self, Fault, Variable};
+use claviger_kernel::{Access, NotOpened};
 
 /// The largest file that is read, in bytes.
 const MOST_BYTES: usize = 64 * 1024;
@@ -25,24 +26,12 @@ const MOST_BYTES: usize = 64 * 1024;
 /// What a file is overwritten with. A crash may leave such a file, and to a program that reads it, it is a comment.
 const FILLING: u8 = b'#';
 
-/// The permission bits by which others than the owner can read.
-const READABLE_BY_OTHERS: u32 = 0o044;
-
-/// What is to be done with a file besides reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Nothing.
-    Read,
-    /// It is to be removed or written anew, so that must be possible.
-    Remove,
-}
-
 /// An open file.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     path: PathBuf,
     name: OsString,
-    folder: OwnedFd,
+    directory: OwnedFd,
     file: File,
     /// The file as it was when it was read.
     seen: Metadata,
@@ -51,121 +40,98 @@ pub struct Source {
 
 /// What is wrong with a file, or with its removal.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceFault {
-    /// There is none.
-    #[error("does not exist")]
-    Missing,
-    /// It is a symbolic link.
-    #[error("is a symbolic link, which is not followed; give the path of the file itself")]
-    Link,
-    /// It is a folder, a pipe, a device.
-    #[error("is not a regular file")]
-    NotFile,
+pub(crate) enum SourceFault {
+    /// It cannot be opened, or is none that is taken.
+    #[error(transparent)]
+    NotOpened(#[from] NotOpened),
     /// It has further names.
-    #[error("has {0} names (hard links), and only one can be removed; remove the others first")]
+    #[error(
+        "has {0} names (hard links), of which only one would be removed; remove the others first"
+    )]
     HardLinks(u64),
-    /// It is no such file.
-    #[error("is larger than 64 KiB; such a file is not")]
+    /// It has more than 64 KiB.
+    #[error("is larger than 64 KiB")]
     TooLarge,
-    /// Reading, writing or removing it is not allowed.
-    #[error("cannot be {0} by this user")]
-    Denied(&'static str),
-    /// Its folder cannot be changed.
-    #[error("cannot be removed, because this user cannot write to its folder")]
-    Folder,
-    /// Somebody wrote to it or put another in its place.
-    #[error("was changed while it was imported, so it is left as it is")]
+    /// Its directory cannot be changed.
+    #[error("cannot be removed, because this user cannot write to its directory")]
+    Directory,
+    /// It was written to, or another file has its name now.
+    #[error("was changed during the import, so it is left as it is")]
     Changed,
     /// The operating system failed.
-    #[error("cannot be {}: {}", .0, .1.kind())]
+    #[error("cannot be {0}")]
     Io(&'static str, #[source] io::Error),
 }
 
 impl Source {
-    /// Opens and reads a file, and makes sure that it can be removed if it is to be.
-    ///
-    /// # Errors
-    /// [`SourceFault`]; the file is as it was.
-    pub fn open(path: &Path, purpose: Purpose) -> Result<Self, SourceFault> {
-        let name = path.file_name().ok_or(SourceFault::NotFile)?.to_owned();
-        let folder = open_folder(path)?;
-        let mut file = open_file(&folder, &name, purpose)?;
-        let seen = file
-            .metadata()
-            .map_err(|error| SourceFault::Io("examined", error))?;
-        judge(&seen)?;
+    /// Opens and reads a file, and makes sure that it can be removed if `access` is [`Access::ReadWrite`].
+    pub(super) fn open(path: &Path, access: Access) -> Result<Self, SourceFault> {
+        let name = path.file_name().ok_or(NotOpened::NotFile)?.to_owned();
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = parent.unwrap_or(Path::new("."));
+        let directory = rustix::fs::openat(CWD, parent, flags, Mode::empty())
+            .map_err(|errno| NotOpened::System(errno.into()))?;
+        let (mut file, seen) = claviger_kernel::open_regular(&directory, Path::new(&name), access)?;
+        if seen.nlink() != 1 {
+            return Err(SourceFault::HardLinks(seen.nlink()));
+        }
         let text = read(&mut file)?;
-        if purpose == Purpose::Remove {
-            let access = Access::WRITE_OK | Access::EXEC_OK;
-            rustix::fs::accessat(&folder, ".", access, AtFlags::EACCESS)
-                .map_err(|_denied| SourceFault::Folder)?;
+        if access == Access::ReadWrite {
+            let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            rustix::fs::accessat(&directory, ".", wanted, AtFlags::EACCESS)
+                .map_err(|_denied| SourceFault::Directory)?;
         }
         Ok(Self {
             path: path.to_owned(),
             name,
-            folder,
+            directory,
             file,
             seen,
             text,
         })
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether its mode lets others than its owner read it.
-    #[must_use]
-    pub fn is_readable_by_others(&self) -> bool {
-        self.seen.mode() & READABLE_BY_OTHERS != 0
-    }
-
     /// What it sets.
-    ///
-    /// # Errors
-    /// The first line that cannot be read.
-    pub fn variables(&self) -> Result<Vec<Variable>, Fault> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the values are taken out of the file's text"
-        )]
+    pub(super) fn variables(&self) -> Result<Vec<Variable>, Fault> {
+        #[expect(clippy::disallowed_methods, reason = "the file's text is parsed")]
         dotenv::parse(self.text.expose())
     }
 
     /// Overwrites the file and removes it.
-    ///
-    /// # Errors
-    /// [`SourceFault`]; the file may have been overwritten, but not with anything else of it.
-    pub fn remove(self) -> Result<(), SourceFault> {
+    pub(super) fn remove(self) -> Result<(), SourceFault> {
         self.assert_same()?;
         self.overwrite()?;
-        rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())
+        rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
             .map_err(failed("removed"))?;
-        self.sync_folder()
+        self.sync_directory()
     }
 
-    /// Puts a file without some of the bytes in the place of this one, and overwrites this one.
-    ///
-    /// # Errors
-    /// [`SourceFault`]; the file is as it was, or it is the new one and the old one is not overwritten.
-    pub fn cut(self, spans: &[Range<usize>]) -> Result<(), SourceFault> {
-        let rest = self.without(spans);
-        let (name, mut file) = self.beside()?;
-        let written = self
-            .furnish(&mut file, &rest)
+    /// Replaces the file by one without `spans` in one step, and overwrites the old one.
+    pub(super) fn rewrite_without(self, spans: &[Range<usize>]) -> Result<(), SourceFault> {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(format!(".{:016x}", fastrand::u64(..)));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, &name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(failed("replaced"))?;
+        let replaced = self
+            .furnish(File::from(file), &self.without(spans))
+            .map_err(|error| SourceFault::Io("replaced", error))
             .and_then(|()| self.assert_same())
             .and_then(|()| {
-                rustix::fs::renameat(&self.folder, &name, &self.folder, &self.name)
+                rustix::fs::renameat(&self.directory, &name, &self.directory, &self.name)
                     .map_err(failed("replaced"))
             });
-        if let Err(fault) = written {
-            // It holds what is left of the file, and the file is still there.
-            rustix::fs::unlinkat(&self.folder, &name, AtFlags::empty()).unwrap_or(());
+        if let Err(fault) = replaced {
+            rustix::fs::unlinkat(&self.directory, &name, AtFlags::empty()).unwrap_or(());
             return Err(fault);
         }
-        self.sync_folder()?;
+        self.sync_directory()?;
         self.overwrite()
     }
 
@@ -173,51 +139,38 @@ impl Source {
     fn without(&self, spans: &[Range<usize>]) -> Zeroizing<Vec<u8>> {
         #[expect(
             clippy::disallowed_methods,
-            reason = "what is not imported is written back"
+            reason = "the other lines are written back"
         )]
         let text = self.text.expose();
+        // Room for all of it: a buffer that grows leaves parts of a secret behind.
         let mut rest = Zeroizing::new(Vec::with_capacity(text.len()));
-        for (at, byte) in text.iter().enumerate() {
-            if !spans.iter().any(|span| span.contains(&at)) {
-                rest.push(*byte);
-            }
-        }
+        rest.extend(
+            text.iter()
+                .enumerate()
+                .filter(|(at, _)| !spans.iter().any(|span| span.contains(at)))
+                .map(|(_, byte)| *byte),
+        );
         rest
     }
 
-    /// Makes a file in the same folder that only this user can read.
-    fn beside(&self) -> Result<(OsString, File), SourceFault> {
-        let mut name = OsString::from(".");
-        name.push(&self.name);
-        name.push(format!(".{:016x}", fastrand::u64(..)));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::openat(&self.folder, &name, flags | OFlags::CLOEXEC, mode)
-            .map(|file| (name, File::from(file)))
-            .map_err(failed("replaced"))
-    }
-
-    /// Gives a new file the contents, the owner and the permissions.
-    fn furnish(&self, file: &mut File, contents: &[u8]) -> Result<(), SourceFault> {
-        let io = |error| SourceFault::Io("replaced", error);
-        let made = file.metadata().map_err(io)?;
+    /// Gives a new file the contents, and the owner and the permissions of this one.
+    fn furnish(&self, mut file: File, contents: &[u8]) -> io::Result<()> {
+        let made = file.metadata()?;
         if (made.uid(), made.gid()) != (self.seen.uid(), self.seen.gid()) {
-            std::os::unix::fs::fchown(&*file, Some(self.seen.uid()), Some(self.seen.gid()))
-                .map_err(io)?;
+            std::os::unix::fs::fchown(&file, Some(self.seen.uid()), Some(self.seen.gid()))?;
         }
-        file.set_permissions(Permissions::from_mode(self.seen.mode() & 0o7777))
-            .map_err(io)?;
-        file.write_all(contents).map_err(io)?;
-        file.sync_all().map_err(io)
+        file.set_permissions(Permissions::from_mode(self.seen.mode() & 0o7777))?;
+        file.write_all(contents)?;
+        file.sync_all()
     }
 
-    /// Makes sure that what is at the path is the file, and as it was when it was read.
+    /// Makes sure that the name is still the file's, and that the file is as it was when it was read.
     fn assert_same(&self) -> Result<(), SourceFault> {
         let now = self
             .file
             .metadata()
             .map_err(|error| SourceFault::Io("examined", error))?;
-        let named = rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+        let named = rustix::fs::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|_gone| SourceFault::Changed)?;
         let state = |of: &Metadata| {
             let modified = (of.mtime(), of.mtime_nsec());
@@ -231,58 +184,20 @@ impl Source {
         }
     }
 
-    /// Overwrites the blocks of the file as far as the file system lets anybody.
+    /// Overwrites the bytes of the file, as far as the file system writes in place.
     fn overwrite(&self) -> Result<(), SourceFault> {
-        let io = |error| SourceFault::Io("overwritten", error);
         let mut filling = vec![FILLING; self.text.len()];
         if let Some(last) = filling.last_mut() {
             *last = b'\n';
         }
-        self.file.write_all_at(&filling, 0).map_err(io)?;
-        self.file.sync_all().map_err(io)
+        self.file
+            .write_all_at(&filling, 0)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| SourceFault::Io("overwritten", error))
     }
 
-    fn sync_folder(&self) -> Result<(), SourceFault> {
-        rustix::fs::fsync(&self.folder).map_err(failed("removed durably"))
-    }
-}
-
-/// Opens the folder in which a file is.
-fn open_folder(path: &Path) -> Result<OwnedFd, SourceFault> {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, folder, flags, Mode::empty()).map_err(failed("reached"))
-}
-
-fn open_file(folder: &OwnedFd, name: &OsStr, purpose: Purpose) -> Result<File, SourceFault> {
-    let (access, verb) = match purpose {
-        Purpose::Read => (OFlags::RDONLY, "read"),
-        Purpose::Remove => (OFlags::RDWR, "read and written"),
-    };
-    // Without NONBLOCK, opening a pipe would wait for its other end.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, name, access | flags, Mode::empty())
-        .map(File::from)
-        .map_err(|errno| match errno {
-            Errno::LOOP => SourceFault::Link,
-            Errno::ISDIR | Errno::NXIO => SourceFault::NotFile,
-            other => failed(verb)(other),
-        })
-}
-
-fn judge(metadata: &Metadata) -> Result<(), SourceFault> {
-    if !metadata.is_file() {
-        return Err(SourceFault::NotFile);
-    }
-    if metadata.nlink() != 1 {
-        return Err(SourceFault::HardLinks(metadata.nlink()));
-    }
-    match usize::try_from(metadata.len()) {
-        Ok(length) if length <= MOST_BYTES => Ok(()),
-        _ => Err(SourceFault::TooLarge),
+    fn sync_directory(&self) -> Result<(), SourceFault> {
+        rustix::fs::fsync(&self.directory).map_err(failed("removed durably"))
     }
 }
 
@@ -299,16 +214,6 @@ fn read(file: &mut File) -> Result<Secret, SourceFault> {
     Ok(Secret::new(std::mem::take(&mut *bytes)))
 }
 
-/// What an error number of an attempt means.
 fn failed(verb: &'static str) -> impl Fn(Errno) -> SourceFault {
-    move |errno| {
-        let error = io::Error::from(errno);
-        if error.kind() == ErrorKind::NotFound || errno == Errno::NOTDIR {
-            SourceFault::Missing
-        } else if error.kind() == ErrorKind::PermissionDenied {
-            SourceFault::Denied(verb)
-        } else {
-            SourceFault::Io(verb, error)
-        }
-    }
+    move |errno| SourceFault::Io(verb, errno.into())
 }

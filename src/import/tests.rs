@@ -15,14 +15,16 @@ use tempfile::TempDir;
 use super::*;
 use crate::registry::file_store::{Expected, FileSettings, FileStore, StoreKey, generate_key_file};
 use crate::registry::open_all;
-use claviger_demo::issuer::Issuer;
+use claviger_core::rotation::{Change, PlaceError};
+use claviger_demo::issuer::Issuer as TestIssuer;
+use claviger_kernel::NotOpened;
 use claviger_runtime::clock::SystemClock;
 
 /// A folder with a store, a configuration for it, and an issuer.
 struct Scene {
     home: TempDir,
     store: FileStore,
-    issuer: Issuer,
+    issuer: TestIssuer,
     config: Config,
 }
 
@@ -47,7 +49,7 @@ impl Scene {
             directory: home.path().join("store"),
             key: StoreKey::KeyFile(key),
         });
-        let issuer = Issuer::start().await.unwrap();
+        let issuer = TestIssuer::start().await.unwrap();
         let text = format!(
             "mode = 'dev'\n[backends.local]\ntype = 'file'\ndirectory = '{at}/store'\nkey_file = '{at}/key'\n\
              [issuers.demo]\nissuer = '{url}'\n\
@@ -121,12 +123,25 @@ impl Scene {
         wish: &Wish<'_>,
     ) -> Result<Outcome, Error> {
         fs::write(self.path(), text).unwrap();
-        let source = open(&self.path(), Purpose::Remove)?;
-        let import = Import::plan(&self.config, source, wish)?;
-        let ending = import.ending();
-        let clock = Arc::new(SystemClock);
-        let mut quiet = |_step: Step<'_>| ();
-        import.carry_out(backends, clock, ending, &mut quiet).await
+        let source = open(&self.path(), false)?;
+        let import = Import::prepare(&self.config, backends, source, wish).await?;
+        import.carry_out(Arc::new(SystemClock), false).await
+    }
+
+    /// What an import of `text` would do to each secret.
+    async fn changes(&self, text: &str) -> Vec<(String, Change)> {
+        fs::write(self.path(), text).unwrap();
+        let source = open(&self.path(), true).unwrap();
+        let wish = Wish::default();
+        let import = Import::prepare(&self.config, &self.backends(), source, &wish).await;
+        let placements = import.unwrap().placements;
+        let change = |placement: &Placement| {
+            (
+                placement.target().address.clone(),
+                placement.change().clone(),
+            )
+        };
+        placements.iter().map(change).collect()
     }
 
     async fn mark(&self) -> Option<Mark> {
@@ -144,14 +159,7 @@ async fn a_credential_is_moved_and_the_file_is_gone() {
     let scene = Scene::new().await;
     let outcome = scene.import(&scene.good()).await.unwrap();
     assert!(!scene.path().exists());
-    assert_eq!(
-        outcome.done,
-        [Done {
-            address: "local:oauth/demo".to_owned(),
-            change: Change::Made,
-            version: "1".parse().unwrap(),
-        }]
-    );
+    assert_eq!(outcome.versions, ["1".parse().unwrap()]);
     assert!(outcome.mark.is_ok());
     let mark = scene.mark().await.unwrap();
     assert_eq!(mark.version.as_str(), "1");
@@ -169,10 +177,11 @@ async fn a_credential_is_moved_and_the_file_is_gone() {
 async fn what_is_there_is_replaced_and_other_fields_stay() {
     let scene = Scene::new().await;
     scene.put("oauth/demo", r#"{"note":1.50,"client_secret":"old"}"#);
-    let outcome = scene.import(&scene.good()).await.unwrap();
     let replaced = Change::Replaced("1".parse().unwrap());
-    assert_eq!(outcome.done[0].change, replaced);
-    assert_eq!(outcome.done[0].version.as_str(), "2");
+    let changes = scene.changes(&scene.good()).await;
+    assert_eq!(changes, [("local:oauth/demo".to_owned(), replaced)]);
+    let outcome = scene.import(&scene.good()).await.unwrap();
+    assert_eq!(outcome.versions, ["2".parse().unwrap()]);
     let stored = format!(
         r#"{{"note":1.50,"client_secret":"{}","client_id":"{}"}}"#,
         scene.secret(),
@@ -180,9 +189,11 @@ async fn what_is_there_is_replaced_and_other_fields_stay() {
     );
     assert_eq!(scene.current("oauth/demo"), stored);
     // The same again writes nothing, and is proved again before the file goes.
-    let outcome = scene.import(&scene.good()).await.unwrap();
     let same = Change::Unchanged("2".parse().unwrap());
-    assert_eq!(outcome.done[0].change, same);
+    let changes = scene.changes(&scene.good()).await;
+    assert_eq!(changes, [("local:oauth/demo".to_owned(), same)]);
+    let outcome = scene.import(&scene.good()).await.unwrap();
+    assert_eq!(outcome.versions, ["2".parse().unwrap()]);
     assert_eq!(scene.versions("oauth/demo"), 2);
     assert_eq!(scene.issuer.requests(), 2);
     assert!(!scene.path().exists());
@@ -198,7 +209,7 @@ async fn a_wrong_secret_changes_nothing() {
         let text = scene.good().replace(&scene.secret(), "wrong");
         let error = scene.import(&text).await.unwrap_err();
         assert!(
-            matches!(&error, Error::Refused { source, .. } if source.kind.as_str() == "invalid_client")
+            matches!(&error, Error::Refused(source) if source.kind.as_str() == "invalid_client")
         );
         assert!(
             error.remedy().contains("as they were"),
@@ -210,10 +221,7 @@ async fn a_wrong_secret_changes_nothing() {
         let versions = usize::from(former.is_some());
         assert_eq!(scene.versions("oauth/demo"), versions, "not even staged");
         assert_eq!(scene.mark().await, None);
-        assert!(!error.remedy().contains("single quotes"));
-        let id = scene.issuer.client_id();
-        let text = format!("CLIENT_ID={id}\nCLIENT_SECRET=a#b\n");
-        let error = scene.import(&text).await.unwrap_err();
+        // It may also have been read otherwise than it was meant.
         assert!(error.remedy().contains("single quotes"), "{error}");
     }
 }
@@ -222,15 +230,15 @@ async fn a_wrong_secret_changes_nothing() {
 async fn identifier_and_secret_may_have_places_of_their_own() {
     let scene = Scene::with(["\"local:id\"", "local:oauth/demo"]).await;
     let outcome = scene.import(&scene.good()).await.unwrap();
-    assert_eq!(outcome.done.len(), 2);
+    assert_eq!(outcome.versions.len(), 2);
     assert_eq!(scene.current("id"), scene.issuer.client_id());
     assert_eq!(scene.current("oauth/demo"), scene.secret());
     // The identifier that the backend has already need not be in the file.
     scene.put("oauth/demo", "old");
     let text = format!("CLIENT_SECRET={}\n", scene.secret());
     let outcome = scene.import(&text).await.unwrap();
-    assert_eq!(outcome.done.len(), 1);
-    assert_eq!(outcome.done[0].version.as_str(), "3");
+    assert_eq!(outcome.versions.len(), 1);
+    assert_eq!(outcome.versions[0].as_str(), "3");
 
     let scene = Scene::new().await;
     let error = scene.import(&text).await.unwrap_err();
@@ -250,7 +258,7 @@ async fn an_identifier_of_the_configuration_is_compared() {
         "{error}"
     );
     let outcome = scene.import(&scene.good()).await.unwrap();
-    assert_eq!(outcome.done.len(), 1);
+    assert_eq!(outcome.versions.len(), 1);
     assert!(
         !scene.path().exists(),
         "the configuration has the identifier"
@@ -276,7 +284,7 @@ async fn what_else_the_file_sets_stays_in_it() {
 }
 
 #[tokio::test]
-async fn values_that_nobody_can_be_sure_of_are_refused() {
+async fn what_is_no_credential_is_refused_before_the_issuer_is_asked() {
     let scene = Scene::new().await;
     for (text, expected) in [
         (
@@ -284,16 +292,8 @@ async fn values_that_nobody_can_be_sure_of_are_refused() {
             "line 2: the value is empty",
         ),
         (
-            "CLIENT_SECRET=a$b\nCLIENT_ID=a\n",
-            "line 1: the value holds a `$`",
-        ),
-        (
-            "CLIENT_ID=\"a`b`\"\nCLIENT_SECRET=a\n",
-            "line 1: the value holds a `$`",
-        ),
-        (
-            "CLIENT_ID=a\nCLIENT_SECRET='a\nb'\n",
-            "line 2: the value holds a line end",
+            "CLIENT_ID=\nCLIENT_SECRET=a\n",
+            "line 1: the value is empty",
         ),
         ("CLIENT_ID=a\nCLIENT_SECRET\n", "line 2 is neither"),
     ] {
@@ -327,10 +327,11 @@ async fn a_place_that_cannot_be_written_is_found_before_anything_is_asked() {
         (pinned, "refers to one version"),
         (half_pinned, "refers to one version"),
         (plain, "no JSON object"),
-        (one, "cannot hold the client's identifier and secret apart"),
+        (one, "both references of the client mean the same value"),
     ] {
         let error = scene.import(&scene.good()).await.unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
+        let said = claviger_runtime::telemetry::Causes(&error).to_string();
+        assert!(said.contains(expected), "{said}");
         assert_eq!(scene.issuer.requests(), 0);
         assert!(scene.path().exists());
     }
@@ -342,29 +343,22 @@ fn only_a_plain_file_of_one_name_is_taken() {
     let at = |name: &str| home.path().join(name);
     fs::write(at("file"), "A=1").unwrap();
     symlink(at("file"), at("link")).unwrap();
-    fs::create_dir(at("folder")).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        at("pipe"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
     fs::write(at("large"), vec![b'#'; 64 * 1024 + 1]).unwrap();
     fs::write(at("largest"), vec![b'#'; 64 * 1024]).unwrap();
     fs::write(at("twice"), "A=1").unwrap();
     fs::hard_link(at("twice"), at("again")).unwrap();
-    let fault = |name: &str| Source::open(&at(name), Purpose::Remove).unwrap_err();
-    assert!(matches!(fault("absent"), SourceFault::Missing));
-    assert!(matches!(fault("file/x"), SourceFault::Missing));
-    assert!(matches!(fault("link"), SourceFault::Link));
-    assert!(matches!(fault("folder"), SourceFault::NotFile));
-    assert!(matches!(fault("pipe"), SourceFault::NotFile));
+    let fault = |name: &str| Source::open(&at(name), Access::ReadWrite).unwrap_err();
+    for absent in ["absent", "file/x"] {
+        assert!(matches!(fault(absent), SourceFault::NotOpened(_)));
+    }
+    assert!(matches!(
+        fault("link"),
+        SourceFault::NotOpened(NotOpened::Link)
+    ));
     assert!(matches!(fault("large"), SourceFault::TooLarge));
     assert!(matches!(fault("twice"), SourceFault::HardLinks(2)));
     for name in ["file", "largest"] {
-        Source::open(&at(name), Purpose::Remove).unwrap();
+        Source::open(&at(name), Access::ReadWrite).unwrap();
     }
 }
 
@@ -388,12 +382,12 @@ fn a_file_that_was_changed_meanwhile_is_left() {
             drop(fs::remove_file(other.with_extension("link")));
             fs::write(&path, "A=1\nB=2\n").unwrap();
             fs::write(&other, "A=1\nB=2\n").unwrap();
-            let source = Source::open(&path, Purpose::Remove).unwrap();
+            let source = Source::open(&path, Access::ReadWrite).unwrap();
             let span = source.variables().unwrap().remove(0).span;
             change(&path, &other);
             let before = fs::read(&path).ok();
             let fault = if cut {
-                source.cut(&[span]).unwrap_err()
+                source.rewrite_without(&[span]).unwrap_err()
             } else {
                 source.remove().unwrap_err()
             };
@@ -417,10 +411,10 @@ fn the_bytes_of_the_file_are_overwritten() {
         let path = home.path().join(".env");
         fs::write(&path, "A=s3cret\nB=2\n").unwrap();
         let mut watching = fs::File::open(&path).unwrap();
-        let source = Source::open(&path, Purpose::Remove).unwrap();
+        let source = Source::open(&path, Access::ReadWrite).unwrap();
         let span = source.variables().unwrap().remove(0).span;
         if cut {
-            source.cut(&[span]).unwrap();
+            source.rewrite_without(&[span]).unwrap();
         } else {
             source.remove().unwrap();
         }
@@ -628,7 +622,8 @@ async fn survives(references: [&str; 2], is_there: bool, trouble: Trouble, at: u
             let is_known = trouble == Trouble::LosesAnswer && was_write;
             assert!(!is_known, "what became of it can be found out: {case}");
             assert_eq!(left.as_ref(), Some(&text), "{case}");
-            let is_undone = trouble != Trouble::Dies && !matches!(error, Error::Unconfirmed(_));
+            let is_undone = trouble != Trouble::Dies
+                && !matches!(error, Error::Place(PlaceError::Unconfirmed(_)));
             if is_undone && is_there {
                 assert_eq!(after, before, "{case}");
             }
@@ -673,7 +668,7 @@ async fn a_backend_that_gives_back_something_else_is_not_trusted() {
             Ok(_) => assert!(seen == scene.secret() && left.is_err(), "{at}"),
             Err(error) => {
                 assert_eq!(left.unwrap(), text, "{at}");
-                let is_seen = matches!(error, Error::Unconfirmed(_));
+                let is_seen = matches!(error, Error::Place(PlaceError::Unconfirmed(_)));
                 assert_eq!(seen == "old", !is_seen, "{at}: {error}");
                 refused.push((at, if is_seen { "seen" } else { "staged" }));
             }
@@ -687,32 +682,15 @@ async fn a_backend_that_gives_back_something_else_is_not_trusted() {
 #[tokio::test]
 async fn a_file_that_is_kept_is_kept_and_marked() {
     let scene = Scene::new().await;
-    fs::write(scene.path(), scene.good()).unwrap();
-    let source = open(&scene.path(), Purpose::Read).unwrap();
-    let import = Import::plan(&scene.config, source, &Wish::default()).unwrap();
-    let changes = import.changes(&scene.backends()).await.unwrap();
-    assert_eq!(changes, [("local:oauth/demo".to_owned(), Change::Made)]);
-    assert_eq!(
-        (
-            scene.current("oauth/demo").as_str(),
-            scene.issuer.requests()
-        ),
-        ("-", 0)
-    );
-    let mut steps = Vec::new();
-    let mut note = |step: Step<'_>| steps.push(format!("{step:?}"));
-    let clock = Arc::new(SystemClock);
-    let backends = scene.backends();
-    let outcome = import.carry_out(&backends, clock, Ending::Kept, &mut note);
-    assert!(outcome.await.unwrap().mark.is_ok());
-    assert_eq!(
-        steps,
-        [
-            "Proving { issuer: \"demo\", token: \"api\" }",
-            "Writing",
-            "Ending(Kept)"
-        ]
-    );
+    let changes = scene.changes(&scene.good()).await;
+    assert_eq!(changes, [("local:oauth/demo".to_owned(), Change::Created)]);
+    assert_eq!(scene.current("oauth/demo"), "-");
+    assert_eq!(scene.issuer.requests(), 0);
+    let source = open(&scene.path(), true).unwrap();
+    let (backends, wish) = (scene.backends(), Wish::default());
+    let import = Import::prepare(&scene.config, &backends, source, &wish).await;
+    let outcome = import.unwrap().carry_out(Arc::new(SystemClock), true).await;
+    assert!(outcome.unwrap().mark.is_ok());
     assert_eq!(fs::read_to_string(scene.path()).unwrap(), scene.good());
     assert!(scene.mark().await.is_some());
 }

@@ -1,9 +1,9 @@
-//! What stands in a `.env` file.
+//! What a `.env` file sets.
 //!
-//! Owns the one reading that claviger has of a format that nobody has written down. Strict where programs disagree so much
-//! that a value cannot be known, tolerant where they agree: quotes, `export`, blanks around `=`, comments, values over
-//! several lines, CRLF, a byte order mark. What cannot be read is told by the number of its line, and nothing of it is
-//! repeated: people paste secrets into wrong places, so not even a name may be a name. Pure and total; keeps no buffer.
+//! Owns the one reading that claviger has of a format without a specification: quotes, `export`, blanks around `=`, comments,
+//! values over several lines, CRLF, a byte order mark. Nothing is expanded. Programs differ in some readings; a token that the
+//! issuer grants for the values proves that they were read as they were meant. A fault names the number of its line and
+//! repeats nothing of it: a secret may have been pasted where a name belongs. Pure and total; keeps no buffer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,40 +14,24 @@ use zeroize::Zeroizing;
 
 /// A variable that a file sets.
 pub struct Variable {
-    /// Its name. It may be a secret that stands where a name should, so it is shown only if it was asked for or known.
+    /// Its name. It may be a secret in a wrong place, so it is shown only if it is named like a credential.
     pub name: String,
     /// Its value, without quotes and escapes.
     pub value: Secret,
     /// The line on which it begins, counted from 1.
     pub line: usize,
-    /// How sure the value is.
-    pub reading: Reading,
-    /// Whether the value holds a line end or another control character.
-    pub has_controls: bool,
     /// The bytes of the file that set it, line end included.
     pub span: Range<usize>,
 }
 
-/// Prints where it is, and how long the value.
+/// Prints its line and the length of its value.
 impl fmt::Debug for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Variable")
             .field("line", &self.line)
             .field("value", &self.value)
-            .field("reading", &self.reading)
             .finish_non_exhaustive()
     }
-}
-
-/// How sure a value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reading {
-    /// Every program reads it so.
-    Sure,
-    /// Some programs may read its quotes, backslashes, blanks or `#` in another way.
-    Doubtful,
-    /// It holds a `$` or a backtick for which some programs put another text. Single quotes would keep them from it.
-    Expands,
 }
 
 /// A line that cannot be read.
@@ -63,24 +47,22 @@ pub struct Fault {
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultKind {
-    /// Bytes that are no text.
+    /// Not UTF-8, or a control character.
     #[error("is not UTF-8 text, or holds a control character")]
     NotText,
-    /// It is none of the things that a line can be.
+    /// No assignment, no comment and not empty.
     #[error("is neither NAME=value nor a comment")]
     NotAssignment,
-    /// What stands before `=` is no name.
-    #[error(
-        "has something before `=` that is no name: letters, digits and `_`, not beginning with a digit"
-    )]
+    /// The text before `=` is no name.
+    #[error("has no name before `=`: letters, digits and `_`, not beginning with a digit")]
     NotName,
     /// A value begins with a quote, and the file ends before the other.
     #[error("opens a quote that is never closed")]
     Unclosed,
-    /// A value goes on behind its quotes.
-    #[error("has something behind the closing quote of its value")]
+    /// Text follows the closing quote.
+    #[error("has text after the closing quote of its value")]
     AfterQuote,
-    /// Nobody knows which of two values is meant.
+    /// It is not clear which of two values is meant.
     #[error("sets the same variable as line {first}; remove the one that is not meant")]
     Twice {
         /// The other line.
@@ -113,7 +95,12 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Variable>, Fault> {
         let at = |left: &str| text.len().saturating_sub(left.len());
         let span = at(rest)..at(next);
         let ends = line_ends(text.get(span.clone()).unwrap_or_default());
-        variables.push(assignment.variable(line, span));
+        variables.push(Variable {
+            name: assignment.name.to_owned(),
+            value: assignment.value,
+            line,
+            span,
+        });
         line = line.saturating_add(ends);
         rest = next;
     }
@@ -164,28 +151,9 @@ fn first_line(text: &str) -> (&str, &str) {
 /// `NAME=value`, taken apart.
 struct Assignment<'a> {
     name: &'a str,
-    value: Value,
+    value: Secret,
     /// What follows in the file.
     rest: &'a str,
-}
-
-/// A value as it was read.
-struct Value {
-    text: Zeroizing<String>,
-    reading: Reading,
-}
-
-impl Assignment<'_> {
-    fn variable(mut self, line: usize, span: Range<usize>) -> Variable {
-        Variable {
-            name: self.name.to_owned(),
-            has_controls: self.value.text.chars().any(char::is_control),
-            value: Secret::from_text(std::mem::take(&mut *self.value.text)),
-            line,
-            reading: self.value.reading,
-            span,
-        }
-    }
 }
 
 /// Reads the assignment that `rest` begins with.
@@ -202,13 +170,13 @@ fn assignment(rest: &str) -> Result<Assignment<'_>, FaultKind> {
     let quoted = tail.trim_start_matches(BLANKS);
     let (value, rest) = if let Some(inside) = quoted.strip_prefix('\'') {
         let (value, behind) = inside.split_once('\'').ok_or(FaultKind::Unclosed)?;
-        (plain(value, Reading::Sure), behind_quote(behind)?)
+        (boxed(value), behind_quote(behind)?)
     } else if let Some(inside) = quoted.strip_prefix('"') {
         let (value, behind) = double_quoted(inside)?;
         (value, behind_quote(behind)?)
     } else {
         let (line, rest) = first_line(tail);
-        (unquoted(line), rest)
+        (boxed(unquoted(line)), rest)
     };
     Ok(Assignment { name, value, rest })
 }
@@ -225,14 +193,11 @@ fn is_name(name: &str) -> bool {
     name.bytes().all(word) && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-fn plain(value: &str, reading: Reading) -> Value {
-    Value {
-        text: Zeroizing::new(value.to_owned()),
-        reading,
-    }
+fn boxed(value: &str) -> Secret {
+    Secret::new(value.as_bytes().to_vec())
 }
 
-/// Checks that nothing but a comment stands behind a value in quotes, and gives what follows the line.
+/// Checks that nothing but a comment follows a value in quotes, and returns what follows the line.
 fn behind_quote(behind: &str) -> Result<&str, FaultKind> {
     let (line, rest) = first_line(behind);
     let words = line.trim_start_matches(BLANKS);
@@ -245,65 +210,32 @@ fn behind_quote(behind: &str) -> Result<&str, FaultKind> {
 }
 
 /// Up to the end of the line, or to a `#` behind a blank.
-fn unquoted(line: &str) -> Value {
+fn unquoted(line: &str) -> &str {
     let comment = line.match_indices('#').find(|(at, _)| {
-        let before = line.get(..*at).unwrap_or_default();
-        before.ends_with(BLANKS)
+        line.get(..*at)
+            .is_some_and(|before| before.ends_with(BLANKS))
     });
     let value = comment.and_then(|(at, _)| line.get(..at)).unwrap_or(line);
-    let value = value.trim_matches(BLANKS);
-    let reading = if expands(value) || value.contains('`') {
-        Reading::Expands
-    } else if value.contains(['"', '\'', '\\', '#', '$', ' ', '\t']) {
-        Reading::Doubtful
-    } else {
-        Reading::Sure
-    };
-    plain(value, reading)
+    value.trim_matches(BLANKS)
 }
 
-/// Whether a `$` stands where some programs expand it.
-fn expands(value: &str) -> bool {
-    value.match_indices('$').any(|(at, _)| {
-        let next = value.get(at.saturating_add(1)..).unwrap_or_default();
-        next.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{($".contains(c))
-    })
-}
-
-/// Up to the closing quote: the value, and what stands behind. A backslash takes the meaning from `"`, `\`, `$` and a
-/// backtick, and makes control characters of `n`, `r` and `t`; before anything else it stands for itself.
-fn double_quoted(inside: &str) -> Result<(Value, &str), FaultKind> {
+/// Up to the closing quote: the value, and what follows. A backslash takes the meaning from `"`, `\`, `$` and a backtick, and
+/// makes control characters of `n`, `r` and `t`; before anything else it stands for itself.
+fn double_quoted(inside: &str) -> Result<(Secret, &str), FaultKind> {
     // Room for all of it: a buffer that grows leaves parts of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(inside.len()));
-    let mut reading = Reading::Sure;
-    let mut characters = inside.char_indices();
-    while let Some((at, character)) = characters.next() {
+    let mut characters = inside.chars();
+    while let Some(character) = characters.next() {
         match character {
-            '"' => {
-                let behind = inside.get(at.saturating_add(1)..).unwrap_or_default();
-                return Ok((Value { text, reading }, behind));
-            }
-            '\\' => {
-                reading = reading.max(Reading::Doubtful);
-                let (_, escaped) = characters.next().ok_or(FaultKind::Unclosed)?;
-                match escaped {
-                    '"' | '\\' | '$' | '`' => text.push(escaped),
-                    'n' => text.push('\n'),
-                    'r' => text.push('\r'),
-                    't' => text.push('\t'),
-                    other => text.extend(['\\', other]),
-                }
-            }
-            other => {
-                let follows = inside.get(at..).unwrap_or_default();
-                let begins = || follows.chars().take(2).collect::<String>();
-                if other == '`' || (other == '$' && expands(&begins())) {
-                    reading = Reading::Expands;
-                } else if other == '$' {
-                    reading = reading.max(Reading::Doubtful);
-                }
-                text.push(other);
-            }
+            '"' => return Ok((boxed(&text), characters.as_str())),
+            '\\' => match characters.next().ok_or(FaultKind::Unclosed)? {
+                escaped @ ('"' | '\\' | '$' | '`') => text.push(escaped),
+                'n' => text.push('\n'),
+                'r' => text.push('\r'),
+                't' => text.push('\t'),
+                other => text.extend(['\\', other]),
+            },
+            other => text.push(other),
         }
     }
     Err(FaultKind::Unclosed)

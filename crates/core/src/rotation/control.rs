@@ -1,23 +1,23 @@
-//! The mark "rotate now".
+//! The control document of a secret, as far as it is needed yet: the mark "rotate now".
 //!
-//! Owns its form and its place: a small document of its own beside the control document of a secret, which only an adopted
-//! secret has. Changed by compare-and-swap, like everything in a register.
+//! Owns the format of the one document that a secret has in the register of its backend, in the phase `Idle`, and the field
+//! `rotate_now` in it. A document is created with the first mark, and rotation takes over that very document. Changed by
+//! compare-and-swap alone; fields that are not known here are kept, and a document of another format or in another phase is
+//! left alone. Never holds a value or anything computed from one.
 
 use std::time::Duration;
 
 use claviger_backend::{BackendError, Kind, Register, SecretName, VersionId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// The form that is written, and the only one that is understood.
-const FORM: u32 = 1;
-
-/// What the name of a secret is followed by in the name of its mark. Letters and `-` suit the names of every backend.
-const SUFFIX: &str = "-rotate-now";
+/// The format that is written, and the only one that is read.
+const FORMAT: u32 = 1;
 
 /// How often the mark is tried when others write at the same time.
 const ATTEMPTS: u32 = 4;
 
-/// One version of a secret that must be replaced at its source.
+/// One version of a secret that must be replaced at its issuer now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The version that is meant, and no other.
@@ -46,36 +46,106 @@ impl Reason {
     }
 }
 
-/// Why there is no mark.
+/// Why a version was not marked.
 #[derive(Debug, thiserror::Error)]
 pub enum Unmarked {
-    /// The backend keeps no documents.
-    #[error("the backend keeps no marks")]
-    Nowhere,
-    /// The name of the secret is too long for a name beside it.
-    #[error("the secret's name is too long for a mark beside it")]
-    Name,
-    /// A later version may have written it; this one does not touch what it does not know.
-    #[error("something else is kept where the mark would be")]
+    /// The backend has no register.
+    #[error("the backend keeps no control documents")]
+    NoRegister,
+    /// A later version of claviger may have written it, or a rotation is in progress.
+    #[error("the secret's control document is in another format or phase")]
     Foreign,
-    /// The mark cannot be written down.
-    #[error("the mark has no form")]
-    Form,
+    /// The document cannot be encoded.
+    #[error("cannot encode the control document")]
+    Encoding,
     /// The register refused or failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
 
-/// A mark as it is kept.
+/// A control document between two rotations.
 #[derive(Serialize, Deserialize)]
 struct Document {
     v: u32,
+    /// Counts the promotions.
+    #[serde(rename = "gen")]
+    generation: u64,
+    phase: Phase,
+    /// The credential in use: its `version` in the backend, and its `id` at the issuer where that is known.
+    cur: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotate_now: Option<RotateNow>,
+    /// Everything else, kept as it is.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The phases in which a mark may be set.
+#[derive(Serialize, Deserialize)]
+enum Phase {
+    Idle,
+}
+
+/// A mark as it is written.
+#[derive(Serialize, Deserialize)]
+struct RotateNow {
     version: String,
     reason: Reason,
     at: u64,
 }
 
-/// Marks a version of a secret; one that is marked already keeps its mark. Another version's mark is replaced.
+impl Document {
+    /// The document in `bytes`, if it is one that may be changed here.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let document = serde_json::from_slice::<Self>(bytes).ok()?;
+        (document.v == FORMAT).then_some(document)
+    }
+
+    fn new() -> Self {
+        Self {
+            v: FORMAT,
+            generation: 0,
+            phase: Phase::Idle,
+            cur: Map::new(),
+            rotate_now: None,
+            rest: Map::new(),
+        }
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        let RotateNow {
+            version,
+            reason,
+            at,
+        } = self.rotate_now.as_ref()?;
+        Some(Mark {
+            version: version.parse().ok()?,
+            reason: *reason,
+            at: Duration::from_secs(*at),
+        })
+    }
+
+    /// With the mark, whose version readers see now.
+    fn marked(mut self, mark: &Mark) -> Self {
+        let version = mark.version.as_str();
+        if self.cur.get("version").and_then(Value::as_str) != Some(version) {
+            if !self.cur.is_empty() {
+                self.generation = self.generation.saturating_add(1);
+            }
+            // Another credential, whose identifier at the issuer is not known.
+            self.cur = Map::from_iter([("version".to_owned(), version.into())]);
+        }
+        self.rotate_now = Some(RotateNow {
+            version: version.to_owned(),
+            reason: mark.reason,
+            at: mark.at.as_secs(),
+        });
+        self
+    }
+}
+
+/// Marks the current version of a secret. A version that is marked already keeps its mark, and the mark of another version is
+/// replaced.
 ///
 /// # Errors
 /// [`Unmarked`].
@@ -84,36 +154,33 @@ pub async fn set(
     secret: &SecretName,
     mark: &Mark,
 ) -> Result<(), Unmarked> {
-    let place = place(secret).ok_or(Unmarked::Name)?;
-    let document = Document {
-        v: FORM,
-        version: mark.version.as_str().to_owned(),
-        reason: mark.reason,
-        at: mark.at.as_secs(),
-    };
-    let document = serde_json::to_vec(&document).map_err(|_plain_data| Unmarked::Form)?;
     let mut left = ATTEMPTS;
     loop {
-        let found = register.load(&place).await?;
-        let revision = match &found {
-            None => None,
-            Some(loaded) => match read(&loaded.document) {
-                None => return Err(Unmarked::Foreign),
-                Some(marked) if marked.version == mark.version => return Ok(()),
-                Some(_of_another_version) => Some(&loaded.revision),
-            },
+        let found = register.load(secret).await?;
+        let former = match &found {
+            None => Document::new(),
+            Some(loaded) => Document::read(&loaded.document).ok_or(Unmarked::Foreign)?,
         };
+        if former
+            .mark()
+            .is_some_and(|found| found.version == mark.version)
+        {
+            return Ok(());
+        }
+        let document =
+            serde_json::to_vec(&former.marked(mark)).map_err(|_plain_data| Unmarked::Encoding)?;
+        let revision = found.as_ref().map(|loaded| &loaded.revision);
         left = left.saturating_sub(1);
-        match register.swap(&place, revision, &document).await {
+        match register.swap(secret, revision, &document).await {
             Ok(_) => return Ok(()),
-            // The next look tells what has become of it.
+            // Loading it again tells what became of it.
             Err(error) if left > 0 && matches!(error.kind, Kind::Conflict | Kind::InDoubt) => {}
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// The mark of a secret. Whether it means anything is for who knows the current version to say.
+/// The mark of a secret. It means nothing once another version is current, which the caller has to compare.
 ///
 /// # Errors
 /// Whatever keeps the register from answering.
@@ -121,26 +188,8 @@ pub async fn find(
     register: &dyn Register,
     secret: &SecretName,
 ) -> Result<Option<Mark>, BackendError> {
-    let Some(place) = place(secret) else {
-        return Ok(None);
-    };
-    let found = register.load(&place).await?;
-    Ok(found.and_then(|loaded| read(&loaded.document)))
-}
-
-/// Where the mark of a secret is.
-fn place(secret: &SecretName) -> Option<SecretName> {
-    format!("{secret}{SUFFIX}").parse().ok()
-}
-
-/// What a document says. One of another form, as a later version may write it, says nothing.
-fn read(bytes: &[u8]) -> Option<Mark> {
-    let document = serde_json::from_slice::<Document>(bytes).ok()?;
-    Some(Mark {
-        version: (document.v == FORM).then(|| document.version.parse().ok())??,
-        reason: document.reason,
-        at: Duration::from_secs(document.at),
-    })
+    let found = register.load(secret).await?;
+    Ok(found.and_then(|loaded| Document::read(&loaded.document)?.mark()))
 }
 
 #[cfg(test)]
@@ -163,7 +212,7 @@ mod tests {
     #[async_trait]
     impl Register for Memory {
         async fn load(&self, name: &SecretName) -> Result<Option<Loaded>, BackendError> {
-            assert_eq!(name.as_str(), "oauth/billing-rotate-now");
+            assert_eq!(name.as_str(), "oauth/billing");
             let cell = self.cell.lock().unwrap().clone();
             Ok(cell.map(|(revision, document)| Loaded {
                 revision: Revision::new(revision.to_string()),
@@ -233,7 +282,7 @@ mod tests {
         let written = register.cell.lock().unwrap().clone().unwrap().1;
         assert_eq!(
             String::from_utf8(written).unwrap(),
-            r#"{"v":1,"version":"4","reason":"lay_in_the_clear","at":9}"#
+            r#"{"v":1,"gen":1,"phase":"Idle","cur":{"version":"4"},"rotate_now":{"version":"4","reason":"lay_in_the_clear","at":9}}"#
         );
     }
 
@@ -267,9 +316,10 @@ mod tests {
         for document in [
             "",
             "{}",
-            r#"{"v":2,"version":"3","reason":"lay_in_the_clear","at":7}"#,
-            r#"{"v":1,"version":"3","reason":"else","at":7}"#,
-            r#"{"v":1,"version":"a b","reason":"lay_in_the_clear","at":7}"#,
+            r#"{"v":2,"gen":0,"phase":"Idle","cur":{"version":"3"}}"#,
+            r#"{"v":1,"gen":0,"phase":"Staged","op":"x","cur":{"version":"3"}}"#,
+            r#"{"v":1,"phase":"Idle","cur":{"version":"3"}}"#,
+            r#"{"v":1,"gen":0,"phase":"Idle","cur":{},"rotate_now":{"version":"3","reason":"else","at":7}}"#,
         ] {
             let register = Memory {
                 cell: Mutex::new(Some((1, document.as_bytes().to_vec()))),
@@ -280,10 +330,31 @@ mod tests {
             assert!(matches!(unmarked, Err(Unmarked::Foreign)));
             assert_eq!(register.cell.lock().unwrap().as_ref().unwrap().0, 1);
         }
-        let long = "a".repeat(510).parse().unwrap();
-        let register = Memory::default();
-        assert_eq!(find(&register, &long).await.unwrap(), None);
-        let unmarked = set(&register, &long, &mark("3", 7)).await;
-        assert!(matches!(unmarked, Err(Unmarked::Name)));
+    }
+
+    /// A document that rotation has adopted keeps what is not said here, and its credential if it is the one that is marked.
+    #[tokio::test]
+    async fn an_adopted_document_is_marked_and_otherwise_kept() {
+        let adopted = r#"{"v":1,"gen":6,"phase":"Idle","cur":{"id":"k-1","version":"3"},"next_at":99,"later":[1]}"#;
+        for (version, expected) in [
+            (
+                "3",
+                r#"{"v":1,"gen":6,"phase":"Idle","cur":{"id":"k-1","version":"3"},"rotate_now":{"version":"3","reason":"lay_in_the_clear","at":7},"later":[1],"next_at":99}"#,
+            ),
+            (
+                "4",
+                r#"{"v":1,"gen":7,"phase":"Idle","cur":{"version":"4"},"rotate_now":{"version":"4","reason":"lay_in_the_clear","at":7},"later":[1],"next_at":99}"#,
+            ),
+        ] {
+            let register = Memory {
+                cell: Mutex::new(Some((1, adopted.as_bytes().to_vec()))),
+                ..Memory::default()
+            };
+            assert_eq!(find(&register, &secret()).await.unwrap(), None);
+            set(&register, &secret(), &mark(version, 7)).await.unwrap();
+            let written = register.cell.lock().unwrap().clone().unwrap().1;
+            let written: Value = serde_json::from_slice(&written).unwrap();
+            assert_eq!(written, serde_json::from_str::<Value>(expected).unwrap());
+        }
     }
 }
