@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::config::Context;
 use crate::config::reader::{Found, Section};
 use claviger_outbound::{DnsSettings, ResolverSettings};
@@ -148,57 +150,22 @@ fn host_name(context: &Context<'_>, found: &Found<&str>) -> Option<String> {
     None
 }
 
-fn network(context: &Context<'_>, found: &Found<&str>) -> Option<(IpAddr, u8)> {
-    let parsed = match found.value.split_once('/') {
-        Some((address, bits)) => address.parse().ok().zip(bits.parse().ok()),
-        None => found.value.parse().ok().map(|address: IpAddr| {
-            let bits = if address.is_ipv4() { 32 } else { 128 };
-            (address, bits)
-        }),
-    };
+fn network(context: &Context<'_>, found: &Found<&str>) -> Option<IpNet> {
+    let parsed = found
+        .value
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| found.value.parse::<IpAddr>().ok().map(IpNet::from));
     let message = match parsed {
         None => "expected a network such as 10.0.0.0/8",
-        Some((_, 0)) => "a network of every address switches the check off",
-        Some((address, bits)) => match host_bits(address, bits) {
-            Some(0) => return parsed,
-            Some(_) => "the address has bits beyond the length of the network",
-            None => "the length of the network is larger than the address",
-        },
+        Some(network) if network.prefix_len() == 0 => {
+            "a network of every address switches the check off"
+        }
+        Some(network) if network.trunc() != network => {
+            "the address has bits beyond the length of the network"
+        }
+        Some(network) => return Some(network),
     };
     context.report.problem(&found.place, message);
     None
-}
-
-/// The bits of `address` beyond the first `bits`, or `None` if it has fewer.
-fn host_bits(address: IpAddr, bits: u8) -> Option<u128> {
-    let (value, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32_u8),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    let rest = u32::from(width.checked_sub(bits)?);
-    let mask = 1_u128
-        .checked_shl(rest)
-        .map_or(u128::MAX, |bit| bit.saturating_sub(1));
-    Some(value & mask)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_bits_are_those_beyond_the_prefix() {
-        for (address, bits, expected) in [
-            ("10.0.0.0", 8, Some(0)),
-            ("10.0.0.1", 8, Some(1)),
-            ("10.0.0.1", 32, Some(0)),
-            ("10.0.0.1", 33, None),
-            ("fd00::", 8, Some(0)),
-            ("fd00::1", 127, Some(1)),
-            ("::", 0, Some(0)),
-            ("ff::", 129, None),
-        ] {
-            assert_eq!(host_bits(address.parse().unwrap(), bits), expected);
-        }
-    }
 }

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::json;
 use crate::number::Number;
 
 #[derive(Deserialize)]
@@ -28,7 +27,7 @@ pub fn expiry(token: &[u8]) -> Option<u64> {
     let claims = claims.strip_suffix(b"==").unwrap_or(claims);
     let claims = claims.strip_suffix(b"=").unwrap_or(claims);
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
-    if !claims.starts_with(b"{") || json::too_deep(&claims) {
+    if !claims.starts_with(b"{") {
         return None;
     }
     let claims = serde_json::from_slice::<Claims>(&claims).ok()?;
@@ -73,8 +72,6 @@ mod tests {
         ] {
             assert_eq!(expiry(other), None);
         }
-        let deep = format!(r#"{{"exp":1,"a":{}{}}}"#, "[".repeat(40), "]".repeat(40));
-        assert_eq!(expiry(&token(&deep)), None);
     }
 
     proptest! {

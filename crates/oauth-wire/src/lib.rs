@@ -12,7 +12,6 @@
 pub mod basic;
 pub mod challenge;
 pub mod header;
-mod json;
 pub mod jwt;
 pub mod metadata;
 mod number;
@@ -27,3 +26,19 @@ pub mod token;
 pub use basic::BasicEncoding;
 pub use pointer::{InvalidPointer, Pointer};
 pub use scope::{InvalidScope, Scopes};
+
+/// `body` without the byte order mark that some servers send, and the white space around it.
+fn trimmed(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF")
+        .unwrap_or(body)
+        .trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn marks_and_white_space_are_removed() {
+        assert_eq!(super::trimmed(b"\xEF\xBB\xBF \r\n{} "), b"{}");
+        assert_eq!(super::trimmed(b" \n"), b"");
+    }
+}

@@ -68,7 +68,6 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
         Flaw::Status { html } => return by_status(status, retry_after, html),
         Flaw::TokenType | Flaw::Token(_) => return ErrorKind::UnusableToken,
         Flaw::TooLong
-        | Flaw::TooDeep
         | Flaw::Empty
         | Flaw::Html
         | Flaw::NotAnAnswer

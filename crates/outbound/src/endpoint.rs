@@ -4,8 +4,9 @@
 //! address of an issuer that is itself there. What the operator wrote is trusted further than what a document says: a literal
 //! private address is fine in the configuration, not in metadata. Names are judged later, when they resolve, by `dns`. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
 use crate::dns::AddressPolicy;
@@ -44,7 +45,7 @@ impl EndpointRules {
     /// If `issuer` itself is not acceptable.
     pub fn new(
         issuer: &str,
-        allow: &[(IpAddr, u8)],
+        allow: &[IpNet],
         allow_loopback_http: bool,
     ) -> Result<Self, EndpointFlaw> {
         let issuer = parse(issuer)?;
@@ -53,8 +54,8 @@ impl EndpointRules {
         }
         let mut allow = allow.to_vec();
         if allow_loopback_http && issuer.host() == Some(Host::Domain("localhost")) {
-            allow.push((IpAddr::from([127, 0, 0, 0]), 8));
-            allow.push((IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), 128));
+            allow.push(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into());
+            allow.push(Ipv6Net::from(Ipv6Addr::LOCALHOST).into());
         }
         let clear = match issuer.scheme() {
             "https" => false,

@@ -15,7 +15,7 @@ pub struct DnsSettings {
     /// Time limit of one resolution; at most 30 s.
     pub timeout: Duration,
     /// Networks (CIDR) that are acceptable although they are not public.
-    pub allow: Vec<(std::net::IpAddr, u8)>,
+    pub allow: Vec<ipnet::IpNet>,
 }
 
 /// Who resolves names.

@@ -99,9 +99,6 @@ pub enum Flaw {
     /// The body is longer than is read.
     #[error("too long")]
     TooLong,
-    /// The body nests deeper than is parsed.
-    #[error("nested too deep")]
-    TooDeep,
     /// There is no body.
     #[error("empty")]
     Empty,

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 pub use self::failure::{ErrorCode, Failure, Flaw};
 use self::fields::{Draft, Field, Refusal};
-use crate::json;
 use crate::number::{Number, rfc3339};
 use crate::token::{AccessToken, Shape};
+use crate::trimmed;
 use crate::{InvalidScope, Pointer, Scopes};
 
 /// The largest token answer that is read.
@@ -139,10 +139,9 @@ fn read(content_type: Option<&str>, body: &[u8], pointer: Option<&Pointer>) -> R
     let declared_json = media_type
         .as_deref()
         .is_some_and(|media| media == "application/json" || media.ends_with("+json"));
-    let text = json::trimmed(body);
+    let text = trimmed(body);
     match text.first() {
         None => Err(Flaw::Empty),
-        Some(b'{') if json::too_deep(text) => Err(Flaw::TooDeep),
         Some(b'{') => fields::from_json(text, steps),
         Some(b'<') => Err(Flaw::Html),
         Some(_) if !declared_json && text.contains(&b'=') => fields::from_form(text, steps),

@@ -369,7 +369,7 @@ fn an_error_wins_whatever_the_status() {
 
 #[test]
 fn bodies_that_are_no_answer() {
-    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+    let deep = format!(r#"{{"scope":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
     let large = format!(r#"{{"a":"{}"}}"#, "a".repeat(MAX_BODY));
     for (content_type, body, expected) in [
         (JSON, "", Flaw::Empty),
@@ -436,7 +436,7 @@ fn bodies_that_are_no_answer() {
             Flaw::Token(TokenFlaw::NotPrintable),
         ),
         (JSON, "{}", Flaw::TokenType),
-        (JSON, &deep, Flaw::TooDeep),
+        (JSON, &deep, Flaw::Malformed),
         (JSON, &large, Flaw::TooLong),
     ] {
         assert_eq!(
