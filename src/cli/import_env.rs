@@ -89,7 +89,7 @@ pub(super) fn import_env(
         let import = Import::prepare(&config, &backends, source, &wish).await?;
         let mut report = Report::of(&import, args);
         if !args.dry_run {
-            let issuer = &*import.choice.client.issuer;
+            let issuer = &*import.choice.client.issuer.name;
             drop(writeln!(
                 io::stderr(),
                 "asking issuer \"{issuer}\" for a token …"
@@ -165,7 +165,7 @@ impl Report {
         Self {
             dry_run: args.dry_run,
             client: choice.client.name.to_string(),
-            issuer: choice.client.issuer.to_string(),
+            issuer: choice.client.issuer.name.to_string(),
             token: choice.token.name.to_string(),
             variables: variables
                 .map(|variable| VariableRow {
@@ -181,7 +181,7 @@ impl Report {
                 (false, true) => "rewritten",
                 (false, false) => "removed",
             },
-            rotate_now: import::secret_of(choice.client).to_string(),
+            rotate_now: choice.client.auth.secret().to_string(),
             marked: None,
             not_marked_because: None,
         }

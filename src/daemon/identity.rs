@@ -65,7 +65,7 @@ struct DnsIdentity {
     resolver: ResolverSettings,
     dnssec: bool,
     ca: Option<PathBuf>,
-    allow: Vec<(std::net::IpAddr, u8)>,
+    allow: Vec<ipnet::IpNet>,
 }
 
 impl TokenIdentity {

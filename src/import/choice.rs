@@ -66,7 +66,9 @@ fn client<'a>(config: &'a Config, wish: Option<&str>) -> Result<&'a ClientSettin
         (Some(wish), clients) => clients.iter().find(|client| *client.name == *wish),
     };
     let names = config.clients.iter().map(|client| client.name.to_string());
-    found.ok_or_else(|| Error::Client(names.collect()))
+    found
+        .map(AsRef::as_ref)
+        .ok_or_else(|| Error::Client(names.collect()))
 }
 
 /// The token that was asked for, or the first of the client's.
@@ -78,7 +80,7 @@ fn token<'a>(
     let mut tokens = config
         .tokens
         .iter()
-        .filter(|token| token.client == client.name);
+        .filter(|token| token.client.name == client.name);
     let names = tokens.clone().map(|token| token.name.to_string());
     tokens
         .find(|token| wish.is_none_or(|wish| *token.name == *wish))

@@ -16,6 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use claviger_backend::{
     BackendName, Fetched, Kind, OperationId, Secret, SecretName, SecretRef, VersionId,
@@ -28,7 +29,7 @@ use crate::registry::Backends;
 use claviger_core::rotation::{self, Mark, Placement, Reason, Target, Unmarked};
 use claviger_core::secrets::{Live, object, pick_one};
 use claviger_kernel::Access;
-use claviger_oauth::{AuthMethod, ClientId, ClientSettings, Credential, Issuer, TokenClient};
+use claviger_oauth::{ClientId, Credential, Issuer, IssuerSettings, TokenClient};
 use claviger_runtime::clock::Clock;
 
 pub(crate) use choice::Wish;
@@ -47,7 +48,6 @@ pub(crate) struct Outcome {
 /// An import that is about to happen.
 #[derive(Debug)]
 pub(crate) struct Import<'a> {
-    config: &'a Config,
     pub(crate) choice: Choice<'a>,
     source: Source,
     /// One per secret, in the order of their names.
@@ -74,12 +74,6 @@ pub(crate) fn open(path: &Path, keep_file: bool) -> Result<Source, Error> {
     Source::open(&path, access).map_err(|source| Error::Source { path, source })
 }
 
-/// Where the client's secret belongs.
-pub(crate) fn secret_of(client: &ClientSettings) -> &SecretRef {
-    let (AuthMethod::Basic { secret, .. } | AuthMethod::Post { secret }) = &client.auth;
-    secret
-}
-
 impl<'a> Import<'a> {
     /// Finds out what in the file belongs where, and what is there. Asks no issuer and changes nothing.
     ///
@@ -100,7 +94,6 @@ impl<'a> Import<'a> {
         Ok(Self {
             placements: placements(backends, &parts).await?,
             credential: credential(backends, &choice, &parts).await?,
-            config,
             choice,
             source,
         })
@@ -131,23 +124,25 @@ impl<'a> Import<'a> {
     /// token all that a client has.
     async fn prove(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
         let Choice { client, token, .. } = self.choice;
-        let mut issuers = self.config.issuers.iter();
-        let settings = issuers.find(|issuer| issuer.name == client.issuer);
-        let settings = settings.ok_or(Error::Internal)?.clone();
-        let issuer = Issuer::new(settings, clock).map_err(Error::Issuer)?;
+        let issuer = Issuer::new(IssuerSettings::clone(&client.issuer), Arc::clone(&clock))
+            .map_err(Error::Issuer)?;
         let credential = Credential::new(client, |reference| {
-            let mut values = self.credential.iter();
-            values.find(|value| value.reference() == reference).cloned()
+            self.credential
+                .iter()
+                .find(|value| value.reference() == reference)
+                .map_or_else(
+                    || Live::missing(reference.clone(), clock.now().after(Duration::ZERO)),
+                    Live::clone,
+                )
         });
-        let credential = credential.ok_or(Error::Internal)?;
-        let client = TokenClient::new(Arc::new(issuer), client, token.clone(), credential);
+        let client = TokenClient::new(Arc::new(issuer), token.clone(), credential);
         let granted = client.obtain(&token.scopes).await;
         granted.map(drop).map_err(Error::Refused)
     }
 
     /// Marks the version of the secret for rotation, where rotation will look for it.
     async fn mark(&self, versions: &[VersionId], clock: &dyn Clock) -> Result<(), Unmarked> {
-        let SecretRef { backend, name, .. } = secret_of(self.choice.client);
+        let SecretRef { backend, name, .. } = self.choice.client.auth.secret();
         let address = format!("{backend}:{name}");
         let (target, version) = self
             .placements
@@ -204,7 +199,7 @@ fn parts<'a>(choice: &'a Choice<'_>) -> Result<Vec<Part<'a>>, Error> {
         }
     }
     parts.push(Part {
-        reference: secret_of(client),
+        reference: client.auth.secret(),
         value: &secret.value,
     });
     Ok(parts)
