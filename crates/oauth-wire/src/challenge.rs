@@ -76,6 +76,12 @@ impl Challenge {
         self.error == Some(ErrorCode::InsufficientScope)
     }
 
+    /// Whether only a token from another authentication of the user would be accepted (RFC 9470 section 3).
+    #[must_use]
+    pub fn wants_another_login(&self) -> bool {
+        self.error == Some(ErrorCode::InsufficientUserAuthentication)
+    }
+
     /// The first of a repeated parameter counts.
     fn set(&mut self, name: &str, value: &str) {
         if name.eq_ignore_ascii_case("error") {
@@ -194,6 +200,8 @@ mod tests {
         assert_eq!(second.error, Some(ErrorCode::InvalidToken));
         let dpop = &parse("DPoP algs=\"ES256 PS256\", error=\"use_dpop_nonce\"")[0];
         assert_eq!(dpop.error, Some(ErrorCode::UseDpopNonce));
+        let step_up = parse("Bearer error=\"insufficient_user_authentication\", acr_values=\"x\"");
+        assert!(step_up[0].wants_another_login() && !step_up[0].wants_more_scope());
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
         // Codes that say nothing about this request: the status says more. With a success there is none to go by.
         ErrorCode::InvalidToken
         | ErrorCode::InsufficientScope
+        | ErrorCode::InsufficientUserAuthentication
         | ErrorCode::UnsupportedTokenType
         | ErrorCode::UseDpopNonce
         | ErrorCode::Other => by_status(status, retry_after, false),

@@ -20,7 +20,7 @@ fuzz_target!(|header: &str| {
         );
         let resource = challenge.resource_metadata.as_deref().unwrap_or_default();
         assert!(resource.len() <= MOST.0);
-        let _either_way = challenge.wants_more_scope();
+        let _either_way = (challenge.wants_more_scope(), challenge.wants_another_login());
     }
     // What is behind the bound does not count.
     let end = header.floor_char_boundary(MOST.0);

@@ -32,6 +32,8 @@ pub enum ErrorCode {
     InvalidToken,
     /// RFC 6750 §3.1.
     InsufficientScope,
+    /// RFC 9470 section 3: the user must authenticate again, or better.
+    InsufficientUserAuthentication,
     /// RFC 7009 §2.2.1: such tokens cannot be revoked.
     UnsupportedTokenType,
     /// RFC 9449 §8: the issuer wants proof of possession with its nonce.
@@ -56,6 +58,7 @@ impl ErrorCode {
             "temporarily_unavailable" => Self::TemporarilyUnavailable,
             "invalid_token" => Self::InvalidToken,
             "insufficient_scope" => Self::InsufficientScope,
+            "insufficient_user_authentication" => Self::InsufficientUserAuthentication,
             "unsupported_token_type" => Self::UnsupportedTokenType,
             "use_dpop_nonce" => Self::UseDpopNonce,
             _ => Self::Other,
@@ -77,6 +80,7 @@ impl ErrorCode {
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
             Self::UnsupportedTokenType => "unsupported_token_type",
             Self::UseDpopNonce => "use_dpop_nonce",
             Self::Other => "other",
