@@ -341,22 +341,34 @@ fn a_refused_token_is_reported() -> Result<(), String> {
     with_daemon(|daemon| {
         let socket = daemon.node.socket();
         let first = get(&socket, "/v1/token/api").json();
-        let report = |fingerprint: &str| {
-            let path = format!("/v1/token/api/rejected?fingerprint={fingerprint}");
+        let report = |query: &str| {
+            let path = format!("/v1/token/api/rejected{query}");
             ask(
                 &socket,
                 &format!("POST {path} HTTP/1.1\nclaviger-request: true"),
             )
-            .json()
         };
-        assert_eq!(
-            text(&report(text(&first, "fingerprint")), "outcome"),
-            "dropped"
-        );
-        assert_eq!(
-            text(&report(text(&first, "fingerprint")), "outcome"),
-            "superseded"
-        );
+        for query in ["", "?", "?fingerprint=", "?www_authenticate=Bearer"] {
+            let refused = report(query);
+            assert_eq!(refused.status, 400, "{query}");
+            assert!(text(&refused.json(), "remedy").contains("fingerprint"));
+        }
+        let named = format!("?fingerprint={}", text(&first, "fingerprint"));
+        for (more, outcome) in [
+            ("&http_status=403", "not_the_token"),
+            (
+                "&www_authenticate=Bearer+error%3D%22insufficient_scope%22",
+                "not_the_token",
+            ),
+            (
+                "&www_authenticate=Bearer+error%3D%22invalid_token%22",
+                "dropped",
+            ),
+            ("", "superseded"),
+        ] {
+            let answer = report(&format!("{named}{more}")).json();
+            assert_eq!(text(&answer, "outcome"), outcome, "{more}");
+        }
         let second = get(&socket, "/v1/token/api").json();
         assert_ne!(second["access_token"], first["access_token"]);
     })

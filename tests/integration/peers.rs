@@ -40,10 +40,8 @@ fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
         let daemon = TestDaemon::new().await;
         let mut lent = Lent::by(own_uid(), &daemon.node.socket());
         let mut caller = lent.caller().await;
-        assert!(
-            caller.token("api").await.is_ok(),
-            "served while the connector lives"
-        );
+        let first = caller.token("api").await;
+        let first = first.expect("served while the connector lives");
         lent.actor.end();
         assert_eq!(
             why(caller.token("api").await),
@@ -54,6 +52,13 @@ fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
         assert_eq!(why(caller.token("api").await), changed());
         assert_eq!(why(caller.secret("password").await), changed());
         assert_eq!(why(caller.revoke("api").await), changed());
+        let report = caller.report("api", &first.fingerprint, 401).await;
+        assert_eq!(why(report), changed());
+        let held = daemon.caller().await.token("api").await.unwrap();
+        assert_eq!(
+            held.fingerprint, first.fingerprint,
+            "neither revoked nor dropped"
+        );
         assert_eq!(daemon.node.issuer.requests(), 1);
         daemon.stop().await;
         Ok(())

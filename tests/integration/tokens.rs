@@ -220,6 +220,11 @@ fn a_refused_token_is_replaced_once() -> Result<(), String> {
             Reported::NotTheToken,
             "only 401 is about the token"
         );
+        let nameless = why(caller.report("api", "", 401).await);
+        assert_eq!(
+            nameless,
+            (Code::InvalidArgument, "INVALID_REQUEST".to_owned())
+        );
         let report = caller.report("api", &first.fingerprint, 401).await;
         assert_eq!(report.unwrap(), Reported::Dropped);
         let second = caller.token("api").await.unwrap();

@@ -1,14 +1,14 @@
 //! What one peer may cost.
 //!
 //! Owns one [`Purse`] per identity (uid and unit or container): a budget for refusals and for requests that reach upstream, while
-//! answers from the cache are free, and a smaller one for the log. Each is a [`Pace`]. The number of identities that are
-//! tracked is bounded: whole budgets are forgotten first, because forgetting them changes nothing.
+//! answers from the cache are free, and the trail of what was recorded. The number of identities that are tracked is bounded:
+//! whole budgets are forgotten first, because forgetting them changes nothing but that a release is recorded twice.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::audit::Trail;
 use crate::peer::Facts;
 use claviger_runtime::clock::{Moment, Pace};
 
@@ -33,34 +33,25 @@ impl Default for BudgetSettings {
     }
 }
 
-/// Records of refusals that one identity may cause: a flood of them must not bury the rest of the log.
-const RECORDS: BudgetSettings = BudgetSettings {
-    per_second: 1,
-    burst: 5,
-};
-
 /// What one identity may spend.
 #[derive(Debug)]
 pub(crate) struct Purse {
     /// Refusals, and requests that reach upstream.
     pub(crate) requests: Pace,
-    /// Records in the log.
-    pub(crate) records: Pace,
-    /// Records that were not written since the last one that was.
-    pub(crate) suppressed: AtomicU64,
+    /// What is recorded of the identity.
+    pub(crate) trail: Arc<Trail>,
 }
 
 impl Purse {
     fn new(settings: BudgetSettings) -> Self {
         Self {
             requests: pace(settings),
-            records: pace(RECORDS),
-            suppressed: AtomicU64::new(0),
+            trail: Arc::default(),
         }
     }
 
     fn is_whole(&self, now: Moment) -> bool {
-        self.requests.is_whole(now) && self.records.is_whole(now)
+        self.requests.is_whole(now) && self.trail.is_whole(now)
     }
 }
 

@@ -1,11 +1,11 @@
 //! One connection's peer, and what it may do.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use crate::audit::Recorder;
 use crate::broker::budget::Purse;
 use crate::broker::{Broker, Caller, Error, World};
 use crate::peer::Facts;
@@ -17,6 +17,7 @@ use claviger_runtime::clock::Moment;
 pub struct Session {
     caller: Caller,
     purse: Arc<Purse>,
+    recorder: Recorder,
     /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
     known: ArcSwapOption<Known>,
 }
@@ -41,6 +42,7 @@ impl Broker {
     pub fn session(&self, caller: Caller) -> Session {
         let purse = self.budgets.of(caller.facts(), self.clock.now());
         Session {
+            recorder: Recorder::new(Arc::clone(&purse.trail)),
             caller,
             purse,
             known: ArcSwapOption::empty(),
@@ -67,16 +69,9 @@ impl Session {
         self.purse.requests.take(now)
     }
 
-    /// Whether a record about this peer may be written now; if so, how many were left out before it.
-    pub(crate) fn may_record(&self, now: Moment) -> Option<u64> {
-        let suppressed = &self.purse.suppressed;
-        match self.purse.records.take(now) {
-            Ok(()) => Some(suppressed.swap(0, Ordering::Relaxed)),
-            Err(_wait) => {
-                suppressed.fetch_add(1, Ordering::Relaxed);
-                None
-            }
-        }
+    /// What is recorded of the peer.
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// The rights in the world in force.

@@ -1,6 +1,7 @@
 //! What is decided while something waits: reloads and budgets, with an issuer that answers when the test lets it.
 
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -10,9 +11,10 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::peer::{self, Facts, Peer};
-use crate::policy::{Rule, ScopeLimit, Selector};
+use crate::policy::{Action, Rule, ScopeLimit, Selector};
 use crate::tokens::source::{self, Identity, Issued, NeedsCredential, Revocation, TokenSource};
-use crate::tokens::{Definition, Fingerprints};
+use crate::tokens::{self, Answer, Definition, Fingerprints, Report, Want};
+use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SystemClock;
 use claviger_runtime::shutdown::Drain;
 
@@ -156,7 +158,7 @@ impl Stage {
     }
 
     /// Asks for the token, in a task of its own.
-    fn ask(&self) -> tokio::task::JoinHandle<Result<Answer, Error>> {
+    fn ask(&self) -> tokio::task::JoinHandle<Result<Released<Answer>, Error>> {
         let (broker, session) = (Arc::clone(&self.broker), Arc::clone(&self.session));
         let request = TokenRequest {
             name: "api".to_owned(),
@@ -169,8 +171,9 @@ impl Stage {
         tokio::spawn(async move { broker.token(&session, &request).await })
     }
 
-    fn watch(&self, scopes: &str) -> Result<Following<tokens::Watch>, Error> {
-        self.broker.watch_token(&self.session, "api", &set(scopes))
+    async fn watch(&self, scopes: &str) -> Result<Following<tokens::Watch>, Error> {
+        let scopes = set(scopes);
+        self.broker.watch_token(&self.session, "api", &scopes).await
     }
 }
 
@@ -237,8 +240,8 @@ async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
 async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
     let stage = Stage::new(20).await;
     stage.issuer.allowed.add_permits(1);
-    let mut following = stage.watch("").unwrap();
-    let control = stage.watch("").unwrap().next().await;
+    let mut following = stage.watch("").await.unwrap();
+    let control = stage.watch("").await.unwrap().next().await;
     assert!(control.is_ok(), "{control:?}");
     // The same tokens under other rules, so that the watch itself notices nothing.
     let before = stage.broker.world();
@@ -247,7 +250,7 @@ async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
         ..World::clone(&before)
     });
     assert_eq!(following.next().await.unwrap_err().reason(), "stopping");
-    assert_eq!(stage.watch("").unwrap_err().reason(), "denied");
+    assert_eq!(stage.watch("").await.unwrap_err().reason(), "denied");
 }
 
 #[tokio::test]
@@ -255,10 +258,84 @@ async fn who_follows_pays_for_what_the_issuer_is_asked() {
     let stage = Stage::new(2).await;
     stage.issuer.allowed.add_permits(10);
     for scopes in ["a", "b"] {
-        stage.watch(scopes).unwrap().next().await.unwrap();
+        stage.watch(scopes).await.unwrap().next().await.unwrap();
     }
-    let refused = stage.watch("c").unwrap_err();
+    let refused = stage.watch("c").await.unwrap_err();
     assert_eq!(refused.reason(), "rate_limited");
-    let again = stage.watch("a").unwrap().next().await;
+    let again = stage.watch("a").await.unwrap().next().await;
     assert!(again.is_ok(), "what is held is free");
+}
+
+#[tokio::test]
+async fn each_release_is_counted_and_reloads_keep_the_counts() {
+    let stage = Stage::new(20).await;
+    stage.issuer.allowed.add_permits(1);
+    stage.watch("").await.unwrap().next().await.unwrap();
+    stage.ask().await.unwrap().unwrap();
+    let before = stage.broker.counts();
+    assert_eq!((before.answered, before.denied), (3, 0));
+    stage.reload(Vec::new());
+    stage.ask().await.unwrap().unwrap_err();
+    assert_eq!(stage.watch("").await.unwrap_err().reason(), "denied");
+    let after = stage.broker.counts();
+    assert_eq!((after.answered, after.denied, after.failed), (3, 2, 0));
+}
+
+#[tokio::test]
+async fn an_operators_request_is_released_without_a_rule_and_not_counted() {
+    let stage = Stage::new(20).await;
+    stage.reload(Vec::new());
+    let question = Question {
+        facts: stage.session.facts().clone(),
+        action: Action::Token,
+        name: "apo".to_owned(),
+        scopes: Scopes::none(),
+    };
+    let explained = stage.broker.explain(&stage.session, &question).await;
+    let unknown = explained.unwrap().into_inner().unknown;
+    assert_eq!(
+        unknown.and_then(|unknown| unknown.meant),
+        None,
+        "too short to be a typing mistake"
+    );
+    let names = ["api".to_owned(), "other".to_owned()];
+    let refreshed = stage.broker.refresh(&stage.session, &names);
+    stage.issuer.allowed.add_permits(1);
+    let refreshed = refreshed.await.unwrap();
+    let outcomes: Vec<_> = refreshed
+        .iter()
+        .map(|one| {
+            let outcome = one.outcome.as_ref().map_err(NotRefreshed::as_str);
+            (one.name.as_str(), outcome.copied())
+        })
+        .collect();
+    assert_eq!(outcomes, [("api", Ok(true)), ("other", Err("unknown"))]);
+    assert_eq!(stage.broker.counts(), Counts::default());
+}
+
+#[tokio::test]
+async fn a_report_drops_the_token_only_if_a_newer_one_could_help() {
+    let stage = Stage::new(20).await;
+    stage.issuer.allowed.add_permits(1);
+    let answer = stage.ask().await.unwrap().unwrap();
+    let rejection = |challenge: &str| Rejection {
+        name: "api".to_owned(),
+        scopes: Scopes::none(),
+        fingerprint: answer.token.fingerprint().to_owned(),
+        http_status: 401,
+        challenge: challenge.to_owned(),
+    };
+    for (challenge, outcome) in [
+        ("Bearer error=\"insufficient_scope\"", Report::NotTheToken),
+        ("Bearer error=\"invalid_token\"", Report::Dropped),
+        ("Bearer error=\"invalid_token\"", Report::Superseded),
+    ] {
+        let rejection = rejection(challenge);
+        let report = stage.broker.report_rejected(&stage.session, &rejection);
+        assert_eq!(*report.await.unwrap(), outcome, "{challenge}");
+    }
+    stage.reload(Vec::new());
+    let rejection = rejection("Bearer error=\"insufficient_scope\"");
+    let denied = stage.broker.report_rejected(&stage.session, &rejection);
+    assert_eq!(denied.await.unwrap_err().reason(), "denied");
 }

@@ -1,13 +1,13 @@
 //! Why policy decides as it does, for operators.
 //!
 //! Owns the sentences of `claviger explain`: per rule, which selector does not match, which name or scope is missing, and
-//! whether something nearly fits. Decides nothing: the decision is [`Rights::permit`](crate::policy::Rights::permit)'s own.
+//! whether something nearly fits. Decides nothing: the decision is that of [`Rights`](crate::policy::Rights).
 //! The sentences show rules, so they are for the admin socket and never for the peer that was refused.
 
 use std::path::Path;
 
 use crate::peer::Facts;
-use crate::policy::{Action, Denial, Mismatch, Policy, Rule, ScopeLimit, Selector};
+use crate::policy::{Action, Denial, Mismatch, Policy, Reach, Rule, ScopeLimit, Selector};
 use claviger_oauth_wire::Scopes;
 
 /// Names at most this many edits apart are shown as likely typing mistakes, unless they are so short that any two are.
@@ -16,10 +16,32 @@ const CLOSE: usize = 2;
 /// A decision with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The rule that allows it, counted from 1, or the denial that a request would get.
-    pub decision: Result<u32, Denial>,
+    /// What a request would be allowed, or the denial that it would get.
+    pub decision: Result<Allowed, Denial>,
     /// How each rule compares, in order.
     pub rules: Vec<RuleVerdict>,
+}
+
+/// What a request would be allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// The rule that allows it, counted from 1.
+    pub rule: u32,
+    /// The scopes that the rule leaves of a token; `None` for those of its definition, and for a secret.
+    pub scopes: Option<Scopes>,
+}
+
+impl Allowed {
+    fn of(reach: &Reach) -> Self {
+        Self {
+            rule: reach.rule(),
+            scopes: match reach.limit() {
+                _ if !reach.requested().is_empty() => Some(reach.requested().clone()),
+                ScopeLimit::Only(limit) => Some(limit.clone()),
+                ScopeLimit::Definition => None,
+            },
+        }
+    }
 }
 
 /// How one rule compares with a peer and its wish. The first rule that selects the peer and allows the wish decides.
@@ -34,7 +56,7 @@ pub struct RuleVerdict {
 }
 
 impl Policy {
-    /// Decides as [`Rights::permit`](crate::policy::Rights::permit) would, and says why.
+    /// Decides as a request of that peer would be decided, and says why.
     #[must_use]
     pub fn explain(
         &self,
@@ -43,24 +65,36 @@ impl Policy {
         name: &str,
         scopes: &Scopes,
     ) -> Explanation {
-        let decision = self
-            .rights(facts)
-            .permit(action, name, scopes)
-            .map(|permit| permit.rule());
+        let rights = self.rights(facts);
+        let decision = match action {
+            Action::Token => rights
+                .token(name, scopes)
+                .map(|permit| Allowed::of(permit.reach())),
+            Action::Revoke => rights
+                .revocation(name, scopes)
+                .map(|permit| Allowed::of(permit.reach())),
+            Action::Secret => rights.secret(name).map(|permit| Allowed {
+                rule: permit.rule(),
+                scopes: None,
+            }),
+        };
         let wish = Wish {
             action,
             name,
             scopes,
         };
-        let rules = self.rules().iter().map(|rule| wish.verdict(rule, facts));
         Explanation {
             decision,
-            rules: rules.collect(),
+            rules: self
+                .rules()
+                .iter()
+                .map(|rule| wish.verdict(rule, facts))
+                .collect(),
         }
     }
 }
 
-/// What somebody asks for.
+/// What the request asks for.
 struct Wish<'a> {
     action: Action,
     name: &'a str,

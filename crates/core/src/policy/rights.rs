@@ -1,14 +1,14 @@
 //! Rules, compiled: what one peer may do.
 //!
 //! Owns [`Policy`], the rules in force, and [`Rights`], the answers that they have for one peer. Rights are made once per
-//! connection and never change; a reload makes a new policy, and new rights for those who ask again. Holds its permits by
-//! `Arc`, so that a decision hands one out without copying it.
+//! connection and never change; a reload makes a new policy, and each connection computes its rights anew at its next request.
+//! Permits are made in advance and shared, so that a decision hands one out without copying it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::peer::Facts;
-use crate::policy::{Action, Permit, Rule, ScopeLimit};
+use crate::policy::{Reach, RevokePermit, Rule, ScopeLimit, SecretPermit, TokenPermit};
 use claviger_oauth_wire::Scopes;
 
 /// The rules in force.
@@ -18,7 +18,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Puts `rules` into force in their order.
+    /// A policy of `rules`, in their order.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
         Self {
@@ -46,10 +46,13 @@ impl Policy {
                 continue;
             }
             rights.selected = true;
-            for action in Action::ALL {
-                for name in rule.names(action) {
-                    rights.grant(Permit::of_rule(action, name, rule.limit(action), number));
-                }
+            for name in &rule.tokens {
+                let reach = Reach::of_rule(name, &rule.scopes, number);
+                rights.of(name).tokens.push(Arc::new(reach));
+            }
+            for name in &rule.secrets {
+                let permit = || SecretPermit::of_rule(name, number);
+                rights.of(name).secret.get_or_insert_with(permit);
             }
         }
         rights
@@ -61,69 +64,81 @@ impl Policy {
 pub struct Rights {
     /// Whether any rule selects the peer at all, for the reason of a denial.
     selected: bool,
-    /// One map per action, so that a request looks its name up as it is, without building a key.
-    tokens: Permits,
-    revocations: Permits,
-    secrets: Permits,
+    /// One map for all kinds of things, so that a request costs one lookup of the name as it stands.
+    by_name: HashMap<Arc<str>, Granted>,
 }
 
-/// Per name, the permits in the order of the rules. The first that covers a wish decides.
-type Permits = HashMap<Arc<str>, Vec<Arc<Permit>>>;
+/// What the rules give a peer of the things with one name.
+#[derive(Debug, Default)]
+struct Granted {
+    /// In the order of the rules: the first one that covers the requested scopes decides.
+    tokens: Vec<Arc<Reach>>,
+    /// By the first rule that names the secret.
+    secret: Option<SecretPermit>,
+}
 
 impl Rights {
-    fn of(&self, action: Action) -> &Permits {
-        match action {
-            Action::Token => &self.tokens,
-            Action::Revoke => &self.revocations,
-            Action::Secret => &self.secrets,
-        }
+    fn of(&mut self, name: &Arc<str>) -> &mut Granted {
+        self.by_name.entry(Arc::clone(name)).or_default()
     }
 
-    fn grant(&mut self, permit: Permit) {
-        let permits = match permit.action() {
-            Action::Token => &mut self.tokens,
-            Action::Revoke => &mut self.revocations,
-            Action::Secret => &mut self.secrets,
-        };
-        permits
-            .entry(Arc::clone(permit.name()))
-            .or_default()
-            .push(Arc::new(permit));
-    }
-
-    /// Decides one request: a permit, or why not.
+    /// Decides whether the peer may be given a token, or report it as rejected.
     ///
-    /// Without `scopes` the first rule that names the thing decides, in constant time and without an allocation; with them
+    /// Without `scopes` the first rule that names the token decides, in constant time and without an allocation; with them
     /// the first one that allows them all. Names are compared whole, byte by byte.
     ///
     /// # Errors
     /// A [`Denial`], which tells the peer nothing about the rules.
-    pub fn permit(
-        &self,
-        action: Action,
-        name: &str,
-        scopes: &Scopes,
-    ) -> Result<Arc<Permit>, Denial> {
-        let Some(permits) = self.of(action).get(name) else {
-            return Err(if self.selected {
-                Denial::NotInRule
-            } else {
-                Denial::NoRule
-            });
+    pub fn token(&self, name: &str, scopes: &Scopes) -> Result<TokenPermit, Denial> {
+        self.reach(name, scopes).map(TokenPermit::new)
+    }
+
+    /// Decides whether the peer may have a token revoked, as [`Rights::token`] does.
+    ///
+    /// # Errors
+    /// As [`Rights::token`].
+    pub fn revocation(&self, name: &str, scopes: &Scopes) -> Result<RevokePermit, Denial> {
+        self.reach(name, scopes).map(RevokePermit::new)
+    }
+
+    /// Decides whether the peer may be given a secret's value. The first rule that names it decides.
+    ///
+    /// # Errors
+    /// A [`Denial`], which tells the peer nothing about the rules.
+    pub fn secret(&self, name: &str) -> Result<SecretPermit, Denial> {
+        self.by_name
+            .get(name)
+            .and_then(|granted| granted.secret.clone())
+            .ok_or_else(|| self.unnamed())
+    }
+
+    fn reach(&self, name: &str, scopes: &Scopes) -> Result<Arc<Reach>, Denial> {
+        let rules = match self.by_name.get(name) {
+            Some(granted) if !granted.tokens.is_empty() => &granted.tokens,
+            _ => return Err(self.unnamed()),
         };
-        let permit = permits
+        let reach = rules
             .iter()
-            .find(|permit| permit.limit().covers(scopes))
+            .find(|reach| reach.limit().covers(scopes))
             .ok_or(Denial::Scope)?;
         if scopes.is_empty() {
-            return Ok(Arc::clone(permit));
+            return Ok(Arc::clone(reach));
         }
-        Ok(Arc::new(permit.narrowed_to(scopes)))
+        Ok(Arc::new(reach.narrowed_to(scopes)))
+    }
+
+    /// Why a name that no rule gives the peer is denied.
+    fn unnamed(&self) -> Denial {
+        if self.selected {
+            Denial::NotInRule
+        } else {
+            Denial::NoRule
+        }
     }
 }
 
 impl ScopeLimit {
-    /// Whether somebody may ask for `scopes`. Asking for none in particular is always within a limit.
+    /// Whether a request for `scopes` is within the limit. Asking for none in particular is always within a limit.
     #[must_use]
     pub fn covers(&self, scopes: &Scopes) -> bool {
         match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::peer::{Cgroup, Facts};
-use crate::policy::{Action, Denial, Mismatch, Policy, Rule, ScopeLimit, Selector};
+use crate::policy::{Action, Denial, Mismatch, Policy, Rights, Rule, ScopeLimit, Selector};
 use claviger_oauth_wire::Scopes;
 
 fn scopes(text: &str) -> Scopes {
@@ -65,10 +65,22 @@ fn rule(selector: Selector, tokens: &str, limit: Option<&str>) -> Rule {
 }
 
 fn ask(rules: Vec<Rule>, facts: &Facts, token: &str, wanted: &str) -> Result<u32, Denial> {
-    Policy::new(rules)
-        .rights(facts)
-        .permit(Action::Token, token, &scopes(wanted))
-        .map(|permit| permit.rule())
+    let rights = Policy::new(rules).rights(facts);
+    let permit = rights.token(token, &scopes(wanted))?;
+    Ok(permit.reach().rule())
+}
+
+/// The rule that allows a request, or the denial.
+fn decide(rights: &Rights, action: Action, name: &str, wanted: &Scopes) -> Result<u32, Denial> {
+    match action {
+        Action::Token => rights
+            .token(name, wanted)
+            .map(|permit| permit.reach().rule()),
+        Action::Revoke => rights
+            .revocation(name, wanted)
+            .map(|permit| permit.reach().rule()),
+        Action::Secret => rights.secret(name).map(|permit| permit.rule()),
+    }
 }
 
 /// One row of the tables below: a change of the selector, a change of the peer, and what follows.
@@ -313,26 +325,32 @@ fn the_first_rule_decides_unless_scopes_need_another() {
 fn a_permit_says_what_was_allowed() {
     let limited = rule(unit("billing.service"), "billing-api", Some("read write"));
     let rights = Policy::new(vec![limited]).rights(&billing());
-    let all = rights
-        .permit(Action::Token, "billing-api", &Scopes::none())
-        .unwrap();
-    let again = rights
-        .permit(Action::Token, "billing-api", &Scopes::none())
-        .unwrap();
+    let all = rights.token("billing-api", &Scopes::none()).unwrap();
+    let again = rights.token("billing-api", &Scopes::none()).unwrap();
     assert!(
-        Arc::ptr_eq(&all, &again),
+        Arc::ptr_eq(all.reach(), again.reach()),
         "made in advance, not per request"
     );
-    assert_eq!(all.requested(), &Scopes::none());
-    assert_eq!(all.limit(), &ScopeLimit::Only(scopes("read write")));
+    assert_eq!(all.reach().requested(), &Scopes::none());
+    assert_eq!(all.reach().limit(), &ScopeLimit::Only(scopes("read write")));
 
-    let some = rights
-        .permit(Action::Revoke, "billing-api", &scopes("read"))
-        .unwrap();
-    assert_eq!(some.action(), Action::Revoke);
-    assert_eq!(&**some.name(), "billing-api");
-    assert_eq!(some.requested(), &scopes("read"));
-    assert_eq!(some.rule(), 1);
+    let some = rights.revocation("billing-api", &scopes("read")).unwrap();
+    assert_eq!(&**some.reach().name(), "billing-api");
+    assert_eq!(some.reach().requested(), &scopes("read"));
+    assert_eq!(some.reach().rule(), 1);
+}
+
+#[test]
+fn the_first_rule_that_names_a_secret_decides() {
+    let naming = |secrets: &str| Rule {
+        secrets: names(secrets),
+        ..rule(unit("billing.service"), "", None)
+    };
+    let rules = vec![naming("other"), naming("database"), naming("database")];
+    let rights = Policy::new(rules).rights(&billing());
+    let permit = rights.secret("database").unwrap();
+    assert_eq!((&**permit.name(), permit.rule()), ("database", 2));
+    assert_eq!(rights.secret("databas"), Err(Denial::NotInRule));
 }
 
 #[test]
@@ -348,7 +366,7 @@ fn a_token_is_no_secret_of_that_name() {
         (Action::Token, "database", false),
         (Action::Revoke, "database", false),
     ] {
-        let answer = rights.permit(action, name, &Scopes::none());
+        let answer = decide(&rights, action, name, &Scopes::none());
         assert_eq!(answer.is_ok(), allowed, "{} {name}", action.as_str());
     }
 }
@@ -531,16 +549,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn explain_decides_as_permit_does(
+    fn explain_decides_as_a_request_would_be_decided(
         rules in proptest::collection::vec(any_rule(), 0..6),
         facts in any_facts(),
         (action, name, scopes) in any_wish(),
     ) {
         let policy = Policy::new(rules);
-        let permit = policy.rights(&facts).permit(action, &name, &scopes);
+        let rights = policy.rights(&facts);
+        let decided = decide(&rights, action, &name, &scopes);
         let explanation = policy.explain(&facts, action, &name, &scopes);
-        let decided = permit.as_ref().map(|permit| permit.rule()).map_err(|denial| *denial);
-        prop_assert_eq!(explanation.decision, decided);
+        let explained = explanation.decision.map(|allowed| allowed.rule);
+        prop_assert_eq!(explained, decided);
         let first = explanation
             .rules
             .iter()
@@ -549,18 +568,17 @@ proptest! {
         prop_assert_eq!(first, decided.ok());
         let selected = explanation.rules.iter().any(|verdict| verdict.selects_peer);
         prop_assert_eq!(!selected, decided == Err(Denial::NoRule));
-        if let Ok(permit) = permit {
-            prop_assert_eq!(permit.action(), action);
-            prop_assert_eq!(&**permit.name(), name.as_str());
-            prop_assert_eq!(permit.requested(), &scopes);
-            prop_assert!(permit.limit().covers(&scopes));
+        if let Ok(permit) = rights.token(&name, &scopes) {
+            prop_assert_eq!(&**permit.reach().name(), name.as_str());
+            prop_assert_eq!(permit.reach().requested(), &scopes);
+            prop_assert!(permit.reach().limit().covers(&scopes));
         }
     }
 
     #[test]
     fn without_a_rule_nothing_is_permitted(facts in any_facts(), wish in any_wish()) {
         let (action, name, scopes) = wish;
-        let answer = Policy::new(Vec::new()).rights(&facts).permit(action, &name, &scopes);
+        let answer = decide(&Policy::new(Vec::new()).rights(&facts), action, &name, &scopes);
         prop_assert_eq!(answer.unwrap_err(), Denial::NoRule);
     }
 
@@ -572,10 +590,10 @@ proptest! {
         facts in any_facts(),
         (action, name, scopes) in any_wish(),
     ) {
-        let before = Policy::new(rules.clone()).rights(&facts).permit(action, &name, &scopes);
+        let before = decide(&Policy::new(rules.clone()).rights(&facts), action, &name, &scopes);
         let mut more = rules;
         more.insert(place.index(more.len() + 1), extra);
-        let after = Policy::new(more).rights(&facts).permit(action, &name, &scopes);
+        let after = decide(&Policy::new(more).rights(&facts), action, &name, &scopes);
         prop_assert!(before.is_err() || after.is_ok());
     }
 

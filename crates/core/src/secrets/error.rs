@@ -12,7 +12,7 @@ use crate::secrets::Missing;
 /// Why a secret cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The configuration has no such secret, or the permit is for something else.
+    /// The configuration has no such secret.
     #[error("there is no such secret")]
     Unknown,
     /// Nothing is held that may be served.

@@ -2,7 +2,7 @@
 //!
 //! Owns the versions of every secret that the configuration refers to: fetches them at the start, confirms them on a
 //! schedule, replaces and wipes them, and shows them to whoever follows. Never fetches because somebody reads: reading
-//! costs a look into a slot, and a peer cannot make a backend work. Peers read with a [`Permit`]; the rest of the daemon
+//! costs a look into a slot, and a peer cannot make a backend work. Peers read with a [`SecretPermit`]; the rest of the daemon
 //! follows a value by its [`Live`] handle.
 //!
 //! One loop ([`Secrets::start`]) drives the schedule; each request to a backend is a task of its own that survives whoever
@@ -29,7 +29,7 @@ use claviger_backend::{BackendName, Kind, SecretRef, SecretSource};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::policy::{Action, Permit};
+use crate::policy::SecretPermit;
 use crate::secrets::assemble::assemble;
 use crate::secrets::origin::{Field, Origin, Outcome};
 use crate::secrets::upstream::Upstream;
@@ -200,8 +200,8 @@ impl Secrets {
     /// The value that a peer may read, as it is held now. Never waits.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if the permit is for something else, [`Error::Missing`] if nothing may be served.
-    pub fn read(&self, permit: &Permit, now: Moment) -> Result<Reading, Error> {
+    /// [`Error::Unknown`] if the configuration has no such secret, [`Error::Missing`] if nothing may be served.
+    pub fn read(&self, permit: &SecretPermit, now: Moment) -> Result<Reading, Error> {
         let (_, field) = self.permitted(permit)?;
         let reading = field.slot.borrow().reading(now);
         reading.map_err(Error::Missing)
@@ -210,8 +210,8 @@ impl Secrets {
     /// Follows the value that a peer may read.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if the permit is for something else.
-    pub fn watch(&self, permit: &Permit) -> Result<Watcher, Error> {
+    /// [`Error::Unknown`] if the configuration has no such secret.
+    pub fn watch(&self, permit: &SecretPermit) -> Result<Watcher, Error> {
         let (_, field) = self.permitted(permit)?;
         Ok(Watcher::new(
             Arc::clone(&self.shared),
@@ -262,10 +262,7 @@ impl Secrets {
             })
     }
 
-    fn permitted(&self, permit: &Permit) -> Result<(&Arc<Origin>, &Field), Error> {
-        if permit.action() != Action::Secret {
-            return Err(Error::Unknown);
-        }
+    fn permitted(&self, permit: &SecretPermit) -> Result<(&Arc<Origin>, &Field), Error> {
         let place = self.by_name.get(permit.name()).ok_or(Error::Unknown)?;
         self.at(*place).ok_or(Error::Unknown)
     }

@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::peer::Facts;
 use crate::policy::{Policy, Rule, ScopeLimit, Selector};
-use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SteppedClock;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -146,7 +145,7 @@ fn reference(text: &str) -> SecretRef {
     text.parse().unwrap()
 }
 
-fn permit(action: Action) -> Arc<Permit> {
+fn permit() -> SecretPermit {
     let name = Arc::<str>::from("billing-secret");
     let rule = Rule {
         selector: Selector {
@@ -162,7 +161,7 @@ fn permit(action: Action) -> Arc<Permit> {
         ..Facts::default()
     };
     let rights = Policy::new(vec![rule]).rights(&facts);
-    rights.permit(action, &name, &Scopes::none()).unwrap()
+    rights.secret(&name).unwrap()
 }
 
 fn text(version: &Version) -> &str {
@@ -174,7 +173,7 @@ async fn fields_of_one_secret_come_with_one_request_and_are_read_with_a_permit()
     let world = World::new();
     let secrets = world.started(&[ID, SECRET]).await;
     assert_eq!(world.shelf.calls(), 1);
-    let reading = secrets.read(&permit(Action::Secret), world.now()).unwrap();
+    let reading = secrets.read(&permit(), world.now()).unwrap();
     assert_eq!(text(&reading.version), "s3", "the newline is cut off");
     assert_eq!(
         (reading.version.id.as_str(), reading.version.generation),
@@ -188,12 +187,6 @@ async fn fields_of_one_secret_come_with_one_request_and_are_read_with_a_permit()
     assert_eq!(text(&id.current(world.now()).unwrap()), "b");
     assert!(secrets.is_ready());
 
-    let other = secrets.read(&permit(Action::Token), world.now());
-    assert_eq!(
-        other.unwrap_err(),
-        Error::Unknown,
-        "a permit for a token reads no secret"
-    );
     assert!(
         secrets
             .live(&reference("prod:other"))
@@ -209,7 +202,7 @@ async fn fields_of_one_secret_come_with_one_request_and_are_read_with_a_permit()
 async fn a_day_without_the_backend_serves_within_the_stale_bound_and_nothing_after_it() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
-    let permit = permit(Action::Secret);
+    let permit = permit();
     let confirmed = secrets.read(&permit, world.now()).unwrap().confirmed;
     world.shelf.fail(Kind::Unreachable);
     let (mut served, mut stale, mut refused) = (0, 0, 0);
@@ -259,7 +252,7 @@ async fn a_day_without_the_backend_serves_within_the_stale_bound_and_nothing_aft
 async fn a_new_version_is_followed_and_a_confirmation_wakes_nobody() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
-    let mut watcher = secrets.watch(&permit(Action::Secret)).unwrap();
+    let mut watcher = secrets.watch(&permit()).unwrap();
     let first = watcher.next().await.unwrap();
     assert_eq!(
         (text(&first.version), first.freshness),
@@ -316,7 +309,7 @@ async fn each_class_of_failure_does_what_it_means_to_what_is_held() {
         world.shelf.fail(kind);
         let refreshed = secrets.refresh(&reference(SECRET), Older::Refuse).await;
         assert_eq!(refreshed.unwrap_err().as_str(), kind.as_str());
-        let held = secrets.read(&permit(Action::Secret), world.now());
+        let held = secrets.read(&permit(), world.now());
         assert_eq!(held.is_err(), evicts, "{kind:?}");
         if let Err(error) = held {
             assert_eq!(error.as_str(), kind.as_str());
@@ -335,7 +328,7 @@ async fn a_final_no_is_believed_for_five_seconds_by_all_but_operators() {
         1,
         "a final answer is not asked for twice"
     );
-    let read = || secrets.read(&permit(Action::Secret), world.now());
+    let read = || secrets.read(&permit(), world.now());
     tokio::time::sleep(SECOND * 4).await;
     for _ in 0..100 {
         assert_eq!(read().unwrap_err().as_str(), "not_found");
@@ -511,7 +504,7 @@ async fn another_value_under_the_same_version_is_taken() {
             &format!(r#"{{"client_secret":"{value}"}}"#),
         );
     };
-    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    let mut watcher = first.watch(&permit()).unwrap();
     watcher.next().await.unwrap();
     // The store was made anew behind our back.
     put(&world.shelf, "anew");
@@ -554,7 +547,7 @@ async fn a_denial_does_not_make_an_older_version_acceptable() {
             .put("oauth/billing", "2", r#"{"client_secret":"s2"}"#);
         world.shelf.fail(None);
         tokio::time::sleep(SECOND * 7).await;
-        let held = secrets.read(&permit(Action::Secret), world.now());
+        let held = secrets.read(&permit(), world.now());
         assert_eq!(held.is_ok(), taken, "{kind:?}");
         let accepted = secrets.refresh(&reference(SECRET), Older::Accept).await;
         assert_eq!(accepted, Ok(!taken));
@@ -630,19 +623,16 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
     let world = World::new();
     let first = world.started(&[ID, SECRET]).await;
     let mut old_handle = first.live(&reference(SECRET));
-    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    let mut watcher = first.watch(&permit()).unwrap();
     watcher.next().await.unwrap();
-    let confirmed = first
-        .read(&permit(Action::Secret), world.now())
-        .unwrap()
-        .confirmed;
+    let confirmed = first.read(&permit(), world.now()).unwrap().confirmed;
     world.shelf.fail(Kind::Unavailable);
     tokio::time::sleep(SECOND * 100).await;
 
     let second = world.start(&[SECRET, "prod:other"], Some(&first));
     drop(first);
     assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
-    let held = second.read(&permit(Action::Secret), world.now()).unwrap();
+    let held = second.read(&permit(), world.now()).unwrap();
     assert_eq!((text(&held.version), held.confirmed), ("s3", confirmed));
     assert!(second.live(&reference(ID)).current(world.now()).is_err());
 
@@ -676,7 +666,7 @@ async fn a_reload_during_an_outage_does_not_take_the_backend_for_well() {
 async fn watches_of_a_configuration_last_as_long_as_it_is_in_force() {
     let world = World::new();
     let first = world.started(&[SECRET]).await;
-    let mut watcher = first.watch(&permit(Action::Secret)).unwrap();
+    let mut watcher = first.watch(&permit()).unwrap();
     watcher.next().await.unwrap();
     // The next configuration begins to fetch, and is not in force yet.
     let second = world.start(&[SECRET], Some(&first));
@@ -734,10 +724,10 @@ async fn steps_of_the_wall_clock_never_extend_and_a_suspend_counts() {
         world.clock.step_wall(step);
         world.clock.suspend(SECOND * suspended);
         let now = world.now();
-        let served = secrets.read(&permit(Action::Secret), now).is_ok();
+        let served = secrets.read(&permit(), now).is_ok();
         assert_eq!(served, step < 0, "step {step}, suspend {suspended}");
         tokio::time::sleep(STALE).await;
-        assert!(secrets.read(&permit(Action::Secret), world.now()).is_err());
+        assert!(secrets.read(&permit(), world.now()).is_err());
         world.shelf.fail(None);
         tokio::time::sleep(SECOND * 200).await;
         assert!(secrets.is_ready(), "step {step}, suspend {suspended}");
@@ -795,7 +785,7 @@ async fn debug_output_and_errors_hold_no_value() {
         r#"{"client_secret":"canary-7f3a","client_id":"b"}"#,
     );
     let secrets = world.started(&[SECRET]).await;
-    let reading = secrets.read(&permit(Action::Secret), world.now()).unwrap();
+    let reading = secrets.read(&permit(), world.now()).unwrap();
     let status = secrets.status();
     assert!(!format!("{secrets:?} {reading:?} {status:?}").contains("canary"));
 }

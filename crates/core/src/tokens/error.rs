@@ -10,7 +10,7 @@ use crate::tokens::source;
 /// Why a token cannot be had.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration has no such token, or the permit is for something else.
+    /// The configuration has no such token.
     #[error("there is no such token")]
     Unknown,
     /// The scopes go beyond those of the token's definition, or the rule leaves none of them.

@@ -2,8 +2,8 @@
 //!
 //! Owns every token that is held, one entry per definition and scope set: answers from memory, asks the issuer once for all
 //! who wait, renews ahead of expiry, and remembers failures so that nobody hammers an issuer. Never speaks OAuth itself: a
-//! [`TokenSource`] does. Never decides who may have a token: it answers to a [`Permit`], and a permit with narrower scopes
-//! leads to an entry of its own.
+//! [`TokenSource`] does. Never decides who may have a token: it answers to a [`TokenPermit`], and a permit with narrower
+//! scopes leads to an entry of its own.
 //!
 //! [`Tokens::cached`] is the fast path: no wait, no allocation, no lock for the definition's own scopes. [`Tokens::get`] is
 //! everything else. A request to an issuer is a task that the drain waits for; callers come and go. One loop (`warm`) keeps
@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::policy::{Action, Permit};
+use crate::policy::{Reach, TokenPermit};
 use crate::secrets::Freshness;
 use crate::tokens::entry::{Entry, Step};
 use crate::tokens::flight::{Asker, Flight, PENDING};
@@ -189,11 +189,9 @@ impl Tokens {
     }
 
     /// The token that is held, if it is good and not due for renewal. Never waits.
-    pub fn cached(&self, permit: &Permit) -> Option<Answer> {
-        if permit.action() != Action::Token {
-            return None;
-        }
-        let entry = self.supplies.get(permit.name())?.find(permit).ok()??;
+    pub fn cached(&self, permit: &TokenPermit) -> Option<Answer> {
+        let reach = permit.reach();
+        let entry = self.supplies.get(reach.name())?.find(reach).ok()??;
         let now = self.shared.clock.now();
         let current = entry.current.load();
         let held = current
@@ -213,12 +211,14 @@ impl Tokens {
     ///
     /// # Errors
     /// See [`Error`]. Failures are remembered and told to everybody until it is time to ask again.
-    pub async fn get(&self, permit: &Permit, want: &Want, pay: Pay<'_>) -> Result<Answer, Error> {
-        if permit.action() != Action::Token {
-            return Err(Error::Unknown);
-        }
+    pub async fn get(
+        &self,
+        permit: &TokenPermit,
+        want: &Want,
+        pay: Pay<'_>,
+    ) -> Result<Answer, Error> {
         let called = self.shared.clock.now();
-        let (supply, entry, paid) = self.entry(permit, pay, called)?;
+        let (supply, entry, paid) = self.entry(permit.reach(), pay, called)?;
         let pay = if paid { &watch::FREE } else { pay };
         entry.touch(called);
         let (mut flight, fallback) = match self.begin(supply, &entry, (want, pay), called)? {
@@ -352,19 +352,19 @@ impl Tokens {
         Some(answer).filter(|answer| answer.lifetime_left >= want.min_remaining)
     }
 
-    /// The entry that answers a permit, and whether the caller has paid for it: one is made if there is none, and nobody
+    /// The entry that answers a request, and whether the caller has paid for it: one is made if there is none, and nobody
     /// pushes out the entries of others without paying for a request.
     fn entry(
         &self,
-        permit: &Permit,
+        reach: &Reach,
         pay: Pay<'_>,
         now: Moment,
     ) -> Result<(&Arc<Supply>, Arc<Entry>, bool), Error> {
-        let supply = self.supplies.get(permit.name()).ok_or(Error::Unknown)?;
-        if let Some(entry) = supply.find(permit)? {
+        let supply = self.supplies.get(reach.name()).ok_or(Error::Unknown)?;
+        if let Some(entry) = supply.find(reach)? {
             return Ok((supply, entry, false));
         }
-        let scopes = match supply.effective(permit)? {
+        let scopes = match supply.effective(reach)? {
             Effective::Other(scopes) => scopes,
             Effective::Definition => return Err(Error::Unknown), // Always found above.
         };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::policy::Permit;
+use crate::policy::Reach;
 use crate::tokens::entry::Entry;
 use crate::tokens::scope::{Effective, effective};
 use crate::tokens::{Definition, Error};
@@ -57,20 +57,20 @@ impl Supply {
         }
     }
 
-    /// The entry that answers a permit, if there is one already.
+    /// The entry that answers a request, if there is one already.
     ///
     /// # Errors
-    /// [`Error::Scopes`] if the permit's wish cannot be met at all.
-    pub(super) fn find(&self, permit: &Permit) -> Result<Option<Arc<Entry>>, Error> {
-        Ok(match self.effective(permit)? {
+    /// [`Error::Scopes`] if the definition and the rule leave no scopes for the request.
+    pub(super) fn find(&self, reach: &Reach) -> Result<Option<Arc<Entry>>, Error> {
+        Ok(match self.effective(reach)? {
             Effective::Definition => Some(Arc::clone(&self.entries.own)),
             Effective::Other(scopes) => self.others().get(&*scopes).map(Arc::clone),
         })
     }
 
-    /// The entry that answers a permit; `None` if there is none yet, with the scopes it would have.
-    pub(super) fn effective<'a>(&self, permit: &'a Permit) -> Result<Effective<'a>, Error> {
-        effective(&self.definition.scopes, permit.requested(), permit.limit())
+    /// The entry that answers a request; `None` if there is none yet, with the scopes it would have.
+    pub(super) fn effective<'a>(&self, reach: &'a Reach) -> Result<Effective<'a>, Error> {
+        effective(&self.definition.scopes, reach.requested(), reach.limit())
     }
 
     /// The entry of `scopes`, made if there is none.

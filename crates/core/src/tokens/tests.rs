@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::peer::Facts;
-use crate::policy::{Policy, Rule, ScopeLimit, Selector};
+use crate::policy::{Policy, Rights, Rule, ScopeLimit, Selector};
 use crate::tokens::source::{ErrorKind, Issued, NeedsCredential, Revocation};
 use claviger_runtime::clock::SteppedClock;
 
@@ -260,11 +260,16 @@ fn free(_now: Moment) -> Result<(), Duration> {
     Ok(())
 }
 
-fn permit() -> Arc<Permit> {
-    permit_for(Action::Token, "", None)
+fn permit() -> TokenPermit {
+    permit_for("", None)
 }
 
-fn permit_for(action: Action, requested: &str, limit: Option<&str>) -> Arc<Permit> {
+fn permit_for(requested: &str, limit: Option<&str>) -> TokenPermit {
+    let rights = rights(limit);
+    rights.token("billing-api", &set(requested)).unwrap()
+}
+
+fn rights(limit: Option<&str>) -> Rights {
     let name = Arc::<str>::from("billing-api");
     let rule = Rule {
         selector: Selector {
@@ -279,8 +284,7 @@ fn permit_for(action: Action, requested: &str, limit: Option<&str>) -> Arc<Permi
         uid: 1000,
         ..Facts::default()
     };
-    let rights = Policy::new(vec![rule]).rights(&facts);
-    rights.permit(action, &name, &set(requested)).unwrap()
+    Policy::new(vec![rule]).rights(&facts)
 }
 
 fn text(answer: &Answer) -> String {
@@ -313,18 +317,6 @@ async fn the_first_call_asks_and_the_next_is_answered_from_memory() {
     );
     assert_eq!(*second.token.scopes(), set("read write"));
     assert_eq!((world.status().state, world.status().hits), ("fresh", 1));
-    assert!(
-        world
-            .tokens
-            .cached(&permit_for(Action::Secret, "", None))
-            .is_none()
-    );
-    let other = permit_for(Action::Secret, "", None);
-    let wrong = world.tokens.get(&other, &Want::default(), &free).await;
-    assert!(
-        matches!(wrong, Err(Error::Unknown)),
-        "a permit for a secret gets no token"
-    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -805,7 +797,7 @@ async fn steps_of_the_wall_clock_never_extend_a_token_and_a_suspend_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_used_token_is_kept_warm_and_an_unused_one_lapses() {
     let world = World::new(600);
-    let narrow = permit_for(Action::Token, "read", None);
+    let narrow = permit_for("read", None);
     world.call().await.unwrap();
     world
         .tokens
@@ -861,7 +853,7 @@ async fn narrower_rules_never_get_wider_tokens() {
         ("write read", None, "read write"),
         ("write", Some("write other"), "write"),
     ] {
-        let permit = permit_for(Action::Token, requested, limit);
+        let permit = permit_for(requested, limit);
         let answer = world
             .tokens
             .get(&permit, &Want::default(), &free)
@@ -881,7 +873,7 @@ async fn narrower_rules_never_get_wider_tokens() {
         ("", Some("other")),
         ("other", Some("other")),
     ] {
-        let permit = permit_for(Action::Token, requested, limit);
+        let permit = permit_for(requested, limit);
         let error = world
             .tokens
             .get(&permit, &Want::default(), &free)
@@ -899,7 +891,7 @@ async fn ten_thousand_scope_sets_do_not_grow_the_cache() {
     world.issuer.be(|manners| manners.latency = Duration::ZERO);
     world.call().await.unwrap();
     for number in 0..10_000 {
-        let permit = permit_for(Action::Token, "", Some(&format!("scope{number}")));
+        let permit = permit_for("", Some(&format!("scope{number}")));
         world
             .tokens
             .get(&permit, &Want::default(), &free)
@@ -912,21 +904,16 @@ async fn ten_thousand_scope_sets_do_not_grow_the_cache() {
         world.tokens.cached(&permit()).is_some(),
         "the definition's own entry stays"
     );
-    let newest = permit_for(Action::Token, "", Some("scope9999"));
+    let newest = permit_for("", Some("scope9999"));
     assert!(world.tokens.cached(&newest).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn revocation_is_local_first_and_says_what_the_issuer_did() {
     let world = World::new(3600);
-    let revoke = permit_for(Action::Revoke, "", None);
+    let revoke = rights(None).revocation("billing-api", &set("")).unwrap();
     assert_eq!(world.tokens.revoke(&revoke).await, Revoked::NothingHeld);
     let until = world.call().await.unwrap().token.expires();
-    assert_eq!(
-        world.tokens.revoke(&permit()).await,
-        Revoked::NothingHeld,
-        "needs its own permit"
-    );
     assert_eq!(world.tokens.revoke(&revoke).await, Revoked::Revoked);
     assert_eq!(*world.issuer.revoked.lock().unwrap(), ["canary-1"]);
     assert_eq!(world.tokens.revoke(&revoke).await, Revoked::NothingHeld);
@@ -1032,7 +1019,7 @@ async fn an_operator_renews_all_entries_at_once() {
     world.issuer.fail(ErrorKind::InvalidClient);
     assert!(world.call().await.is_err());
     world.issuer.fail(None);
-    let narrow = permit_for(Action::Token, "read", None);
+    let narrow = permit_for("read", None);
     world
         .tokens
         .get(&narrow, &Want::default(), &free)
@@ -1128,7 +1115,7 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
     let cold = World::new(3600);
     let error = cold.tokens.watch(&permit, &broke).unwrap_err();
     assert_eq!(error.as_str(), "rate_limited");
-    let narrow = permit_for(Action::Token, "read", None);
+    let narrow = permit_for("read", None);
     assert!(cold.tokens.watch(&narrow, &broke).is_err());
     let mut watch = cold.tokens.watch(&permit, &free).unwrap();
     let (first, second) = tokio::join!(watch.next(), async {
@@ -1141,7 +1128,7 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
 async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
     let world = World::with(3600, "");
     world.issuer.be(|manners| manners.latency = Duration::ZERO);
-    let scoped = |name: String| permit_for(Action::Token, "", Some(&name));
+    let scoped = |name: String| permit_for("", Some(&name));
     let want = Want::default();
     let honest: Vec<_> = (0..MOST_ENTRIES)
         .map(|n| scoped(format!("honest{n}")))
@@ -1156,7 +1143,7 @@ async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
         let error = world.tokens.get(&permit, &want, &broke).await;
         assert_eq!(error.unwrap_err().as_str(), "rate_limited");
     }
-    let held = |permit: &Arc<Permit>| world.tokens.cached(permit).is_some();
+    let held = |permit: &TokenPermit| world.tokens.cached(permit).is_some();
     assert!(honest.iter().all(held));
     // Callers within their budget who get nothing for it evict one batch at most: entries without a token go first.
     world
@@ -1259,7 +1246,7 @@ fn moods(manners: &mut Manners) {
 
 /// One thing that somebody does. Returns the answer, if there is one.
 async fn doing(world: &World, tokens: &Arc<Tokens>) -> Option<Result<Answer, Error>> {
-    let permit = [permit(), permit_for(Action::Token, "read", None)];
+    let permit = [permit(), permit_for("read", None)];
     let permit = &permit[fastrand::usize(..2)];
     let want = Want {
         min_remaining: seconds(fastrand::u64(0..2) * fastrand::u64(0..4000)),
@@ -1380,7 +1367,7 @@ async fn a_refusal_counts_until_the_credential_changes_and_trouble_until_nobody_
 async fn a_definition_that_only_narrower_rules_use_is_judged_by_what_they_get() {
     let world = World::new(3600);
     let ask = async |scopes: &str| {
-        let permit = permit_for(Action::Token, scopes, None);
+        let permit = permit_for(scopes, None);
         let answer = world.tokens.get(&permit, &Want::default(), &free).await;
         answer.is_ok()
     };

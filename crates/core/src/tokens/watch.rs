@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::policy::{Action, Permit};
+use crate::policy::TokenPermit;
 use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
 use crate::tokens::{Answer, Error, Pay, Tokens, Want};
@@ -31,7 +31,7 @@ const PAUSE_SPENT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Watch {
     tokens: Arc<Tokens>,
-    permit: Permit,
+    permit: TokenPermit,
     entry: Arc<Entry>,
     changed: watch::Receiver<u64>,
     /// The generation that was answered last.
@@ -46,12 +46,9 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`] would; [`Error::Unpaid`] if `pay` does not pay.
-    pub fn watch(self: &Arc<Self>, permit: &Permit, pay: Pay<'_>) -> Result<Watch, Error> {
-        if permit.action() != Action::Token {
-            return Err(Error::Unknown);
-        }
+    pub fn watch(self: &Arc<Self>, permit: &TokenPermit, pay: Pay<'_>) -> Result<Watch, Error> {
         let now = self.shared.clock.now();
-        let (supply, entry, paid) = self.entry(permit, pay, now)?;
+        let (supply, entry, paid) = self.entry(permit.reach(), pay, now)?;
         let pay = if paid { &FREE } else { pay };
         entry.touch(now);
         let begun = self.begin(supply, &entry, (&Want::default(), pay), now);

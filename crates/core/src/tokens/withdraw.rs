@@ -1,11 +1,11 @@
-//! Taking tokens out of service: because a resource server refused them, or because somebody wants them revoked.
+//! Taking tokens out of service: because a resource server rejected them, or because a caller has them revoked.
 //!
 //! Owns the rule that one refused token costs one renewal, however often it is reported, and that a token leaves this
 //! process before its issuer hears of it.
 
 use std::sync::Arc;
 
-use crate::policy::{Action, Permit};
+use crate::policy::{Reach, RevokePermit, TokenPermit};
 use crate::tokens::entry::Entry;
 use crate::tokens::source::Revocation;
 use crate::tokens::supply::Supply;
@@ -19,7 +19,8 @@ pub enum Report {
     Dropped,
     /// That token is not held any more.
     Superseded,
-    /// That token has just replaced one that was refused as well, so a newer one would not help. Nothing was dropped.
+    /// A newer token would be rejected as well: that token has just replaced one that was rejected, or the resource server
+    /// says that something else is missing. Nothing was dropped.
     NotTheToken,
 }
 
@@ -45,8 +46,8 @@ pub enum Revoked {
 impl Tokens {
     /// Takes note that a resource server refused the token with this fingerprint. Drops exactly that token. A report about
     /// any other changes nothing, so any number of reports about one token costs one renewal.
-    pub fn report(&self, permit: &Permit, fingerprint: &str) -> Report {
-        let Some((supply, entry)) = self.known(permit, Action::Token) else {
+    pub fn report(&self, permit: &TokenPermit, fingerprint: &str) -> Report {
+        let Some((supply, entry)) = self.known(permit.reach()) else {
             return Report::Superseded;
         };
         let now = self.shared.clock.now();
@@ -70,8 +71,8 @@ impl Tokens {
     }
 
     /// Drops the token here at once, then asks its issuer to revoke it. The request goes on if the caller goes away.
-    pub async fn revoke(&self, permit: &Permit) -> Revoked {
-        let Some((supply, entry)) = self.known(permit, Action::Revoke) else {
+    pub async fn revoke(&self, permit: &RevokePermit) -> Revoked {
+        let Some((supply, entry)) = self.known(permit.reach()) else {
             return Revoked::NothingHeld;
         };
         let now = self.shared.clock.now();
@@ -88,13 +89,10 @@ impl Tokens {
         }
     }
 
-    /// The entry that a permit leads to, if there is one. Makes none: there would be nothing in it.
-    fn known(&self, permit: &Permit, action: Action) -> Option<(&Arc<Supply>, Arc<Entry>)> {
-        let supply = self.supplies.get(permit.name())?;
-        if permit.action() != action {
-            return None;
-        }
-        let entry = supply.find(permit).ok()??;
+    /// The entry that a permit reaches, if there is one. Makes none: there would be nothing in it.
+    fn known(&self, reach: &Reach) -> Option<(&Arc<Supply>, Arc<Entry>)> {
+        let supply = self.supplies.get(reach.name())?;
+        let entry = supply.find(reach).ok()??;
         Some((supply, entry))
     }
 }

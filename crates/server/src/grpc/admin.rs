@@ -6,10 +6,12 @@ use claviger_proto::v1::{self, admin_server::Admin};
 use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
+use crate::IssuerNotRefreshed;
 use crate::grpc::{convert, status};
 use crate::operator::{IssuerOverview, Overview};
 use crate::route::Route;
-use claviger_core::broker::{Refreshed, Unknown};
+use claviger_core::audit::{Counts, Operation, Released};
+use claviger_core::broker::{Explained, NotRefreshed, Question, Refreshed, Unknown};
 use claviger_core::peer::{Cgroup, Facts};
 use claviger_core::policy::Action;
 use claviger_core::{secrets, tokens};
@@ -28,109 +30,93 @@ impl Admin for Service {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        self.confirm()?;
-        let shared = &self.route.shared;
-        let overview = shared.operator.overview();
-        let world = shared.broker.world();
-        Ok(Response::new(v1::StatusResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            started_at: Some(convert::system_time(overview.started)),
-            ready: overview.ready,
-            config_path: overview.config_path.display().to_string(),
-            config_digest: overview.config_digest.clone(),
-            config_loaded_at: Some(convert::system_time(overview.config_loaded)),
-            backends: backends(&overview, &world.secrets.backends()),
-            issuers: overview.issuers.iter().map(issuer).collect(),
-            secrets: world.secrets.status().into_iter().map(secret).collect(),
-            tokens: world.tokens.status().into_iter().map(token).collect(),
-            server: Some(self.server()),
-            protections: overview
-                .protections
-                .iter()
-                .map(|protection| v1::Protection {
-                    name: protection.name.to_owned(),
-                    holds: protection.holds,
-                    detail: protection.detail.clone(),
-                })
-                .collect(),
-            warnings: overview.warnings,
-        }))
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let seen = shared
+            .broker
+            .operate(session, Operation::Status, "", |world| async move {
+                Seen {
+                    overview: shared.operator.overview(),
+                    backends: world.secrets.backends(),
+                    secrets: world.secrets.status(),
+                    tokens: world.tokens.status(),
+                    counts: shared.broker.counts(),
+                }
+            })
+            .await
+            .map_err(|error| status::of(&error))?;
+        Ok(Response::new(self.status_of(seen)))
     }
 
     async fn explain(
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
-        self.confirm()?;
         let request = request.into_inner();
-        let action = action(&request.action)?;
-        let name = convert::name(&request.name).map_err(invalid)?;
-        let scopes = convert::scopes(&request.scopes).map_err(invalid)?;
-        let facts = match request.pid {
-            0 => described(request.peer.unwrap_or_default()),
-            pid => Facts::of_pid(pid, &self.route.shared.peers)
-                .await
-                .map_err(|_gone| {
-                    status::invalid("pid", "no such process, or it cannot be identified")
-                })?,
+        let action = Action::from_word(&request.action).ok_or_else(|| {
+            status::invalid("action", "expected \"token\", \"secret\" or \"revoke\"")
+        })?;
+        convert::name(&request.name).map_err(invalid)?;
+        let question = Question {
+            action,
+            scopes: convert::scopes(&request.scopes).map_err(invalid)?,
+            facts: match request.pid {
+                0 => described(request.peer.unwrap_or_default()),
+                pid => Facts::of_pid(pid, &self.route.shared.peers)
+                    .await
+                    .map_err(|_gone| {
+                        status::invalid("pid", "no such process, or it cannot be identified")
+                    })?,
+            },
+            name: request.name,
         };
         let explained = self
             .route
             .shared
             .broker
-            .explain(&facts, action, name, &scopes);
-        let explanation = explained.explanation;
-        let (rule, reason) = match (&explanation.decision, &explained.unknown) {
-            (Ok(rule), _) => (*rule, format!("rule {rule} allows it")),
-            (Err(_), Some(unknown)) => (0, missing(action, name, unknown)),
-            (Err(denial), None) => (0, denial.to_string()),
-        };
-        let rules = (1_u32..)
-            .zip(explanation.rules)
-            .map(|(rule, verdict)| v1::RuleVerdict {
-                rule,
-                selects_peer: verdict.selects_peer,
-                allows: verdict.allows,
-                detail: verdict.detail,
-            })
-            .collect();
-        Ok(Response::new(v1::ExplainResponse {
-            allowed: explanation.decision.is_ok(),
-            rule,
-            reason,
-            rules,
-            peer: Some(description(&facts)),
-            scopes: explained
-                .scopes
-                .map(|scopes| scopes.iter().map(str::to_owned).collect())
-                .unwrap_or_default(),
-        }))
+            .explain(&self.route.session, &question)
+            .await
+            .map_err(|error| status::of(&error))?;
+        Ok(Response::new(explanation(&question, explained)))
     }
 
     async fn refresh(
         &self,
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshResponse>, Status> {
-        self.confirm()?;
         let v1::RefreshRequest { names, issuers } = request.into_inner();
         for (field, wished) in [("names", &names), ("issuers", &issuers)] {
             if wished.len() > MOST_NAMES {
                 return Err(status::invalid(field, "at most 256 names at once"));
             }
         }
-        let shared = &self.route.shared;
-        // Issuers first: a token that is renewed should be asked for where they are now.
-        let asked = issuers.into_iter().map(|name| async {
-            let outcome = shared.operator.refresh_issuer(&name).await;
-            let outcome = outcome.map_err(|error| (error.as_str(), error.remedy()));
-            Refreshed { name, outcome }
-        });
-        let mut results = join_all(asked).await;
-        if results.is_empty() || !names.is_empty() {
-            results.extend(shared.broker.refresh(&names).await);
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let mut results = Vec::new();
+        // Issuers first: a token that is renewed should be requested where they are now.
+        if !issuers.is_empty() {
+            let recorded = issuers.join(" ");
+            let read = shared
+                .broker
+                .operate(session, Operation::Refresh, &recorded, |_world| {
+                    join_all(issuers.iter().map(|name| async move {
+                        metadata_read(name, shared.operator.refresh_issuer(name).await)
+                    }))
+                })
+                .await
+                .map_err(|error| status::of(&error))?;
+            results.extend(read.into_inner());
         }
-        let results = results.into_iter().map(refreshed).collect();
+        if issuers.is_empty() || !names.is_empty() {
+            let refreshed = shared
+                .broker
+                .refresh(session, &names)
+                .await
+                .map_err(|error| status::of(&error))?;
+            results.extend(refreshed.iter().map(refresh_result));
+        }
         Ok(Response::new(v1::RefreshResponse { results }))
     }
 
@@ -138,10 +124,18 @@ impl Admin for Service {
         &self,
         request: Request<v1::ReloadRequest>,
     ) -> Result<Response<v1::ReloadResponse>, Status> {
-        self.confirm()?;
         let dry_run = request.into_inner().dry_run;
-        let operator = Arc::clone(&self.route.shared.operator);
-        let response = match operator.reload(dry_run).await {
+        let Route {
+            shared, session, ..
+        } = &self.route;
+        let outcome = shared
+            .broker
+            .operate(session, Operation::Reload, "", |_world| {
+                Arc::clone(&shared.operator).reload(dry_run)
+            })
+            .await
+            .map_err(|error| status::of(&error))?;
+        let response = match &*outcome {
             Ok(reloaded) => v1::ReloadResponse {
                 applied: true,
                 changes: reloaded.changes.iter().map(ToString::to_string).collect(),
@@ -157,26 +151,96 @@ impl Admin for Service {
     }
 }
 
+/// What `status` shows.
+struct Seen {
+    overview: Overview,
+    backends: Vec<secrets::BackendHealth>,
+    secrets: Vec<secrets::Status>,
+    tokens: Vec<tokens::TokenStatus>,
+    counts: Counts,
+}
+
 impl Service {
-    fn confirm(&self) -> Result<(), Status> {
-        self.route
-            .session
-            .confirm()
-            .map_err(|error| status::of(&error))
+    fn status_of(&self, seen: Released<Seen>) -> v1::StatusResponse {
+        let Seen {
+            overview,
+            backends,
+            secrets,
+            tokens,
+            counts,
+        } = seen.into_inner();
+        v1::StatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: Some(convert::system_time(overview.started)),
+            ready: overview.ready,
+            config_path: overview.config_path.display().to_string(),
+            config_digest: overview.config_digest.clone(),
+            config_loaded_at: Some(convert::system_time(overview.config_loaded)),
+            backends: backend_statuses(&overview, &backends),
+            issuers: overview.issuers.iter().map(issuer).collect(),
+            secrets: secrets.into_iter().map(secret).collect(),
+            tokens: tokens.into_iter().map(token).collect(),
+            server: Some(self.server(counts)),
+            protections: overview
+                .protections
+                .iter()
+                .map(|protection| v1::Protection {
+                    name: protection.name.to_owned(),
+                    holds: protection.holds,
+                    detail: protection.detail.clone(),
+                })
+                .collect(),
+            warnings: overview.warnings,
+        }
     }
 
-    fn server(&self) -> v1::ServerStatus {
+    fn server(&self, counts: Counts) -> v1::ServerStatus {
         let shared = &self.route.shared;
-        let (answered, denied, failed) = shared.broker.metrics().read();
         v1::ServerStatus {
             broker_socket: shared.settings.socket.display().to_string(),
             admin_socket: shared.settings.admin_socket.display().to_string(),
             connections: u32::try_from(shared.metrics.open()).unwrap_or(u32::MAX),
             connections_refused: shared.metrics.refused(),
-            requests_answered: answered,
-            requests_denied: denied,
-            requests_failed: failed,
+            requests_answered: counts.answered,
+            requests_denied: counts.denied,
+            requests_failed: counts.failed,
         }
+    }
+}
+
+fn explanation(question: &Question, explained: Released<Explained>) -> v1::ExplainResponse {
+    let Explained {
+        explanation,
+        unknown,
+    } = explained.into_inner();
+    let (rule, reason) = match (&explanation.decision, &unknown) {
+        (Ok(allowed), _) => (allowed.rule, format!("rule {} allows it", allowed.rule)),
+        (Err(_), Some(unknown)) => (0, missing(question.action, &question.name, unknown)),
+        (Err(denial), None) => (0, denial.to_string()),
+    };
+    let scopes = explanation
+        .decision
+        .as_ref()
+        .ok()
+        .and_then(|allowed| allowed.scopes.as_ref());
+    v1::ExplainResponse {
+        allowed: explanation.decision.is_ok(),
+        rule,
+        reason,
+        peer: Some(description(&question.facts)),
+        scopes: scopes
+            .map(|scopes| scopes.iter().map(str::to_owned).collect())
+            .unwrap_or_default(),
+        rules: (1_u32..)
+            .zip(explanation.rules)
+            .map(|(rule, verdict)| v1::RuleVerdict {
+                rule,
+                selects_peer: verdict.selects_peer,
+                allows: verdict.allows,
+                detail: verdict.detail,
+            })
+            .collect(),
     }
 }
 
@@ -184,22 +248,26 @@ fn invalid((field, problem): convert::Problem) -> Status {
     status::invalid(field, problem)
 }
 
-fn refreshed(result: Refreshed) -> v1::RefreshResult {
-    let (error, remedy) = result.outcome.err().unwrap_or_default();
+fn refresh_result(refreshed: &Refreshed) -> v1::RefreshResult {
+    let failure = refreshed.outcome.as_ref().err();
     v1::RefreshResult {
-        name: result.name,
-        ok: result.outcome.is_ok(),
-        changed: result.outcome.unwrap_or(false),
-        error: error.to_owned(),
-        remedy: remedy.to_owned(),
+        name: refreshed.name.clone(),
+        ok: failure.is_none(),
+        changed: matches!(refreshed.outcome, Ok(true)),
+        error: failure.map_or("", NotRefreshed::as_str).to_owned(),
+        remedy: failure.map_or("", NotRefreshed::remedy).to_owned(),
     }
 }
 
-fn action(word: &str) -> Result<Action, Status> {
-    [Action::Token, Action::Secret, Action::Revoke]
-        .into_iter()
-        .find(|action| action.as_str() == word)
-        .ok_or_else(|| status::invalid("action", "expected \"token\", \"secret\" or \"revoke\""))
+fn metadata_read(name: &str, outcome: Result<bool, IssuerNotRefreshed>) -> v1::RefreshResult {
+    let failure = outcome.err();
+    v1::RefreshResult {
+        name: name.to_owned(),
+        ok: failure.is_none(),
+        changed: matches!(outcome, Ok(true)),
+        error: failure.map_or("", IssuerNotRefreshed::as_str).to_owned(),
+        remedy: failure.map_or("", IssuerNotRefreshed::remedy).to_owned(),
+    }
 }
 
 /// That no rule can help, because the configuration does not have what is asked for.
@@ -244,7 +312,10 @@ fn description(facts: &Facts) -> v1::PeerDescription {
     }
 }
 
-fn backends(overview: &Overview, health: &[secrets::BackendHealth]) -> Vec<v1::BackendStatus> {
+fn backend_statuses(
+    overview: &Overview,
+    health: &[secrets::BackendHealth],
+) -> Vec<v1::BackendStatus> {
     health
         .iter()
         .map(|backend| v1::BackendStatus {

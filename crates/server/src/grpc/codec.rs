@@ -16,6 +16,7 @@ use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
 use crate::grpc::convert;
+use claviger_core::audit::Released;
 use claviger_core::tokens::{Answer, Held};
 
 /// Field numbers of `GetTokenResponse` and of `google.protobuf.Duration`.
@@ -35,8 +36,8 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// Takes the constant part from beside the token, encoding it if nobody has yet.
-    pub(crate) fn new(answer: &Answer) -> Self {
+    /// Takes the constant part from beside the token, encoding it if this is the first answer.
+    pub(crate) fn new(answer: &Released<Answer>) -> Self {
         Self {
             constant: answer.token.rendered(constant).clone(),
             lifetime_left: answer.lifetime_left,

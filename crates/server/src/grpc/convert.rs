@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use claviger_proto::v1;
 
+use claviger_core::audit::Released;
 use claviger_core::secrets::{Freshness, Reading};
-use claviger_core::tokens::Held;
+use claviger_core::tokens::{Held, Report, Revoked};
 use claviger_oauth_wire::{InvalidScope, Scopes};
 use claviger_runtime::clock::Moment;
 
@@ -72,7 +73,7 @@ pub(crate) fn token_text(held: &Held) -> String {
     clippy::disallowed_methods,
     reason = "the answer that the permit entitles the peer to"
 )]
-pub(crate) fn secret(reading: &Reading) -> v1::GetSecretResponse {
+pub(crate) fn secret(reading: &Released<Reading>) -> v1::GetSecretResponse {
     v1::GetSecretResponse {
         value: reading.version.value.expose().to_vec(),
         version: reading.version.id.to_string(),
@@ -81,6 +82,34 @@ pub(crate) fn secret(reading: &Reading) -> v1::GetSecretResponse {
         age: Some(seconds(reading.age)),
         freshness: freshness(reading.freshness).into(),
         lifetime_left: Some(seconds(reading.lifetime_left)),
+    }
+}
+
+/// The outcome of a report.
+pub(crate) fn report(report: &Released<Report>) -> v1::ReportRejectedResponse {
+    use v1::report_rejected_response::Outcome;
+    let outcome = match **report {
+        Report::Dropped => Outcome::Dropped,
+        Report::Superseded => Outcome::Superseded,
+        Report::NotTheToken => Outcome::NotTheToken,
+    };
+    v1::ReportRejectedResponse {
+        outcome: outcome.into(),
+    }
+}
+
+/// The outcome of a revocation.
+pub(crate) fn revoked(revoked: &Released<Revoked>) -> v1::RevokeTokenResponse {
+    use v1::revoke_token_response::Outcome;
+    let (outcome, until) = match **revoked {
+        Revoked::NothingHeld => (Outcome::NothingHeld, None),
+        Revoked::Revoked => (Outcome::Revoked, None),
+        Revoked::Unsupported { until } => (Outcome::Unsupported, Some(until)),
+        Revoked::Failed { until } => (Outcome::Failed, Some(until)),
+    };
+    v1::RevokeTokenResponse {
+        outcome: outcome.into(),
+        valid_until: until.map(|until| timestamp(until.wall())),
     }
 }
 
@@ -97,6 +126,15 @@ pub(crate) fn name(name: &str) -> Result<&str, Problem> {
         1..=LONGEST_NAME => Ok(name),
         _ => Err(("name", "too long to be a name of the configuration")),
     }
+}
+
+/// Checks that a report says which token was rejected. Without that it would be answered, and do nothing.
+pub(crate) fn fingerprint(fingerprint: String) -> Result<String, Problem> {
+    if fingerprint.is_empty() {
+        let problem = "give the fingerprint of the rejected token, as its answer had it";
+        return Err(("fingerprint", problem));
+    }
+    Ok(fingerprint)
 }
 
 pub(crate) fn scopes<S: AsRef<str>>(

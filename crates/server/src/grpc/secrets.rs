@@ -30,6 +30,7 @@ impl Secrets for Service {
         let reading = shared
             .broker
             .secret(session, name)
+            .await
             .map_err(|error| status::of(&error))?;
         Ok(Response::new(convert::secret(&reading)))
     }
@@ -49,6 +50,7 @@ impl Secrets for Service {
         let watch = shared
             .broker
             .watch_secret(session, name)
+            .await
             .map_err(|error| status::of(&error))?;
         let state = Some((watch, self.route.clone()));
         Ok(Response::new(Box::pin(stream::unfold(

@@ -16,12 +16,9 @@ use tower::service_fn;
 use crate::grpc::codec::{AnswerCodec, Encoded};
 use crate::grpc::{convert, deadline, status};
 use crate::route::Route;
-use claviger_core::broker::TokenRequest;
-use claviger_core::tokens::{Report, Revoked, Want};
+use claviger_core::broker::{Rejection, TokenRequest};
+use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
-
-/// How much of a `WWW-Authenticate` header is looked at, in bytes.
-const LONGEST_CHALLENGE: usize = 1024;
 
 /// A stream of answers.
 type Answers = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
@@ -43,7 +40,9 @@ pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) 
         "WatchToken" => {
             let service = service_fn(
                 |request: tonic::Request<v1::WatchTokenRequest>| async move {
-                    watch_token(route, &request.into_inner()).map(tonic::Response::new)
+                    watch_token(route, &request.into_inner())
+                        .await
+                        .map(tonic::Response::new)
                 },
             );
             let grpc = Grpc::new(AnswerCodec::new());
@@ -54,7 +53,9 @@ pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) 
         "ReportRejected" => {
             let service = service_fn(
                 |request: tonic::Request<v1::ReportRejectedRequest>| async move {
-                    report_rejected(route, &request.into_inner()).map(tonic::Response::new)
+                    report_rejected(route, request.into_inner())
+                        .await
+                        .map(tonic::Response::new)
                 },
             );
             prost(limit).unary(service, request).await
@@ -111,13 +112,14 @@ async fn get_token(
 }
 
 /// Sends each token as it comes. Ends with the connection, or with the first refusal.
-fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers, Status> {
+async fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers, Status> {
     let name = convert::name(&request.name).map_err(invalid)?;
     let scopes = convert::scopes(&request.scopes).map_err(invalid)?;
     let watch = route
         .shared
         .broker
         .watch_token(&route.session, name, &scopes)
+        .await
         .map_err(|error| status::of(&error))?;
     let state = Some((watch, route.clone()));
     Ok(Box::pin(stream::unfold(state, async |state| {
@@ -135,44 +137,31 @@ fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers
     })))
 }
 
-fn report_rejected(
+async fn report_rejected(
     route: &Route,
-    request: &v1::ReportRejectedRequest,
+    request: v1::ReportRejectedRequest,
 ) -> Result<v1::ReportRejectedResponse, Status> {
-    use v1::report_rejected_response::Outcome;
-    let name = convert::name(&request.name).map_err(invalid)?;
-    let scopes = convert::scopes(&request.scopes).map_err(invalid)?;
-    let outcome = if blames_the_token(request.http_status, &request.www_authenticate) {
-        let broker = &route.shared.broker;
-        let report = broker
-            .report_rejected(&route.session, name, &scopes, &request.fingerprint)
-            .map_err(|error| status::of(&error))?;
-        match report {
-            Report::Dropped => Outcome::Dropped,
-            Report::Superseded => Outcome::Superseded,
-            Report::NotTheToken => Outcome::NotTheToken,
-        }
-    } else {
-        Outcome::NotTheToken
+    convert::name(&request.name).map_err(invalid)?;
+    let rejection = Rejection {
+        scopes: convert::scopes(&request.scopes).map_err(invalid)?,
+        fingerprint: convert::fingerprint(request.fingerprint).map_err(invalid)?,
+        http_status: request.http_status,
+        challenge: request.www_authenticate,
+        name: request.name,
     };
-    Ok(v1::ReportRejectedResponse {
-        outcome: outcome.into(),
-    })
-}
-
-/// Whether another token could help: 401, unless the challenge says that the scope is what is missing (RFC 6750 §3.1).
-pub(crate) fn blames_the_token(http_status: u32, www_authenticate: &str) -> bool {
-    let challenge = www_authenticate
-        .get(..LONGEST_CHALLENGE)
-        .unwrap_or(www_authenticate);
-    http_status == 401 && !challenge.contains("insufficient_scope")
+    let report = route
+        .shared
+        .broker
+        .report_rejected(&route.session, &rejection)
+        .await
+        .map_err(|error| status::of(&error))?;
+    Ok(convert::report(&report))
 }
 
 async fn revoke_token(
     route: &Route,
     request: &v1::RevokeTokenRequest,
 ) -> Result<v1::RevokeTokenResponse, Status> {
-    use v1::revoke_token_response::Outcome;
     let name = convert::name(&request.name).map_err(invalid)?;
     let scopes: Scopes = convert::scopes(&request.scopes).map_err(invalid)?;
     let revoked = route
@@ -181,34 +170,5 @@ async fn revoke_token(
         .revoke_token(&route.session, name, &scopes)
         .await
         .map_err(|error| status::of(&error))?;
-    let (outcome, until) = match revoked {
-        Revoked::NothingHeld => (Outcome::NothingHeld, None),
-        Revoked::Revoked => (Outcome::Revoked, None),
-        Revoked::Unsupported { until } => (Outcome::Unsupported, Some(until)),
-        Revoked::Failed { until } => (Outcome::Failed, Some(until)),
-    };
-    Ok(v1::RevokeTokenResponse {
-        outcome: outcome.into(),
-        valid_until: until.map(|until| convert::timestamp(until.wall())),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_401_about_the_token_drops_it() {
-        assert!(blames_the_token(401, ""));
-        assert!(blames_the_token(401, "Bearer error=\"invalid_token\""));
-        assert!(!blames_the_token(
-            401,
-            "Bearer error=\"insufficient_scope\", scope=\"a\""
-        ));
-        assert!(!blames_the_token(403, "Bearer error=\"invalid_token\""));
-        assert!(
-            blames_the_token(401, &"ü".repeat(2000)),
-            "any text is read without a panic"
-        );
-    }
+    Ok(convert::revoked(&revoked))
 }

@@ -1,17 +1,20 @@
 //! The answers of the HTTP dialect.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tonic::Code;
 use tonic::body::Body;
 
 use crate::grpc;
+use claviger_core::audit::Released;
 use claviger_core::broker::Error;
-use claviger_core::secrets::{Freshness, Reading};
-use claviger_core::tokens::Answer;
+use claviger_core::secrets::Reading;
+use claviger_core::tokens::{Answer, Report};
 
 /// What every answer carries: nobody may store, frame, sniff or forward it.
 const SAFETY: [(HeaderName, HeaderValue); 5] = [
@@ -94,7 +97,7 @@ impl Reply {
 }
 
 /// A token, with the names that RFC 6749 §5.1 gives its fields.
-pub(super) fn token(answer: &Answer) -> Reply {
+pub(super) fn token(answer: &Released<Answer>) -> Reply {
     let held = &answer.token;
     Reply::json(
         StatusCode::OK,
@@ -104,7 +107,7 @@ pub(super) fn token(answer: &Answer) -> Reply {
             "expires_in": answer.lifetime_left.as_secs(),
             "expires_at": held.expires().wall().as_secs(),
             "scope": held.scopes().to_string(),
-            "freshness": word(answer.freshness),
+            "freshness": answer.freshness.as_str(),
             "generation": held.generation(),
             "fingerprint": held.fingerprint(),
         }),
@@ -112,7 +115,7 @@ pub(super) fn token(answer: &Answer) -> Reply {
 }
 
 /// A secret's value as the body, and what is known of it in headers.
-pub(super) fn secret(reading: &Reading) -> Reply {
+pub(super) fn secret(reading: &Released<Reading>) -> Reply {
     #[expect(
         clippy::disallowed_methods,
         reason = "the answer that the permit entitles the peer to"
@@ -128,7 +131,7 @@ pub(super) fn secret(reading: &Reading) -> Reply {
         ),
         (
             "claviger-freshness",
-            header(word(reading.freshness).to_owned()),
+            header(reading.freshness.as_str().to_owned()),
         ),
     ];
     let more = facts
@@ -144,12 +147,23 @@ pub(super) fn secret(reading: &Reading) -> Reply {
     }
 }
 
-fn word(freshness: Freshness) -> &'static str {
-    match freshness {
-        Freshness::Fresh => "fresh",
-        Freshness::Refreshed => "refreshed",
-        Freshness::Stale => "stale",
-    }
+/// The outcome of a report.
+pub(super) fn report(report: &Released<Report>) -> Reply {
+    let outcome = match **report {
+        Report::Dropped => "dropped",
+        Report::Superseded => "superseded",
+        Report::NotTheToken => "not_the_token",
+    };
+    Reply::json(StatusCode::OK, &json!({ "outcome": outcome }))
+}
+
+/// Which tokens can be served, for operators.
+pub(super) fn readiness(tokens: &Released<Vec<(Arc<str>, bool)>>) -> Value {
+    tokens
+        .iter()
+        .map(|(name, ready)| (name.to_string(), Value::Bool(*ready)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// A refusal or failure: the same reason and remedy as over gRPC, and `Retry-After` where waiting helps.

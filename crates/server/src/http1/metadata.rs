@@ -9,15 +9,16 @@ use serde_json::{Map, Value, json};
 
 use crate::http1::answers::Reply;
 use crate::{
-    EndpointsOverview, IssuerOverview, MetadataOverview, ResourceMetadataOverview, ResourceOverview,
+    EndpointsOverview, MetadataOverview, Overview, ResourceMetadataOverview, ResourceOverview,
 };
+use claviger_core::audit::Released;
 
 /// When it is worth looking again, in seconds, if nothing could be read: a failure that may heal is not older.
 const LOOK_AGAIN: HeaderValue = HeaderValue::from_static("60");
 
 /// `GET /.well-known/oauth-authorization-server/ISSUER`.
-pub(super) fn of_issuer(issuers: &[IssuerOverview], name: &str) -> Reply {
-    let Some(issuer) = issuers.iter().find(|issuer| &*issuer.name == name) else {
+pub(super) fn of_issuer(overview: &Released<Overview>, name: &str) -> Reply {
+    let Some(issuer) = overview.issuers.iter().find(|issuer| &*issuer.name == name) else {
         return unknown(
             "name an issuer of the daemon's configuration; `claviger status` lists them",
         );
@@ -31,8 +32,8 @@ pub(super) fn of_issuer(issuers: &[IssuerOverview], name: &str) -> Reply {
 }
 
 /// `GET /.well-known/oauth-protected-resource/TOKEN`: the resources of a token.
-pub(super) fn of_token(resources: &[ResourceOverview], name: &str) -> Reply {
-    let own = resources.iter().filter(|one| &*one.token == name);
+pub(super) fn of_token(overview: &Released<Overview>, name: &str) -> Reply {
+    let own = overview.resources.iter().filter(|one| &*one.token == name);
     let mut rows = Vec::new();
     let mut any = false;
     for resource in own {

@@ -5,7 +5,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/token/NAME?scope=A+B&min_remaining=60` | the token, as OAuth's own JSON with a few fields more |
-//! | `POST /v1/token/NAME/rejected?fingerprint=F` | what became of the report |
+//! | `POST /v1/token/NAME/rejected?fingerprint=F&www_authenticate=C` | the outcome of the report |
 //! | `GET /v1/secret/NAME` | the value itself, and what is known of it in headers |
 //! | `GET /.well-known/oauth-authorization-server/ISSUER` | for operators: the endpoints of an issuer of the configuration |
 //! | `GET /.well-known/oauth-protected-resource/TOKEN` | for operators: what the resources of a token say |
@@ -16,19 +16,22 @@
 mod answers;
 mod metadata;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::body::Body;
 
 use crate::route::{CROWDED, Face, Route, UNCROWDED, Unwelcome};
 use answers::Reply;
-use claviger_core::broker::TokenRequest;
-use claviger_core::tokens::{Report, Want};
+use claviger_core::audit::Operation;
+use claviger_core::broker::{Rejection, TokenRequest};
+use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
+
+/// The status of a report that names none: the path says that the token was rejected.
+const UNAUTHORIZED: u32 = 401;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -41,18 +44,18 @@ pub(crate) async fn answer(
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let reply = match (request.method(), segments.as_slice()) {
         (&Method::GET, ["health"]) => health(route),
-        (&Method::GET, ["ready"]) => ready(route, welcome.is_ok()),
+        (&Method::GET, ["ready"]) => ready(route, welcome.is_ok()).await,
         (_, ["health" | "ready"]) => Reply::method("GET"),
         _ if welcome.is_err() => {
             let message = welcome.err().map_or("", Unwelcome::message);
             Reply::problem(StatusCode::FORBIDDEN, Unwelcome::REASON, message)
         }
         (method, segments) if route.shared.face == Face::Admin => {
-            for_operators(route, method, segments)
+            for_operators(route, method, segments).await
         }
         (&Method::GET, ["v1", "token", name]) => get_token(route, name, query).await,
-        (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(route, name, query),
-        (&Method::GET, ["v1", "secret", name]) => get_secret(route, name),
+        (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(route, name, query).await,
+        (&Method::GET, ["v1", "secret", name]) => get_secret(route, name).await,
         (_, ["v1", "token" | "secret", _]) => Reply::method("GET"),
         (_, ["v1", "token", _, "rejected"]) => Reply::method("POST"),
         _ => Reply::problem(
@@ -73,7 +76,7 @@ pub(crate) fn crowded() -> Response<Body> {
 }
 
 /// What only operators are told. The rest of what they do is spoken in gRPC.
-fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Reply {
+async fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Reply {
     let (subject, segment) = match segments {
         [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
         [".well-known", "oauth-protected-resource", name] => (Subject::Token, name),
@@ -92,13 +95,17 @@ fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Reply {
         Ok(name) => name,
         Err(problem) => return Reply::invalid(problem),
     };
-    if let Err(error) = route.session.confirm() {
-        return answers::failed(&error);
-    }
-    let overview = route.shared.operator.overview();
-    match subject {
-        Subject::Issuer => metadata::of_issuer(&overview.issuers, name),
-        Subject::Token => metadata::of_token(&overview.resources, name),
+    let overview = route
+        .shared
+        .broker
+        .operate(&route.session, Operation::Metadata, name, |_world| async {
+            route.shared.operator.overview()
+        })
+        .await;
+    match (overview, subject) {
+        (Err(error), _) => answers::failed(&error),
+        (Ok(overview), Subject::Issuer) => metadata::of_issuer(&overview, name),
+        (Ok(overview), Subject::Token) => metadata::of_token(&overview, name),
     }
 }
 
@@ -124,7 +131,7 @@ fn health(route: &Route) -> Reply {
 
 /// Whether everything can be served; on the admin socket also which tokens. Whoever has not said that the request is meant
 /// for claviger learns no names.
-fn ready(route: &Route, meant: bool) -> Reply {
+async fn ready(route: &Route, meant: bool) -> Reply {
     let broker = &route.shared.broker;
     let ready = broker.ready();
     let status = if ready {
@@ -133,14 +140,18 @@ fn ready(route: &Route, meant: bool) -> Reply {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut body = json!({ "ready": ready });
-    if meant
-        && route.shared.face == Face::Admin
-        && route.session.confirm().is_ok()
-        && let Some(body) = body.as_object_mut()
-    {
-        let tokens = broker.world().tokens.readiness().into_iter();
-        let tokens = tokens.map(|(name, ready)| (name.to_string(), Value::Bool(ready)));
-        body.insert("tokens".to_owned(), Value::Object(tokens.collect()));
+    if meant && route.shared.face == Face::Admin {
+        let readiness = broker
+            .operate(
+                &route.session,
+                Operation::Readiness,
+                "",
+                |world| async move { world.tokens.readiness() },
+            )
+            .await;
+        if let (Ok(tokens), Some(body)) = (readiness, body.as_object_mut()) {
+            body.insert("tokens".to_owned(), answers::readiness(&tokens));
+        }
     }
     Reply::json(status, &body)
 }
@@ -152,6 +163,8 @@ struct Query {
     min_remaining: Duration,
     force_refresh: bool,
     fingerprint: String,
+    http_status: Option<u32>,
+    www_authenticate: String,
 }
 
 impl Query {
@@ -175,9 +188,16 @@ impl Query {
                     _ => return Err("force_refresh is true or false"),
                 },
                 "fingerprint" => query.fingerprint = value.into_owned(),
+                "http_status" => {
+                    let status = value
+                        .parse()
+                        .map_err(|_not_a_number| "http_status is a status of HTTP")?;
+                    query.http_status = Some(status);
+                }
+                "www_authenticate" => query.www_authenticate = value.into_owned(),
                 _ => {
                     return Err(
-                        "there are the parameters scope, min_remaining, force_refresh and fingerprint",
+                        "there are the parameters scope, min_remaining, force_refresh, fingerprint, http_status and www_authenticate",
                     );
                 }
             }
@@ -222,35 +242,38 @@ async fn get_token(route: &Route, segment: &str, query: &str) -> Reply {
     }
 }
 
-fn rejected(route: &Route, segment: &str, query: &str) -> Reply {
+async fn rejected(route: &Route, segment: &str, query: &str) -> Reply {
     let read = || {
         let query = Query::read(query)?;
-        Ok((
-            name(segment)?,
-            query.scopes()?,
-            Cow::from(query.fingerprint),
-        ))
-    };
-    match read() {
-        Err(problem) => Reply::invalid(problem),
-        Ok((name, scopes, fingerprint)) => {
-            let broker = &route.shared.broker;
-            let outcome = match broker.report_rejected(&route.session, name, &scopes, &fingerprint)
-            {
-                Ok(Report::Dropped) => "dropped",
-                Ok(Report::Superseded) => "superseded",
-                Ok(Report::NotTheToken) => "not_the_token",
-                Err(error) => return answers::failed(&error),
-            };
-            Reply::json(StatusCode::OK, &json!({ "outcome": outcome }))
+        let scopes = query.scopes()?;
+        if query.fingerprint.is_empty() {
+            return Err(
+                "give the fingerprint of the rejected token, as its answer had it, in the query: ?fingerprint=F",
+            );
         }
+        Ok(Rejection {
+            name: name(segment)?.to_owned(),
+            scopes,
+            fingerprint: query.fingerprint,
+            http_status: query.http_status.unwrap_or(UNAUTHORIZED),
+            challenge: query.www_authenticate,
+        })
+    };
+    let rejection = match read() {
+        Ok(rejection) => rejection,
+        Err(problem) => return Reply::invalid(problem),
+    };
+    let broker = &route.shared.broker;
+    match broker.report_rejected(&route.session, &rejection).await {
+        Ok(report) => answers::report(&report),
+        Err(error) => answers::failed(&error),
     }
 }
 
-fn get_secret(route: &Route, segment: &str) -> Reply {
+async fn get_secret(route: &Route, segment: &str) -> Reply {
     match name(segment) {
         Err(problem) => Reply::invalid(problem),
-        Ok(name) => match route.shared.broker.secret(&route.session, name) {
+        Ok(name) => match route.shared.broker.secret(&route.session, name).await {
             Ok(reading) => answers::secret(&reading),
             Err(error) => answers::failed(&error),
         },
@@ -273,6 +296,7 @@ mod tests {
             "min_remaining=-1",
             "force_refresh=1",
             "scopes=a",
+            "http_status=unauthorized",
             "a",
         ] {
             assert!(Query::read(bad).is_err(), "{bad}");

@@ -1,0 +1,157 @@
+//! What has been recorded about one peer.
+//!
+//! Owns [`Trail`], one per identity, and [`Recorder`], one per connection, which answers for most requests without touching
+//! what the connections of an identity share. Both remember a bounded number of releases; a release that was forgotten is
+//! recorded again, so forgetting hides nothing.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::audit::Entry;
+use claviger_runtime::clock::{Clock, Moment, Pace};
+
+/// Records of refusals that one identity may cause: five at once, one per second. A flood must not bury the rest of the log.
+const REFUSALS: Rate = Rate {
+    interval: Duration::from_secs(1),
+    burst: 5,
+};
+
+/// Records of first releases that one identity may cause: 64 at once, ten per second.
+const RELEASES: Rate = Rate {
+    interval: Duration::from_millis(100),
+    burst: 64,
+};
+
+/// The most releases that are remembered, of an identity and of a connection.
+const MOST_REMEMBERED: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Rate {
+    interval: Duration,
+    burst: u32,
+}
+
+impl Rate {
+    fn pace(self) -> Pace {
+        let ahead = self.burst.saturating_sub(1);
+        Pace::new(self.interval, self.interval.saturating_mul(ahead))
+    }
+}
+
+/// One generation of one credential.
+#[derive(Debug)]
+struct Credential {
+    event_type: &'static str,
+    name: Box<str>,
+    generation: u64,
+}
+
+/// The credentials released last.
+#[derive(Debug, Default)]
+struct Remembered(VecDeque<Credential>);
+
+impl Remembered {
+    fn has(&self, entry: &Entry<'_>, generation: u64) -> bool {
+        let event_type = entry.operation.event_type();
+        self.0.iter().any(|known| {
+            known.generation == generation
+                && known.event_type == event_type
+                && *known.name == *entry.name
+        })
+    }
+
+    fn remember(&mut self, entry: &Entry<'_>, generation: u64) {
+        if self.0.len() >= MOST_REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(Credential {
+            event_type: entry.operation.event_type(),
+            name: entry.name.into(),
+            generation,
+        });
+    }
+}
+
+fn lock(remembered: &Mutex<Remembered>) -> MutexGuard<'_, Remembered> {
+    remembered.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What has been recorded about one identity.
+#[derive(Debug)]
+pub struct Trail {
+    refusals: Pace,
+    releases: Pace,
+    /// Refusals that were not recorded since the last one that was.
+    suppressed: AtomicU64,
+    remembered: Mutex<Remembered>,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self {
+            refusals: REFUSALS.pace(),
+            releases: RELEASES.pace(),
+            suppressed: AtomicU64::new(0),
+            remembered: Mutex::default(),
+        }
+    }
+}
+
+impl Trail {
+    /// Whether both rates are whole again, so that forgetting the trail makes room for no flood.
+    pub fn is_whole(&self, now: Moment) -> bool {
+        self.refusals.is_whole(now) && self.releases.is_whole(now)
+    }
+}
+
+/// What one connection's peer leaves behind. Connections of one identity share its [`Trail`].
+#[derive(Debug)]
+pub struct Recorder {
+    trail: Arc<Trail>,
+    /// What this connection knows to be recorded, so that repeats do not meet at the lock of the trail.
+    remembered: Mutex<Remembered>,
+}
+
+impl Recorder {
+    /// The recorder of a new connection.
+    #[must_use]
+    pub fn new(trail: Arc<Trail>) -> Self {
+        Self {
+            trail,
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// Whether this release must be recorded: the first one of this generation to the identity. It then counts as recorded.
+    pub(super) fn is_first(&self, entry: &Entry<'_>, generation: u64, clock: &dyn Clock) -> bool {
+        if lock(&self.remembered).has(entry, generation) {
+            return false;
+        }
+        let mut shared = lock(&self.trail.remembered);
+        let first = !shared.has(entry, generation);
+        if first {
+            // Over its rate it is not remembered either, so that a later release of the same generation is recorded.
+            if self.trail.releases.take(clock.now()).is_err() {
+                return false;
+            }
+            shared.remember(entry, generation);
+        }
+        drop(shared);
+        lock(&self.remembered).remember(entry, generation);
+        first
+    }
+
+    /// Whether a refusal may be recorded now; if so, how many were left out before it.
+    pub(super) fn may_record_refusal(&self, now: Moment) -> Option<u64> {
+        let suppressed = &self.trail.suppressed;
+        match self.trail.refusals.take(now) {
+            Ok(()) => Some(suppressed.swap(0, Ordering::Relaxed)),
+            Err(_wait) => {
+                suppressed.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
