@@ -2,11 +2,14 @@
 //!
 //! Owns the two clocks by which everything expires: the wall clock, which may be stepped, and the boot-time clock, which
 //! counts through suspend and never jumps. A [`Deadline`] is kept on both and has passed when either says so, so a step
-//! backwards never extends a credential. Nothing else in claviger asks the system for the time.
+//! backwards never extends a credential. Nothing else in claviger asks the system for the time. Also owns what is computed from
+//! time alone: [`Backoff`], [`Breaker`] and [`Pace`].
 //!
 //! [`SystemClock`] is the real one. [`SteppedClock`] follows tokio's timer, which tests pause, and can be stepped the way
 //! NTP or a suspended laptop would. Next: `shutdown`, then the first user, `secrets`.
 
+mod backoff;
+mod breaker;
 mod pace;
 
 use std::fmt::Debug;
@@ -15,6 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub use backoff::{Backoff, Jitter, Roll};
+pub use breaker::{Breaker, BreakerSettings};
 pub use pace::Pace;
 
 /// The wall clock of [`SteppedClock`] begins at 2026-01-01T00:00:00Z.
