@@ -14,9 +14,9 @@ use crate::secrets::Shared;
 use crate::secrets::live::{Slot, Version};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
 use crate::secrets::pick::{Picked, pick};
-use crate::secrets::schedule::{self, DICE};
+use crate::secrets::schedule;
 use crate::secrets::upstream::Refusal;
-use claviger_runtime::clock::{Deadline, Moment};
+use claviger_runtime::clock::{Deadline, Moment, Roll};
 use claviger_runtime::telemetry::Causes;
 
 /// No value is served longer than this without a confirmation, whatever the configuration says.
@@ -67,7 +67,7 @@ impl Origin {
             Err(Refusal::Failed(error)) => self.fail(progress, (error.kind, Some(&error)), now),
             Err(Refusal::Blocked { kind, retry_in }) => {
                 // Spread, so that the queue does not fall on a backend that has just recovered.
-                let spread = schedule::part(Duration::from_secs(1), fastrand::u32(0..=DICE));
+                let spread = Roll::random().part(Duration::from_secs(1));
                 let wait = retry_in.saturating_add(spread);
                 progress.next = now.after(wait);
                 self.note(progress, (kind, None));
@@ -122,7 +122,7 @@ impl Origin {
         let picked = pick(&value, &fields);
         drop(value);
         progress.newest = number(&version);
-        let roll = fastrand::u32(0..=DICE);
+        let roll = Roll::random();
         let worst = picked.iter().find_map(|part| part.as_ref().err().copied());
         let wait = if let Some(kind) = worst {
             progress.failures = progress.failures.saturating_add(1);
@@ -153,7 +153,7 @@ impl Origin {
 
     fn fail(&self, progress: &mut Progress, (kind, cause): Why<'_>, now: Moment) -> PerField {
         progress.failures = progress.failures.saturating_add(1);
-        let roll = fastrand::u32(0..=DICE);
+        let roll = Roll::random();
         let wait = schedule::backoff(kind, progress.failures, roll);
         progress.next = now.after(wait);
         if kind == Kind::NotFound {

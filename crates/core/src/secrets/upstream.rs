@@ -13,8 +13,8 @@ use claviger_backend::{
 use tokio::sync::Semaphore;
 
 use crate::secrets::Shared;
-use crate::secrets::schedule::{Breaker, DICE, OPERATION, part};
-use claviger_runtime::clock::Moment;
+use crate::secrets::schedule::OPERATION;
+use claviger_runtime::clock::{Breaker, BreakerSettings, Moment, Roll};
 
 /// Requests at once to one backend.
 const TURNS: usize = 8;
@@ -24,6 +24,13 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const PAUSE_LEAST: Duration = Duration::from_millis(50);
 const PAUSE_SPREAD: Duration = Duration::from_millis(200);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
+
+const BREAKER: BreakerSettings = BreakerSettings {
+    failures: 5,
+    first: Duration::from_secs(5),
+    most: Duration::from_secs(150),
+    probe: Duration::from_secs(15),
+};
 
 /// A backend and its health. Outlives a configuration, as the backend does: a reload is no reason to take one that is down for
 /// well, or to ask one twice as much at once.
@@ -79,7 +86,7 @@ impl Upstream {
             source,
             turns: Semaphore::new(TURNS),
             health: Mutex::new(Health {
-                breaker: Breaker::Closed { failures: 0 },
+                breaker: Breaker::new(BREAKER),
                 answered: true,
                 last_error: None,
                 last_success: None,
@@ -139,7 +146,7 @@ impl Upstream {
             Err(error) if error.kind.is_retryable() => error,
             outcome => return outcome,
         };
-        let pause = PAUSE_LEAST.saturating_add(part(PAUSE_SPREAD, fastrand::u32(0..=DICE)));
+        let pause = PAUSE_LEAST.saturating_add(Roll::random().part(PAUSE_SPREAD));
         let asked = if let Kind::RateLimited { retry_after } = error.kind {
             retry_after.unwrap_or(PAUSE_MOST)
         } else {

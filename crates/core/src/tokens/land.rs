@@ -7,13 +7,13 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use claviger_runtime::clock::Moment;
+use claviger_runtime::clock::{Moment, Roll};
 
 use crate::tokens::entry::{Core, Entry};
 use crate::tokens::flight::Failure;
 use crate::tokens::held::Held;
 use crate::tokens::source::{self, Issued, Verdict};
-use crate::tokens::state::{self, DICE, Event, Retry, Terms};
+use crate::tokens::state::{self, Event, Retry, Terms};
 use crate::tokens::supply::Supply;
 use crate::tokens::{NEGATIVE, Shared};
 
@@ -67,7 +67,7 @@ impl Entry {
                     .as_ref()
                     .is_some_and(expires_no_later),
         };
-        let (life, refresh_at) = state::timing(&terms, now, fastrand::u32(0..=DICE));
+        let (life, refresh_at) = state::timing(&terms, now, Roll::random());
         Held {
             access_token: issued.access_token,
             token_type: issued.token_type,
@@ -126,7 +126,7 @@ impl Entry {
         let verdict = error.kind.verdict();
         let before = core.state.retry().map_or(0, |retry| retry.attempts);
         let attempts = before.saturating_add(1);
-        let roll = fastrand::u32(0..=DICE);
+        let roll = Roll::random();
         let pause = state::pause(verdict, attempts, NEGATIVE, roll);
         let retry = Retry {
             at: now.after(pause),

@@ -1,16 +1,13 @@
 //! Where an entry of the cache stands, and when it moves on.
 //!
-//! Owns the [`State`] of an entry, its transitions and its timing. Pure: time and luck are arguments (`roll` is a number
-//! from 0 to [`DICE`]), so every edge has a row in a table test. Holds no token; `entry` keeps the token beside it and drops
-//! it as soon as the state no longer has a [`Life`].
+//! Owns the [`State`] of an entry, its transitions and its timing. Pure: time and the random [`Roll`] are
+//! arguments, so every edge has a row in a table test. Holds no token; `entry` keeps the token beside it and drops it as soon
+//! as the state no longer has a [`Life`].
 
 use std::time::Duration;
 
 use crate::tokens::source::Verdict;
-use claviger_runtime::clock::{Deadline, Moment};
-
-/// The largest roll.
-pub(super) const DICE: u32 = 1000;
+use claviger_runtime::clock::{Backoff, Deadline, Jitter, Moment, Roll};
 
 /// A token is renewed this long before it expires at the latest, or a fifth of its lifetime if that is shorter.
 const BUFFER_MOST: Duration = Duration::from_mins(5);
@@ -22,10 +19,13 @@ const REPEAT_LEAST: Duration = Duration::from_secs(5);
 const HINT_LEAST: Duration = Duration::from_mins(1);
 /// Between requests to an issuer whose tokens live for no time.
 pub(super) const SPENT_GAP: Duration = Duration::from_secs(1);
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_MOST: Duration = Duration::from_mins(1);
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    most: Duration::from_mins(1),
+    jitter: Jitter::FULL,
+};
 const BACKOFF_LEAST: Duration = Duration::from_millis(100);
-/// An issuer may ask for more patience than our own backoff has, but not for ever.
+/// The longest pause that an issuer can ask for.
 const RETRY_AFTER_MOST: Duration = Duration::from_hours(1);
 
 /// How long a token may be served.
@@ -218,7 +218,7 @@ pub(super) struct Terms {
 }
 
 /// How long a token may be served, and when its successor is due.
-pub(super) fn timing(terms: &Terms, now: Moment, roll: u32) -> (Life, Deadline) {
+pub(super) fn timing(terms: &Terms, now: Moment, roll: Roll) -> (Life, Deadline) {
     let Terms {
         sent,
         lifetime,
@@ -239,10 +239,10 @@ pub(super) fn timing(terms: &Terms, now: Moment, roll: u32) -> (Life, Deadline) 
     // Jitter only ever renews earlier, so that the buffer is kept. So is it where the issuer wants it renewed later: from the
     // floor on there is nothing to bridge its trouble with.
     let buffer = BUFFER_MOST.min(lifetime / 5);
-    let latest = lifetime.saturating_sub(buffer.saturating_add(part(buffer / 10, roll)));
+    let latest = lifetime.saturating_sub(buffer.saturating_add(roll.part(buffer / 10)));
     let after = terms.refresh_in.map_or(latest, |wanted| {
         let least = HINT_LEAST.min(lifetime / 2);
-        let wanted = wanted.saturating_sub(part(wanted / 10, roll));
+        let wanted = wanted.saturating_sub(roll.part(wanted / 10));
         wanted.max(least).min(latest)
     });
     (life, sent.after(after))
@@ -254,22 +254,14 @@ fn repeat_pause(left: Duration) -> Duration {
 }
 
 /// When to try again after the `attempts`-th failure in a row, counted from 1.
-pub(super) fn pause(verdict: Verdict, attempts: u32, negative: Duration, roll: u32) -> Duration {
+pub(super) fn pause(verdict: Verdict, attempts: u32, negative: Duration, roll: Roll) -> Duration {
     match verdict {
         Verdict::Terminal => negative,
         Verdict::Transient { retry_after } => {
-            let doublings = attempts.saturating_sub(1).min(16);
-            let most = BACKOFF_FIRST
-                .saturating_mul(1_u32 << doublings)
-                .min(BACKOFF_MOST);
             let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MOST);
-            part(most, roll).max(BACKOFF_LEAST).max(asked)
+            BACKOFF.pause(attempts, roll).max(BACKOFF_LEAST).max(asked)
         }
     }
-}
-
-fn part(most: Duration, roll: u32) -> Duration {
-    most.saturating_mul(roll.min(DICE)) / DICE
 }
 
 #[cfg(test)]

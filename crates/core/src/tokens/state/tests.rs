@@ -158,7 +158,7 @@ fn the_buffer_is_a_fifth_up_to_five_minutes_and_jitter_only_widens_it() {
         (10, 8_000, 7_800, 1_000),
         (86_400, 86_100_000, 86_070_000, 30_000),
     ] {
-        for (roll, due) in [(0, latest), (DICE, earliest)] {
+        for (roll, due) in [(Roll::LEAST, latest), (Roll::MOST, earliest)] {
             let (life, refresh_at) = timing(&terms(lifetime), NOW, roll);
             assert_eq!(refresh_at.left(NOW).as_millis(), due, "{lifetime} s");
             assert_eq!(life.floor.as_millis(), floor, "{lifetime} s");
@@ -175,7 +175,7 @@ fn the_issuer_may_say_when_and_cannot_make_us_ask_all_the_time() {
             ..terms(3600)
         };
         assert_eq!(
-            timing(&terms, NOW, 0).1,
+            timing(&terms, NOW, Roll::LEAST).1,
             NOW.after(seconds(due)),
             "{wanted} s"
         );
@@ -190,7 +190,7 @@ fn an_answer_without_gain_is_asked_for_again_after_half_of_what_is_left() {
             no_gain: true,
             ..terms(left)
         };
-        let (life, refresh_at) = timing(&terms, NOW, 500);
+        let (life, refresh_at) = timing(&terms, NOW, Roll::new(500));
         assert_eq!(refresh_at, NOW.after(seconds(pause)));
         assert_eq!(life.floor, Duration::ZERO);
     }
@@ -201,13 +201,13 @@ fn failures_pause_with_full_jitter_or_as_long_as_the_issuer_asks() {
     let transient = |retry_after| Verdict::Transient { retry_after };
     let minute = seconds(60);
     for (verdict, attempts, roll, expected) in [
-        (Verdict::Terminal, 1, 0, 60_000),
-        (transient(None), 1, DICE, 1_000),
-        (transient(None), 1, 0, 100),
-        (transient(None), 4, 500, 4_000),
-        (transient(None), u32::MAX, DICE, 60_000),
-        (transient(Some(seconds(90))), 1, DICE, 90_000),
-        (transient(Some(seconds(90_000))), 1, DICE, 3_600_000),
+        (Verdict::Terminal, 1, Roll::LEAST, 60_000),
+        (transient(None), 1, Roll::MOST, 1_000),
+        (transient(None), 1, Roll::LEAST, 100),
+        (transient(None), 4, Roll::new(500), 4_000),
+        (transient(None), u32::MAX, Roll::MOST, 60_000),
+        (transient(Some(seconds(90))), 1, Roll::MOST, 90_000),
+        (transient(Some(seconds(90_000))), 1, Roll::MOST, 3_600_000),
     ] {
         assert_eq!(pause(verdict, attempts, minute, roll).as_millis(), expected);
     }
@@ -217,7 +217,7 @@ proptest! {
     #[test]
     fn no_answer_of_an_issuer_breaks_the_arithmetic(
         lifetime in any::<u64>(), refresh_in in proptest::option::of(any::<u64>()),
-        no_gain in any::<bool>(), roll in 0..=DICE,
+        no_gain in any::<bool>(), roll in 0..=Roll::STEPS,
     ) {
         let terms = Terms {
             refresh_in: refresh_in.map(seconds),
@@ -226,7 +226,7 @@ proptest! {
             expires: NOW.after(seconds(lifetime)),
             ..terms(0)
         };
-        let (life, refresh_at) = timing(&terms, NOW, roll);
+        let (life, refresh_at) = timing(&terms, NOW, Roll::new(roll));
         prop_assert!(life.floor <= FLOOR_MOST);
         if !no_gain {
             prop_assert!(refresh_at.left(NOW) <= seconds(lifetime));
