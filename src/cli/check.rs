@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::config::{Config, Problems};
 use crate::daemon::{Probe, ProbeError, probe};
-use crate::registry;
+use crate::registry::{self, Backends};
 use claviger_core::rotation::{Mark, Reason};
-use claviger_runtime::clock::SystemClock;
+use claviger_runtime::clock::{Clock, SystemClock};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -81,14 +81,14 @@ impl Findings {
         let (probes, fatal) = if offline {
             (Vec::new(), false)
         } else {
-            match registry::open_all(&config.backends, &registry::Backends::default()) {
-                Ok(backends) => {
-                    let clock = Arc::new(SystemClock);
-                    let asked = async { Ok(probe(&config, &backends, clock).await) };
-                    (client::block_on(asked)?, false)
-                }
-                Err(errors) => (errors.into_iter().map(broken).collect(), true),
-            }
+            client::block_on(async {
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+                let none = Backends::none(Arc::clone(&clock));
+                Ok(match registry::open_all(&config.backends, &none).await {
+                    Ok(backends) => (probe(&config, &backends, clock).await, false),
+                    Err(errors) => (errors.into_iter().map(broken).collect(), true),
+                })
+            })?
         };
         Ok(Self {
             config,

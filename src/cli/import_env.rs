@@ -78,8 +78,7 @@ pub(super) fn import_env(
     })?;
     // A dry run finds out as well whether the file could be removed.
     let source = import::open(&args.file, args.keep_file)?;
-    let backends = registry::open_all(&config.backends, &Backends::default())
-        .map_err(|errors| run::unusable(&errors))?;
+    let backends = run::open(&config.backends)?;
     let wish = Wish {
         client: args.client.as_deref(),
         token: args.token.as_deref(),

@@ -6,13 +6,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use claviger_backend::BackendName;
 
-use crate::cli::{CONFIG, Exit, Failure, Surroundings};
+use crate::cli::{CONFIG, Exit, Failure, Surroundings, client};
 use crate::config::{Config, Mode};
 use crate::daemon::{self, Launch};
-use crate::registry;
+use crate::registry::{self, BackendSettings, Backends};
+use claviger_runtime::clock::SystemClock;
 use claviger_runtime::telemetry;
 use claviger_runtime::telemetry::Causes;
 use claviger_server::{ListenError, Sockets};
@@ -39,8 +42,7 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     })?;
     telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
-    let backends = registry::open_all(&config.backends, &registry::Backends::default())
-        .map_err(|errors| unusable(&errors))?;
+    let backends = open(&config.backends)?;
     let sockets = if surroundings.listeners.is_empty() {
         Sockets::bind(&config.server)
     } else {
@@ -59,6 +61,15 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
         protections,
     };
     daemon::run(launch).map_err(|error| Failure::caused(exit_of(&error), &error))
+}
+
+/// Opens backends on a runtime of its own, whose threads have ended when this returns: the process is hardened after it.
+pub(super) fn open(settings: &[(BackendName, BackendSettings)]) -> Result<Backends, Failure> {
+    client::block_on(async {
+        registry::open_all(settings, &Backends::none(Arc::new(SystemClock)))
+            .await
+            .map_err(|errors| unusable(&errors))
+    })
 }
 
 fn exit_of(error: &daemon::Error) -> Exit {

@@ -3,29 +3,19 @@
 //! Owns the check that tokens of different environments do not use the same client: an attacker who steals the credential of a test
 //! system would have that of production. References are compared when the configuration is read; here the values are,
 //! because the same credential is easily copied under two names. Reads nothing unless there are two environments, and keeps
-//! nothing. A backend that does not answer in time proves nothing, so it stops nobody.
+//! nothing. A backend that does not answer within the deadlines of its guard proves nothing and stops nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use claviger_backend::{BackendName, Secret, SecretRef, SecretSource};
-use tokio::sync::Semaphore;
+use claviger_backend::{Secret, SecretRef};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Problem, Problems};
+use crate::registry::Backends;
 use claviger_core::secrets;
 use claviger_oauth::{ClientId, ClientSettings};
-
-/// How long all backends together may take.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// Requests at once.
-const TURNS: usize = 8;
-
-/// What reads from each backend.
-pub(super) type Sources = BTreeMap<BackendName, Arc<dyn SecretSource>>;
 
 /// Two tokens of different environments that share a part of their client. Prints one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +47,8 @@ impl fmt::Display for SharedClient {
 ///
 /// # Errors
 /// One problem for each pair that does.
-pub(super) async fn check(config: &Config, sources: &Sources) -> Result<(), Problems> {
-    let shared = shared(config, sources).await;
+pub(super) async fn check(config: &Config, backends: &Backends) -> Result<(), Problems> {
+    let shared = shared(config, backends).await;
     let problems = shared
         .iter()
         .map(|shared| Problem::at("", shared.to_string()));
@@ -66,7 +56,7 @@ pub(super) async fn check(config: &Config, sources: &Sources) -> Result<(), Prob
 }
 
 /// The tokens that share an identifier or a secret across environments.
-pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<SharedClient> {
+pub(super) async fn shared(config: &Config, backends: &Backends) -> Vec<SharedClient> {
     let mut used = Vec::new();
     for token in &config.tokens {
         if let Some(environment) = token.environment.as_deref() {
@@ -82,7 +72,7 @@ pub(super) async fn shared(config: &Config, sources: &Sources) -> Vec<SharedClie
     if environments.len() < 2 {
         return Vec::new();
     }
-    let values = read(&used, sources).await;
+    let values = read(&used, backends).await;
     let mut shared = Vec::new();
     for (number, one) in used.iter().enumerate() {
         for other in used.iter().take(number) {
@@ -139,34 +129,28 @@ fn identities(client: &ClientSettings) -> [(&'static str, Identity<'_>); 2] {
     [("identifier", id), ("secret", secret)]
 }
 
-/// The values that can be had in time, once each.
-async fn read(used: &[Use<'_>], sources: &Sources) -> BTreeMap<SecretRef, Secret> {
+/// The values that the backends give, once each. A value that cannot be read is not compared.
+async fn read(used: &[Use<'_>], backends: &Backends) -> BTreeMap<SecretRef, Secret> {
     let wanted = used.iter().filter_map(|one| match one.identity {
         Identity::Literal(_) => None,
         Identity::Reference(reference) => Some(reference),
     });
-    let turns = Arc::new(Semaphore::new(TURNS));
     let mut reading = JoinSet::new();
     for reference in wanted.collect::<BTreeSet<_>>() {
-        let Some(source) = sources.get(&reference.backend).map(Arc::clone) else {
+        let Some(backend) = backends.get(&reference.backend) else {
             continue;
         };
-        let (reference, turns) = (reference.clone(), Arc::clone(&turns));
+        let (reference, source) = (reference.clone(), Arc::clone(&backend.secrets));
         reading.spawn(async move {
-            let _turn = turns.acquire().await.ok()?;
             let fetched = source.fetch(&reference.name, &reference.version).await;
             let value = secrets::pick_one(&fetched.ok()?.value, reference.field.as_ref()).ok()?;
             Some((reference, value))
         });
     }
     let mut values = BTreeMap::new();
-    let all = async {
-        while let Some(read) = reading.join_next().await {
-            values.extend(read.ok().flatten());
-        }
-    };
-    // What has not been read by then is not compared.
-    let _in_time = tokio::time::timeout(LIMIT, all).await;
+    while let Some(read) = reading.join_next().await {
+        values.extend(read.ok().flatten());
+    }
     values
 }
 
@@ -175,7 +159,10 @@ mod tests {
     use std::path::Path;
 
     use async_trait::async_trait;
-    use claviger_backend::{BackendError, Fetched, Kind, SecretName, VersionSelector};
+    use claviger_backend::{
+        Backend, BackendError, Fetched, Kind, SecretName, SecretSource, VersionSelector,
+    };
+    use claviger_runtime::clock::SteppedClock;
 
     use super::*;
 
@@ -223,8 +210,18 @@ mod tests {
         }
         let config = Config::parse(&text, Path::new("claviger.toml"));
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
-        let source: Arc<dyn SecretSource> = Arc::new(Shelf(values));
-        let shared = shared(&config, &BTreeMap::from([("b".parse().unwrap(), source)])).await;
+        let (name, settings) = config.backends[0].clone();
+        let backend = Backend {
+            kind: "shelf",
+            secrets: Arc::new(Shelf(values)),
+            versions: None,
+            creator: None,
+            rotator: None,
+            register: None,
+            keys: None,
+        };
+        let clock = Arc::new(SteppedClock::new());
+        let shared = shared(&config, &Backends::of_test(name, settings, backend, clock)).await;
         shared.iter().map(ToString::to_string).collect()
     }
 

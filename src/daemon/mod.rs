@@ -254,7 +254,7 @@ fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<String> {
 
 /// What is in force first, which has nothing to carry over.
 async fn first(config: Config, backends: Backends, ground: &Ground) -> Result<InForce, Problems> {
-    environments::check(&config, &backends.sources()).await?;
+    environments::check(&config, &backends).await?;
     let issuers = assembly::issuers(&config, &ground.clock, &[])?;
     let prepared = Prepared {
         config,
@@ -274,7 +274,8 @@ impl Running {
         let secrets = self.daemon.secrets();
         let asked = secrets.first_round(FIRST_ROUND).await;
         // Who does not answer counts as asked.
-        let answered = asked && secrets.backends().iter().all(|backend| backend.reachable);
+        let backends = self.daemon.with(|in_force| in_force.backends.health());
+        let answered = asked && backends.iter().all(|backend| backend.reachable);
         if self.require_backend && !answered {
             self.drain.begin();
             return Err(Error::NoBackend);

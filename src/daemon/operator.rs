@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use claviger_backend::Kind;
 
 use crate::daemon::assembly::Ground;
 use crate::daemon::current::{Current, InForce};
+use crate::registry::Health;
 use claviger_core::secrets::Secrets;
 use claviger_kernel::Report;
 use claviger_oauth::{
@@ -17,8 +19,9 @@ use claviger_oauth::{
 };
 use claviger_runtime::clock::Moment;
 use claviger_server::{
-    EndpointsOverview, IssuerNotRefreshed, IssuerOverview, MetadataOverview, Operator, Overview,
-    ProtectionOverview, ReloadRefused, Reloaded, ResourceMetadataOverview, ResourceOverview,
+    BackendOverview, EndpointsOverview, IssuerNotRefreshed, IssuerOverview, MetadataOverview,
+    Operator, Overview, ProtectionOverview, ReloadRefused, Reloaded, ResourceMetadataOverview,
+    ResourceOverview,
 };
 
 /// How the process is protected, and what the host lacks. Never changes.
@@ -71,7 +74,7 @@ impl Operator for Daemon {
             config_digest: in_force.config.digest.clone(),
             config_loaded: in_force.loaded,
             ready: in_force.world.is_ready(),
-            backend_kinds: in_force.backends.kinds(),
+            backends: in_force.backends.health().iter().map(backend).collect(),
             issuers: in_force
                 .issuers
                 .iter()
@@ -128,6 +131,16 @@ fn current_error(status: &IssuerStatus) -> Option<ErrorKind> {
     let (kind, failed) = status.last_error?;
     let healed = status.last_success.is_some_and(|worked| worked > failed);
     (!healed).then_some(kind)
+}
+
+fn backend(health: &Health) -> BackendOverview {
+    BackendOverview {
+        name: health.name.to_string(),
+        kind: health.kind,
+        reachable: health.reachable,
+        last_error: health.last_error.map(Kind::as_str),
+        last_success: health.last_success,
+    }
 }
 
 fn overview(issuer: &Issuer) -> IssuerOverview {

@@ -99,6 +99,9 @@ impl fmt::Display for ProbeError {
         match self {
             Self::Unopened(error) => Causes(error.parts().1).fmt(f),
             Self::Backend(error) => {
+                if error.blocked().is_some() {
+                    f.write_str("not asked, after repeated failures: ")?;
+                }
                 f.write_str(error.kind.as_str())?;
                 if let Some(cause) = error.source() {
                     write!(f, " ({cause})")?;
@@ -145,7 +148,7 @@ pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) 
             mark: mark(config, backends, &held.reference).await,
         });
     }
-    for shared in environments::shared(config, &backends.sources()).await {
+    for shared in environments::shared(config, backends).await {
         probes.push(Probe::unmarked(
             "environments".to_owned(),
             true,
@@ -200,12 +203,12 @@ fn verified<'a>(config: &'a Config, issuer: &str) -> BTreeSet<&'a str> {
 }
 
 async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, ProbeError> {
-    let sources = backends.sources();
-    let source = sources.get(&reference.backend).ok_or_else(|| {
+    let backend = backends.get(&reference.backend).ok_or_else(|| {
         let kind = Kind::Misconfigured;
         ProbeError::Backend(BackendError::new(kind, &reference.backend, "fetch"))
     })?;
-    let fetched = source
+    let fetched = backend
+        .secrets
         .fetch(&reference.name, &reference.version)
         .await
         .map_err(ProbeError::Backend)?;

@@ -73,19 +73,14 @@ impl Daemon {
         let path = in_force.config.origin.clone();
         let config = blocking(move || Config::load(&path)).await?;
         in_force.config.check_replaceable_by(&config)?;
-        let opened = in_force.backends.clone();
-        let (config, backends) = blocking(move || {
-            let backends = open(&config, &opened)?;
-            Ok((config, backends))
-        })
-        .await?;
+        let backends = open(&config, &in_force.backends).await?;
         let clock = Arc::clone(&self.ground.clock);
         let (config, issuers) = blocking(move || {
             let issuers = assembly::issuers(&config, &clock, &in_force.issuers)?;
             Ok((config, issuers))
         })
         .await?;
-        environments::check(&config, &backends.sources()).await?;
+        environments::check(&config, &backends).await?;
         Ok(Prepared {
             config,
             backends,
@@ -119,14 +114,19 @@ impl Daemon {
 }
 
 /// Opens the backends of `config`; those of `opened` that did not change are kept.
-fn open(config: &Config, opened: &registry::Backends) -> Result<registry::Backends, Problems> {
-    registry::open_all(&config.backends, opened).map_err(|errors| {
-        let problems = errors.iter().map(|error| {
-            let (backend, fault) = error.parts();
-            Problem::at(format!("backends.{backend}"), Causes(fault).to_string())
-        });
-        Problems::new(&config.origin, problems.collect())
-    })
+async fn open(
+    config: &Config,
+    opened: &registry::Backends,
+) -> Result<registry::Backends, Problems> {
+    registry::open_all(&config.backends, opened)
+        .await
+        .map_err(|errors| {
+            let problems = errors.iter().map(|error| {
+                let (backend, fault) = error.parts();
+                Problem::at(format!("backends.{backend}"), Causes(fault).to_string())
+            });
+            Problems::new(&config.origin, problems.collect())
+        })
 }
 
 /// Does on another thread what may wait for a disk, or for an account database on the network.

@@ -72,8 +72,13 @@ impl Scene {
         self.home.path().join(".env")
     }
 
-    fn backends(&self) -> Backends {
-        open_all(&self.config.backends, &Backends::default()).unwrap()
+    async fn backends(&self) -> Backends {
+        open_all(
+            &self.config.backends,
+            &Backends::none(Arc::new(SystemClock)),
+        )
+        .await
+        .unwrap()
     }
 
     #[expect(clippy::disallowed_methods, reason = "tests look inside")]
@@ -112,7 +117,7 @@ impl Scene {
     }
 
     async fn import(&self, text: &str) -> Result<Outcome, Error> {
-        self.import_into(text, &self.backends(), &Wish::default())
+        self.import_into(text, &self.backends().await, &Wish::default())
             .await
     }
 
@@ -133,7 +138,7 @@ impl Scene {
         fs::write(self.path(), text).unwrap();
         let source = open(&self.path(), true).unwrap();
         let wish = Wish::default();
-        let import = Import::prepare(&self.config, &self.backends(), source, &wish).await;
+        let import = Import::prepare(&self.config, &self.backends().await, source, &wish).await;
         let placements = import.unwrap().placements;
         let change = |placement: &Placement| {
             (
@@ -145,7 +150,7 @@ impl Scene {
     }
 
     async fn mark(&self) -> Option<Mark> {
-        let backends = self.backends();
+        let backends = self.backends().await;
         let backend = backends.get(&"local".parse().unwrap()).unwrap();
         let register = backend.register.as_deref().unwrap();
         rotation::find(register, &"oauth/demo".parse().unwrap())
@@ -451,10 +456,10 @@ struct Troubled {
 }
 
 impl Troubled {
-    fn backends(scene: &Scene, at: usize, trouble: Trouble) -> (Arc<Self>, Backends) {
+    async fn backends(scene: &Scene, at: usize, trouble: Trouble) -> (Arc<Self>, Backends) {
         let name = "local".parse().unwrap();
         let troubled = Arc::new(Self {
-            inner: scene.backends().get(&name).unwrap().clone(),
+            inner: scene.backends().await.get(&name).unwrap().clone(),
             calls: AtomicUsize::new(0),
             at,
             trouble,
@@ -470,7 +475,7 @@ impl Troubled {
             keys: None,
         };
         let settings = scene.config.backends[0].1.clone();
-        let backends = Backends::of_test(name, settings, backend);
+        let backends = Backends::of_test(name, settings, backend, Arc::new(SystemClock));
         (troubled, backends)
     }
 
@@ -603,7 +608,7 @@ async fn survives(references: [&str; 2], is_there: bool, trouble: Trouble, at: u
     let before = names.iter().map(|name| scene.current(name));
     let before: Vec<_> = before.collect();
     let text = scene.good();
-    let (troubled, backends) = Troubled::backends(&scene, at, trouble);
+    let (troubled, backends) = Troubled::backends(&scene, at, trouble).await;
     let outcome = scene.import_into(&text, &backends, &Wish::default()).await;
     let case = format!("{references:?} {is_there} {trouble:?} at {at}: {outcome:?}");
     let came_up = troubled.calls.load(Ordering::SeqCst) > at;
@@ -657,7 +662,7 @@ async fn a_backend_that_gives_back_something_else_is_not_trusted() {
         let scene = Scene::with(apart).await;
         scene.put("id", "old");
         scene.put("oauth/demo", "old");
-        let (_, backends) = Troubled::backends(&scene, at, Trouble::Garbles);
+        let (_, backends) = Troubled::backends(&scene, at, Trouble::Garbles).await;
         let text = scene.good();
         let outcome = scene.import_into(&text, &backends, &Wish::default()).await;
         let (seen, left) = (
@@ -687,7 +692,7 @@ async fn a_file_that_is_kept_is_kept_and_marked() {
     assert_eq!(scene.current("oauth/demo"), "-");
     assert_eq!(scene.issuer.requests(), 0);
     let source = open(&scene.path(), true).unwrap();
-    let (backends, wish) = (scene.backends(), Wish::default());
+    let (backends, wish) = (scene.backends().await, Wish::default());
     let import = Import::prepare(&scene.config, &backends, source, &wish).await;
     let outcome = import.unwrap().carry_out(Arc::new(SystemClock), true).await;
     assert!(outcome.unwrap().mark.is_ok());

@@ -1,23 +1,27 @@
-//! Turns configured backends into [`Backend`] values.
+//! Turns configured backends into guarded [`Backend`] values.
 //!
-//! Owns the choice of backend crates: the only file that names one. A local fault (a store that is not there,
+//! Owns the choice of backend crates: the only file that names one. Hands out no backend without its `guard`. A local fault (a store that is not there,
 //! a key file that others can read, a key that does not fit) is an error here and so at the start, because it does not heal
 //! by itself; a backend that is merely out of reach is not. Keys of a backend's own are kept in `keeper`. Never reads a
 //! secret of the configuration itself.
 //!
-//! A new backend is a crate in `backends/`, a feature, a variant of [`BackendSettings`], an arm of `open`, and a section in
-//! `config`. The sealed file has no feature of its own: it has no SDK, and the command line works on it without a daemon.
+//! A new backend is a crate in `backends/` with plain settings, a feature, a variant of [`BackendSettings`], an arm of `open`,
+//! and a file in `config/backends`. The sealed file has no feature of its own: it has no SDK, and the command line works on it without a daemon.
 
+mod guard;
 mod keeper;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use claviger_backend::{Backend, BackendName, Class, SecretSource};
 use claviger_backend_file as file;
+use claviger_runtime::clock::Clock;
 
+use crate::registry::guard::{Guard, guarded};
 use crate::registry::keeper::PageKeeper;
+
+pub use guard::Health;
 
 /// The types of backends that this build knows, as the configuration writes them.
 pub const TYPES: &[&str] = &["file"];
@@ -29,66 +33,92 @@ pub mod file_store {
     };
 }
 
-/// A backend as the configuration gives it.
+/// A backend as the configuration gives it: the settings of its crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendSettings {
     /// The sealed local file.
-    File {
-        /// The directory of the sealed records.
-        directory: PathBuf,
-        /// What unseals it.
-        key: FileKey,
-    },
+    File(file::FileSettings),
 }
 
-/// What unseals the local file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileKey {
-    /// A file, mode 0600 or stricter, with 32 bytes in base64.
-    KeyFile(PathBuf),
-    /// A file, mode 0600 or stricter, with a passphrase.
-    PassphraseFile(PathBuf),
-}
-
-/// The backends of one configuration, opened, and what they were opened by.
-#[derive(Clone, Debug, Default)]
+/// The backends of one configuration, opened. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Backends {
-    opened: BTreeMap<BackendName, (BackendSettings, Backend)>,
-    /// Lives on through every reload, so that it says only once what is to be said about memory.
+    opened: BTreeMap<BackendName, Opened>,
+    clock: Arc<dyn Clock>,
+    /// Lives on through every reload, so that it reports only once what there is to report about memory.
     keeper: Arc<PageKeeper>,
 }
 
-impl Backends {
-    /// One backend that a test has made.
-    #[cfg(test)]
-    pub(crate) fn of_test(name: BackendName, settings: BackendSettings, backend: Backend) -> Self {
+/// An opened backend. Only the guarded one leaves this module.
+#[derive(Clone, Debug)]
+struct Opened {
+    settings: BackendSettings,
+    backend: Backend,
+    guard: Arc<Guard>,
+}
+
+impl Opened {
+    fn new(
+        name: &BackendName,
+        settings: BackendSettings,
+        backend: Backend,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let guard = Arc::new(Guard::new(name.clone(), Arc::clone(clock)));
         Self {
-            opened: BTreeMap::from([(name, (settings, backend))]),
+            settings,
+            backend: guarded(backend, &guard),
+            guard,
+        }
+    }
+}
+
+impl Backends {
+    /// No backends yet: what the first configuration is opened on. `clock` times the guards of all that follow.
+    #[must_use]
+    pub fn none(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            opened: BTreeMap::new(),
+            clock,
             keeper: Arc::default(),
         }
     }
 
-    /// What reads from each of them.
+    /// One backend that a test has made.
+    #[cfg(test)]
+    pub(crate) fn of_test(
+        name: BackendName,
+        settings: BackendSettings,
+        backend: Backend,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let mut backends = Self::none(clock);
+        let opened = Opened::new(&name, settings, backend, &backends.clock);
+        backends.opened.insert(name, opened);
+        backends
+    }
+
+    /// The source of secrets of each backend, guarded. The same one as before a reload if its settings are the same.
     #[must_use]
     pub fn sources(&self) -> BTreeMap<BackendName, Arc<dyn SecretSource>> {
         self.opened
             .iter()
-            .map(|(name, (_, backend))| (name.clone(), Arc::clone(&backend.secrets)))
+            .map(|(name, opened)| (name.clone(), Arc::clone(&opened.backend.secrets)))
             .collect()
     }
 
-    /// One of them.
+    /// One backend, guarded: every call ends within seconds, and all its capabilities share the limits and the breaker.
     #[must_use]
     pub fn get(&self, name: &BackendName) -> Option<&Backend> {
-        self.opened.get(name).map(|(_, backend)| backend)
+        self.opened.get(name).map(|opened| &opened.backend)
     }
 
-    /// The type of each of them, by name.
+    /// The health of each backend, by name. Sends nothing.
     #[must_use]
-    pub fn kinds(&self) -> Vec<(String, &'static str)> {
+    pub fn health(&self) -> Vec<Health> {
         self.opened
-            .iter()
-            .map(|(name, (_, backend))| (name.to_string(), backend.kind))
+            .values()
+            .map(|opened| opened.guard.health(opened.backend.kind))
             .collect()
     }
 }
@@ -122,24 +152,30 @@ impl Error {
     }
 }
 
-/// Opens every backend; those of `previous` with the same settings are kept, with their logins. Blocks while it reads
-/// credentials.
+/// Opens every backend; those of `previous` with the same settings are kept, with their logins and their health. Needs a
+/// tokio runtime. A backend that is out of reach opens all the same.
 ///
 /// # Errors
 /// Every local fault, at most one of each backend.
-pub fn open_all(
+pub async fn open_all(
     settings: &[(BackendName, BackendSettings)],
     previous: &Backends,
 ) -> Result<Backends, Vec<Error>> {
     let mut opened = BTreeMap::new();
     let mut faults = Vec::new();
     for (name, settings) in settings {
-        let backend = match previous.opened.get(name) {
-            Some((before, backend)) if before == settings => Ok(backend.clone()),
-            _ => open(name, settings, &previous.keeper),
+        let kept = previous
+            .opened
+            .get(name)
+            .filter(|before| before.settings == *settings);
+        let backend = match kept {
+            Some(before) => Ok(before.clone()),
+            None => open(name, settings, &previous.keeper)
+                .await
+                .map(|backend| Opened::new(name, settings.clone(), backend, &previous.clock)),
         };
         match backend {
-            Ok(backend) => drop(opened.insert(name.clone(), (settings.clone(), backend))),
+            Ok(backend) => drop(opened.insert(name.clone(), backend)),
             Err(fault) => faults.push(fault),
         }
     }
@@ -148,31 +184,32 @@ pub fn open_all(
     }
     Ok(Backends {
         opened,
+        clock: Arc::clone(&previous.clock),
         keeper: Arc::clone(&previous.keeper),
     })
 }
 
-fn open(
+async fn open(
     name: &BackendName,
     settings: &BackendSettings,
     keeper: &Arc<PageKeeper>,
 ) -> Result<Backend, Error> {
     match settings {
-        BackendSettings::File { directory, key } => {
-            let key = match key.clone() {
-                FileKey::KeyFile(path) => file::StoreKey::KeyFile(path),
-                FileKey::PassphraseFile(path) => file::StoreKey::PassphraseFile(path),
-            };
-            let settings = file::FileSettings {
-                directory: directory.clone(),
-                key,
-            };
-            let store = file::FileStore::new(settings).kept_by(Arc::<PageKeeper>::clone(keeper));
-            // To find a local fault now; it opens again whenever it is rekeyed on disk.
-            store
-                .check()
-                .map_err(|error| Error::File(name.clone(), error))?;
-            Ok(file::backend(name.clone(), store))
+        BackendSettings::File(settings) => {
+            let store =
+                file::FileStore::new(settings.clone()).kept_by(Arc::<PageKeeper>::clone(keeper));
+            let backend = name.clone();
+            // A check finds a local fault now; the store opens again whenever it is rekeyed on disk.
+            tokio::task::spawn_blocking(move || {
+                store.check()?;
+                Ok(file::backend(backend, store))
+            })
+            .await
+            .unwrap_or_else(|_stopped| Err(file::Error::Stopped { wrote: false }))
+            .map_err(|error| Error::File(name.clone(), error))
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,9 @@ impl TestDaemon {
         let path = node.write_configuration();
         let mut config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
         change(&mut config.server.limits);
-        let backends = open_all(&config.backends, &Backends::default()).unwrap();
+        let backends = open_all(&config.backends, &Backends::none(Arc::clone(&clock)))
+            .await
+            .unwrap();
         let sockets = Sockets::bind(&config.server).unwrap();
         let launch = Launch {
             config,

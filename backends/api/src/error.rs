@@ -135,6 +135,8 @@ pub struct BackendError {
     pub backend: BackendName,
     /// What was attempted, for example `fetch`.
     pub operation: &'static str,
+    /// When it may be attempted again, if nothing was sent.
+    blocked: Option<Duration>,
     /// What a backend crate judged safe to log; never text of an SDK or a body.
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -146,8 +148,23 @@ impl BackendError {
             kind,
             backend: backend.clone(),
             operation,
+            blocked: None,
             source: None,
         }
+    }
+
+    /// The same failure of an operation that was not sent, because earlier ones failed that way. `retry_in`: when it may be
+    /// attempted again.
+    #[must_use]
+    pub fn not_sent(mut self, retry_in: Duration) -> Self {
+        self.blocked = Some(retry_in);
+        self
+    }
+
+    /// When the operation may be attempted again, if nothing was sent because earlier ones failed; `kind` is how they failed.
+    /// `None` if this operation itself was attempted and failed.
+    pub fn blocked(&self) -> Option<Duration> {
+        self.blocked
     }
 
     /// Adds a cause. Its `Display` must be safe to log.
@@ -164,13 +181,16 @@ impl fmt::Display for BackendError {
             kind,
             backend,
             operation,
+            blocked,
             source: _,
         } = self;
-        write!(
-            f,
-            "backend \"{backend}\": {operation} failed: {}",
-            kind.as_str()
-        )
+        let failed = if blocked.is_some() {
+            "not sent after repeated failures"
+        } else {
+            "failed"
+        };
+        let kind = kind.as_str();
+        write!(f, "backend \"{backend}\": {operation} {failed}: {kind}")
     }
 }
 
@@ -221,5 +241,12 @@ mod tests {
             .because(std::io::Error::other("the cause"));
         assert_eq!(error.to_string(), "backend \"prod\": fetch failed: timeout");
         assert_eq!(error.source().unwrap().to_string(), "the cause");
+        assert_eq!(error.blocked(), None);
+        let blocked = error.not_sent(Duration::from_secs(5));
+        assert_eq!(
+            blocked.to_string(),
+            "backend \"prod\": fetch not sent after repeated failures: timeout"
+        );
+        assert_eq!(blocked.blocked(), Some(Duration::from_secs(5)));
     }
 }

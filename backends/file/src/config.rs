@@ -28,7 +28,7 @@ const MAX_KEY_FILE: usize = 4096;
 const SHORTEST_PASSPHRASE: usize = 12;
 
 /// A sealed file store, as a configuration gives it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
     /// The directory of the sealed records, mode 0700.
     pub directory: PathBuf,
@@ -46,6 +46,20 @@ pub enum StoreKey {
     /// A passphrase that somebody typed.
     Passphrase(Arc<Secret>),
 }
+
+/// Equal if they name the same file. Typed passphrases are not compared: only copies of one are equal.
+impl PartialEq for StoreKey {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::KeyFile(one), Self::KeyFile(other))
+            | (Self::PassphraseFile(one), Self::PassphraseFile(other)) => one == other,
+            (Self::Passphrase(one), Self::Passphrase(other)) => Arc::ptr_eq(one, other),
+            (Self::KeyFile(_) | Self::PassphraseFile(_) | Self::Passphrase(_), _) => false,
+        }
+    }
+}
+
+impl Eq for StoreKey {}
 
 /// A key or passphrase in memory, on its way to become the keys of a store.
 #[derive(Debug)]

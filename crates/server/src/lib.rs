@@ -32,8 +32,8 @@ use std::time::Duration;
 pub use accept::Metrics;
 pub use listen::{Bound, ListenError, Sockets};
 pub use operator::{
-    EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview, ProtectionOverview,
-    ResourceMetadataOverview, ResourceOverview,
+    BackendOverview, EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview,
+    ProtectionOverview, ResourceMetadataOverview, ResourceOverview,
 };
 pub use reloaded::{
     Difference, DifferenceKind, Fault, IssuerNotRefreshed, ReloadRefused, Reloaded,

@@ -43,8 +43,8 @@ pub struct Overview {
     pub config_loaded: SystemTime,
     /// Whether everything that is configured can be served.
     pub ready: bool,
-    /// The types of the backends, by name.
-    pub backend_kinds: Vec<(String, &'static str)>,
+    /// The backends, by name.
+    pub backends: Vec<BackendOverview>,
     /// The issuers.
     pub issuers: Vec<IssuerOverview>,
     /// The resources that must name the issuer of a token, in the order of the tokens.
@@ -53,6 +53,21 @@ pub struct Overview {
     pub protections: Vec<ProtectionOverview>,
     /// What the operator should look at.
     pub warnings: Vec<String>,
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct BackendOverview {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its type, for example `file`.
+    pub kind: &'static str,
+    /// Whether it answered the last request; true before the first.
+    pub reachable: bool,
+    /// The class of the last failure, if the last request failed.
+    pub last_error: Option<&'static str>,
+    /// When a request last succeeded.
+    pub last_success: Option<Moment>,
 }
 
 /// One issuer.

@@ -134,7 +134,6 @@ secrets = ["value"]
     let config = Config::parse(&text, Path::new("claviger.toml")).unwrap_or_else(|problems| {
         panic!("the configuration of the target: {problems}");
     });
-    let backends = registry::open_all(&config.backends, &registry::Backends::default()).expect("the store opens");
     let sockets = Sockets::bind(&config.server).expect("bindable");
     let launch = Launch {
         config,

@@ -13,7 +13,8 @@ use claviger_backend::SecretRef;
 use crate::config::{
     Accounts, AccountsUnavailable, Config, Mode, Problems, Refresh, SystemAccounts,
 };
-use crate::registry::{BackendSettings, FileKey};
+use crate::registry::BackendSettings;
+use crate::registry::file_store::{FileSettings, StoreKey};
 use claviger_core::broker::BudgetSettings;
 use claviger_core::policy::{Action, Policy, ScopeLimit};
 use claviger_oauth::{
@@ -97,17 +98,19 @@ fn a_complete_file_becomes_the_components_settings() {
         .iter()
         .map(|(name, settings)| (name.as_str(), settings))
         .collect();
-    let sealed = |key| BackendSettings::File {
-        directory: "/var/lib/c/secrets".into(),
-        key,
+    let sealed = |key| {
+        BackendSettings::File(FileSettings {
+            directory: "/var/lib/c/secrets".into(),
+            key,
+        })
     };
     assert_eq!(
         backends,
         [
-            ("local", &sealed(FileKey::KeyFile("/etc/c/key".into()))),
+            ("local", &sealed(StoreKey::KeyFile("/etc/c/key".into()))),
             (
                 "other",
-                &sealed(FileKey::PassphraseFile("/etc/c/pass".into()))
+                &sealed(StoreKey::PassphraseFile("/etc/c/pass".into()))
             ),
         ]
     );

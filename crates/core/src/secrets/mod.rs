@@ -42,7 +42,6 @@ pub use live::{Freshness, Live, Missing, Reading, Version};
 pub use pick::pick_one;
 pub use schedule::slowest_refresh;
 pub use status::{State, Status};
-pub use upstream::BackendHealth;
 pub use watcher::Watcher;
 
 /// Requests to backends at once, in all.

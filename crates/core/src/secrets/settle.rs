@@ -64,8 +64,11 @@ impl Origin {
                 Ok(()) => self.confirm(progress, fetched, sent, now),
                 Err(kind) => self.fail(progress, (kind, None), now),
             },
-            Err(Refusal::Failed(error)) => self.fail(progress, (error.kind, Some(&error)), now),
-            Err(Refusal::Blocked { kind, retry_in }) => {
+            Err(Refusal::Failed(error)) => {
+                let Some(retry_in) = error.blocked() else {
+                    return self.fail(progress, (error.kind, Some(&error)), now);
+                };
+                let kind = error.kind;
                 // Spread, so that the queue does not fall on a backend that has just recovered.
                 let spread = Roll::random().part(Duration::from_secs(1));
                 let wait = retry_in.saturating_add(spread);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use claviger_backend::{Kind, SecretRef, VersionId};
 
 use crate::secrets::live::Slot;
-use crate::secrets::{BackendHealth, Freshness, Secrets};
+use crate::secrets::{Freshness, Secrets};
 use claviger_runtime::clock::Moment;
 
 /// What is held of a secret.
@@ -99,13 +99,5 @@ impl Secrets {
             }
         }
         rows
-    }
-
-    /// Every backend, by name.
-    pub fn backends(&self) -> Vec<BackendHealth> {
-        self.upstreams
-            .iter()
-            .map(|upstream| upstream.health())
-            .collect()
     }
 }

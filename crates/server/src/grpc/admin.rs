@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use crate::IssuerNotRefreshed;
 use crate::grpc::{convert, status};
-use crate::operator::{IssuerOverview, Overview};
+use crate::operator::{BackendOverview, IssuerOverview};
 use crate::route::Route;
 use claviger_core::audit::{Counts, Operation, Released};
 use claviger_core::broker::{Explained, NotRefreshed, Question, Refreshed, Unknown};
@@ -177,7 +177,7 @@ impl Service {
             config_path: overview.config_path.display().to_string(),
             config_digest: overview.config_digest.clone(),
             config_loaded_at: Some(convert::system_time(overview.config_loaded)),
-            backends: backend_statuses(&overview, &backends),
+            backends: overview.backends.iter().map(backend).collect(),
             issuers: overview.issuers.iter().map(issuer).collect(),
             secrets: secrets.into_iter().map(secret).collect(),
             tokens: tokens.into_iter().map(token).collect(),
@@ -312,28 +312,14 @@ fn description(facts: &Facts) -> v1::PeerDescription {
     }
 }
 
-fn backend_statuses(
-    overview: &Overview,
-    health: &[secrets::BackendHealth],
-) -> Vec<v1::BackendStatus> {
-    health
-        .iter()
-        .map(|backend| v1::BackendStatus {
-            name: backend.name.to_string(),
-            kind: overview
-                .backend_kinds
-                .iter()
-                .find(|(name, _)| name == backend.name.as_str())
-                .map(|(_, kind)| (*kind).to_owned())
-                .unwrap_or_default(),
-            reachable: backend.reachable,
-            last_error: backend
-                .last_error
-                .map(|kind| kind.as_str().to_owned())
-                .unwrap_or_default(),
-            last_success: backend.last_success.map(convert::moment),
-        })
-        .collect()
+fn backend(backend: &BackendOverview) -> v1::BackendStatus {
+    v1::BackendStatus {
+        name: backend.name.clone(),
+        kind: backend.kind.to_owned(),
+        reachable: backend.reachable,
+        last_error: backend.last_error.unwrap_or_default().to_owned(),
+        last_success: backend.last_success.map(convert::moment),
+    }
 }
 
 fn issuer(issuer: &IssuerOverview) -> v1::IssuerStatus {
