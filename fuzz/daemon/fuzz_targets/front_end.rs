@@ -134,6 +134,7 @@ secrets = ["value"]
     let config = Config::parse(&text, Path::new("claviger.toml")).unwrap_or_else(|problems| {
         panic!("the configuration of the target: {problems}");
     });
+    let backends = opened(&config.backends);
     let sockets = Sockets::bind(&config.server).expect("bindable");
     let launch = Launch {
         config,

@@ -11,8 +11,9 @@ use std::time::Duration;
 use claviger_backend::{BackendName, SecretName, SecretRef, SecretSource, VersionSelector};
 use tokio::sync::watch;
 
-use crate::secrets::live::Slot;
+use crate::secrets::live::{Link, Slot};
 use crate::secrets::origin::{Field, FieldProgress, Origin, Progress};
+use crate::secrets::refetch::OriginRefetch;
 use crate::secrets::settle::STALE_MOST;
 use crate::secrets::upstream::Upstream;
 use crate::secrets::{Secrets, Shared, Wanted};
@@ -59,7 +60,12 @@ pub(super) fn assemble(
             by_reference.insert(Arc::clone(&field.reference), place);
             by_name.extend(field.names.iter().map(|name| (Arc::clone(name), place)));
         }
-        origins.push(Arc::new(origin));
+        let origin = Arc::new(origin);
+        let refetch = Arc::new(OriginRefetch::new(&shared, &origin));
+        for field in &origin.fields {
+            field.link.set(Arc::<OriginRefetch>::clone(&refetch));
+        }
+        origins.push(origin);
     }
     let unasked = origins.iter().filter(|origin| !origin.lock().asked).count();
     shared.unasked.send_replace(unasked);
@@ -112,7 +118,7 @@ fn origin(
             let (origin, field) = previous.at(place)?;
             Some((origin, place.1, field))
         });
-        let (slot, own) = match before {
+        let (slot, link, own) = match before {
             Some((origin, index, field)) => {
                 inherit(&mut progress, origin, (upstream, refresh));
                 let mut own = origin.lock().fields.get(index).cloned().unwrap_or_default();
@@ -120,10 +126,11 @@ fn origin(
                     own.last = None;
                 }
                 rebind(&field.slot, max_stale);
-                (Arc::clone(&field.slot), own)
+                (Arc::clone(&field.slot), Arc::clone(&field.link), own)
             }
             None => (
                 Arc::new(watch::Sender::new(empty(now))),
+                Arc::<Link>::default(),
                 FieldProgress::default(),
             ),
         };
@@ -134,6 +141,7 @@ fn origin(
             names,
             max_stale,
             slot,
+            link,
         });
     }
     progress.asked = all_held;
@@ -164,6 +172,7 @@ fn inherit(
     progress.newest = before.newest;
     progress.confirmed_once = before.confirmed_once;
     progress.failures = before.failures;
+    progress.reread_after = before.reread_after;
     if previous.refresh == refresh {
         progress.next = before.next;
     }

@@ -1,11 +1,14 @@
 //! A handle on one live value.
 //!
-//! Owns [`Live`], by which the rest of the daemon follows a value, and the [`Version`] it hands out. A handle never fetches
-//! anything and never waits for a backend: it shows what is held. It stays connected when the configuration is replaced, as
-//! long as the new one refers to the same value. Next: `origin`, which fills it.
+//! Owns [`Live`], by which the rest of the daemon follows a value, and the [`Version`] it hands out. A handle shows the cached
+//! value and never waits for a backend, except in [`Live::reread`], which is rate-limited. It stays connected when the
+//! configuration is replaced, as long as the new one refers to the same value. Next: `origin`, which fills it.
 
-use std::sync::Arc;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use claviger_backend::{Kind, Secret, SecretRef, VersionId};
 use tokio::sync::watch;
@@ -46,6 +49,48 @@ pub struct Version {
     pub generation: u64,
 }
 
+/// The cached versions of one reference.
+#[derive(Clone, Debug)]
+pub(super) enum Versions {
+    /// One version.
+    Current(Arc<Version>),
+    /// A version that replaced another one, which is kept for readers that need both.
+    Rotating {
+        /// The version that was replaced.
+        old: Former,
+        /// The version to use.
+        new: Arc<Version>,
+    },
+}
+
+/// A version that was replaced, and the stale bound that it had then: the value is zeroed there at the latest.
+#[derive(Clone, Debug)]
+pub(super) struct Former {
+    pub(super) version: Arc<Version>,
+    pub(super) until: Deadline,
+}
+
+impl Versions {
+    /// The version to use.
+    pub(super) fn newest(&self) -> &Arc<Version> {
+        match self {
+            Self::Current(version) | Self::Rotating { new: version, .. } => version,
+        }
+    }
+
+    /// Drops a replaced version that has reached its bound, and says when to look again.
+    pub(super) fn expire(&mut self, now: Moment) -> Option<Deadline> {
+        let Self::Rotating { old, new } = self else {
+            return None;
+        };
+        if !old.until.passed(now) {
+            return Some(old.until);
+        }
+        *self = Self::Current(Arc::clone(new));
+        None
+    }
+}
+
 /// What is held of one reference at the moment.
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
@@ -58,8 +103,8 @@ pub(super) enum Slot {
     },
     /// A value, and how long it may be served.
     Held {
-        /// The value.
-        version: Arc<Version>,
+        /// The value, and the one before it.
+        versions: Versions,
         /// When the backend last confirmed it.
         confirmed: Moment,
         /// From when on it counts as stale.
@@ -77,12 +122,12 @@ impl Slot {
     pub(super) fn reading(&self, now: Moment) -> Result<Reading, Missing> {
         match self {
             Self::Held {
-                version,
+                versions,
                 confirmed,
                 stale_from,
                 until,
             } if !until.passed(now) => Ok(Reading {
-                version: Arc::clone(version),
+                version: Arc::clone(versions.newest()),
                 confirmed: *confirmed,
                 age: now.since(*confirmed),
                 freshness: if stale_from.passed(now) {
@@ -133,16 +178,62 @@ pub struct Missing {
     pub retry_in: Duration,
 }
 
+/// Fetches the secret of a handle ahead of its schedule.
+#[async_trait]
+pub(super) trait Refetch: Debug + Send + Sync {
+    /// Waits for a fetch to end, and says whether there was one.
+    async fn refetch(&self) -> bool;
+}
+
+/// How the handles on a value reach the schedule of the configuration in force.
+#[derive(Debug, Default)]
+pub(super) struct Link(Mutex<Option<Arc<dyn Refetch>>>);
+
+impl Link {
+    /// Points the handles to another schedule.
+    pub(super) fn set(&self, refetch: Arc<dyn Refetch>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(refetch);
+    }
+
+    fn get(&self) -> Option<Arc<dyn Refetch>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(Arc::clone)
+    }
+}
+
+/// What [`Live::reread`] has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reread {
+    /// Another version than before is cached now.
+    Changed,
+    /// The backend was asked, and the same version is cached, or none.
+    Unchanged,
+    /// The backend was not asked: the last reread was a moment ago, fetches fail, the daemon stops, or the value never changes.
+    Skipped,
+}
+
 /// A handle on one live value. Cheap to clone; every clone sees the newest version.
 #[derive(Clone, Debug)]
 pub struct Live {
     reference: Arc<SecretRef>,
     slot: watch::Receiver<Slot>,
+    link: Arc<Link>,
 }
 
 impl Live {
-    pub(super) fn new(reference: Arc<SecretRef>, slot: watch::Receiver<Slot>) -> Self {
-        Self { reference, slot }
+    pub(super) fn new(
+        reference: Arc<SecretRef>,
+        slot: watch::Receiver<Slot>,
+        link: Arc<Link>,
+    ) -> Self {
+        Self {
+            reference,
+            slot,
+            link,
+        }
     }
 
     /// A value that never changes and never goes stale.
@@ -154,11 +245,11 @@ impl Live {
         }
         .after(Duration::ZERO);
         let slot = Slot::Held {
-            version: Arc::new(Version {
+            versions: Versions::Current(Arc::new(Version {
                 value,
                 id,
                 generation: 1,
-            }),
+            })),
             confirmed: Moment {
                 boot: Duration::ZERO,
                 wall: Duration::ZERO,
@@ -169,6 +260,7 @@ impl Live {
         Self {
             reference: Arc::new(reference),
             slot: watch::channel(slot).1,
+            link: Arc::default(),
         }
     }
 
@@ -182,6 +274,7 @@ impl Live {
         Self {
             reference: Arc::new(reference),
             slot: watch::channel(slot).1,
+            link: Arc::default(),
         }
     }
 
@@ -200,6 +293,44 @@ impl Live {
             .borrow()
             .reading(now)
             .map(|reading| reading.version)
+    }
+
+    /// The version that was replaced most recently. `None` once it has reached the stale bound that it had when it was
+    /// replaced, and when the current version is evicted.
+    #[must_use]
+    pub fn previous(&self, now: Moment) -> Option<Arc<Version>> {
+        match &*self.slot.borrow() {
+            Slot::Held {
+                versions: Versions::Rotating { old, .. },
+                ..
+            } if !old.until.passed(now) => Some(Arc::clone(&old.version)),
+            Slot::Held { .. } | Slot::Empty { .. } => None,
+        }
+    }
+
+    /// Fetches the secret past the cache, for a caller whose value was refused: it may have been replaced since the last
+    /// refresh. Joins a fetch that is under way. Otherwise starts one, at most once in 10 s for all handles on the secret, and
+    /// none while the schedule waits after a failure. The fetch goes on if the caller goes away.
+    pub async fn reread(&self) -> Reread {
+        let before = self.newest();
+        let Some(refetch) = self.link.get() else {
+            return Reread::Skipped;
+        };
+        if !refetch.refetch().await {
+            return Reread::Skipped;
+        }
+        match (before, self.newest()) {
+            (Some(before), Some(after)) if Arc::ptr_eq(&before, &after) => Reread::Unchanged,
+            (_, Some(_)) => Reread::Changed,
+            (_, None) => Reread::Unchanged,
+        }
+    }
+
+    fn newest(&self) -> Option<Arc<Version>> {
+        match &*self.slot.borrow() {
+            Slot::Held { versions, .. } => Some(Arc::clone(versions.newest())),
+            Slot::Empty { .. } => None,
+        }
     }
 
     /// Waits until another version is held, or none.

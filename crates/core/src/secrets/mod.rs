@@ -15,6 +15,7 @@ mod live;
 pub mod object;
 mod origin;
 mod pick;
+mod refetch;
 mod schedule;
 mod settle;
 mod status;
@@ -38,7 +39,7 @@ use claviger_runtime::shutdown::Drain;
 
 pub use error::Error;
 pub use error::remedy;
-pub use live::{Freshness, Live, Missing, Reading, Version};
+pub use live::{Freshness, Live, Missing, Reading, Reread, Version};
 pub use pick::pick_one;
 pub use schedule::slowest_refresh;
 pub use status::{State, Status};
@@ -161,7 +162,11 @@ impl Secrets {
     pub fn live(&self, reference: &SecretRef) -> Live {
         let place = self.by_reference.get(reference);
         match place.and_then(|place| self.at(*place)) {
-            Some((_, field)) => Live::new(Arc::clone(&field.reference), field.slot.subscribe()),
+            Some((_, field)) => Live::new(
+                Arc::clone(&field.reference),
+                field.slot.subscribe(),
+                Arc::clone(&field.link),
+            ),
             None => Live::missing(
                 reference.clone(),
                 self.shared.clock.now().after(Duration::ZERO),

@@ -12,9 +12,12 @@ use claviger_backend::{Kind, SecretName, SecretRef, VersionId, VersionSelector};
 use tokio::sync::watch;
 
 use crate::secrets::Shared;
-use crate::secrets::live::Slot;
+use crate::secrets::live::{Link, Slot};
 use crate::secrets::upstream::Upstream;
 use claviger_runtime::clock::{Deadline, Moment};
+
+/// Between two fetches that handles ask for ahead of the schedule.
+const REREAD_LEAST: Duration = Duration::from_secs(10);
 
 /// Why a fetch brought nothing, as its waiters are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub(super) struct Field {
     pub(super) max_stale: Duration,
     /// Shared with the handles that were given out, and with the same field of the next configuration.
     pub(super) slot: Arc<watch::Sender<Slot>>,
+    /// Shared likewise; points to this origin.
+    pub(super) link: Arc<Link>,
 }
 
 /// What changes as time goes by.
@@ -53,6 +58,8 @@ pub(super) struct Field {
 pub(super) struct Progress {
     /// When to ask next.
     pub(super) next: Deadline,
+    /// When a handle may ask ahead of the schedule again.
+    pub(super) reread_after: Option<Deadline>,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Whether a first answer, or the lack of one, is known.
@@ -88,6 +95,7 @@ impl Progress {
     pub(super) fn new(next: Deadline, fields: usize) -> Self {
         Self {
             next,
+            reread_after: None,
             failures: 0,
             asked: false,
             confirmed_once: false,
@@ -156,15 +164,47 @@ impl Origin {
         flight
     }
 
+    /// Joins the flight under way, or starts one ahead of the schedule. `None` if that would be too soon.
+    pub(super) fn reread(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+    ) -> Option<watch::Receiver<Outcome>> {
+        if shared.is_stopping() {
+            return None;
+        }
+        let now = shared.clock.now();
+        {
+            let mut progress = self.lock();
+            if let Some(flight) = progress.under_way() {
+                return Some(flight.clone());
+            }
+            let backs_off = progress.failures > 0 && !progress.next.passed(now);
+            if backs_off || progress.reread_after.is_some_and(|at| !at.passed(now)) {
+                return None;
+            }
+            progress.reread_after = Some(now.after(REREAD_LEAST));
+        }
+        Some(self.ask(shared, false))
+    }
+
     /// Evicts what is past its bound, starts a flight if one is due, and says when to look again.
     pub(super) fn look(self: &Arc<Self>, shared: &Arc<Shared>, now: Moment) -> Option<Deadline> {
         let mut progress = self.lock();
         let next = progress.next;
         let mut look_at = None;
         for (field, progress) in self.fields.iter().zip(&mut progress.fields) {
-            let until = match &*field.slot.borrow() {
-                Slot::Held { until, .. } => *until,
-                Slot::Empty { .. } => continue,
+            let mut bounds = None;
+            field.slot.send_if_modified(|slot| {
+                if let Slot::Held {
+                    versions, until, ..
+                } = slot
+                {
+                    bounds = Some((*until, versions.expire(now)));
+                }
+                false
+            });
+            let Some((until, former)) = bounds else {
+                continue;
             };
             if until.passed(now) {
                 progress.expired = true;
@@ -174,7 +214,8 @@ impl Origin {
                     retry_at: next,
                 });
             } else {
-                look_at = Some(look_at.map_or(until, |at: Deadline| at.min(until)));
+                let first = former.map_or(until, |former| former.min(until));
+                look_at = Some(look_at.map_or(first, |at: Deadline| at.min(first)));
             }
         }
         if progress.under_way().is_some() {

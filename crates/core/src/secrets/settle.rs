@@ -11,7 +11,7 @@ use std::time::Duration;
 use claviger_backend::{BackendError, Class, Fetched, Kind, VersionId, VersionSelector};
 
 use crate::secrets::Shared;
-use crate::secrets::live::{Slot, Version};
+use crate::secrets::live::{Former, Slot, Version, Versions};
 use crate::secrets::origin::{Failure, Field, FieldProgress, Origin, Progress};
 use crate::secrets::pick::{Picked, pick};
 use crate::secrets::schedule;
@@ -235,12 +235,23 @@ fn hold(
     let until = sent.after(field.max_stale);
     let stale_from = sent.after(schedule::slowest_refresh(refresh)).min(until);
     // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
-    let (same, other) = match &*field.slot.borrow() {
-        Slot::Held { version, .. } if version.id == *id => {
-            let same = version.value.same_as(&picked.value);
-            (same.then(|| Arc::clone(version)), !same)
+    let (same, other, former) = match &*field.slot.borrow() {
+        Slot::Held {
+            versions, until, ..
+        } => {
+            let newest = versions.newest();
+            let same_id = newest.id == *id;
+            if same_id && newest.value.same_as(&picked.value) {
+                (Some(versions.clone()), false, None)
+            } else {
+                let former = Former {
+                    version: Arc::clone(newest),
+                    until: *until,
+                };
+                (None, same_id, Some(former))
+            }
         }
-        Slot::Held { .. } | Slot::Empty { .. } => (None, false),
+        Slot::Empty { .. } => (None, false, None),
     };
     if other {
         tracing::warn!(secret = %field.reference, "the backend has another value under the same version");
@@ -250,16 +261,20 @@ fn hold(
     own.last = Some(id.clone());
     // The same version keeps its bytes: readers share them, and nobody is woken by a confirmation.
     let woken = same.is_none();
-    let version = same.unwrap_or_else(|| {
-        Arc::new(Version {
+    let versions = same.unwrap_or_else(|| {
+        let new = Arc::new(Version {
             value: picked.value,
             id: id.clone(),
             generation: own.generation,
-        })
+        });
+        match former {
+            Some(old) => Versions::Rotating { old, new },
+            None => Versions::Current(new),
+        }
     });
     field.slot.send_if_modified(|slot| {
         *slot = Slot::Held {
-            version,
+            versions,
             confirmed: sent,
             stale_from,
             until,

@@ -71,8 +71,10 @@ impl Secrets {
             for (field, progress) in origin.fields.iter().zip(progress) {
                 let (version, confirmed) = match &*field.slot.borrow() {
                     Slot::Held {
-                        version, confirmed, ..
-                    } => (Some(version.id.clone()), Some(*confirmed)),
+                        versions,
+                        confirmed,
+                        ..
+                    } => (Some(versions.newest().id.clone()), Some(*confirmed)),
                     Slot::Empty { .. } => (None, None),
                 };
                 let freshness = field.slot.borrow().reading(now).map(|held| held.freshness);

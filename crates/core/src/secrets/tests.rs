@@ -408,6 +408,9 @@ async fn a_backend_is_fetched_from_eight_times_at_once() {
     let world = World::new();
     let references: Vec<_> = (0..100).map(|number| format!("prod:s/{number}")).collect();
     let references: Vec<_> = references.iter().map(String::as_str).collect();
+    for name in 0..100 {
+        world.shelf.put(&format!("s/{name}"), "1", "x");
+    }
     *world.shelf.latency.lock().unwrap() = SECOND;
     drop(world.started(&references).await);
     assert_eq!(world.shelf.calls(), 100);
@@ -727,8 +730,13 @@ async fn values_are_wiped_when_they_are_replaced_and_when_they_expire() {
         .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
     secrets.refresh(&target, Older::Refuse).await.unwrap();
     assert!(
+        first.upgrade().is_some(),
+        "the replaced version is kept until its bound"
+    );
+    tokio::time::sleep(STALE + SECOND).await;
+    assert!(
         first.upgrade().is_none(),
-        "nobody keeps the replaced version"
+        "the replaced version is dropped at its bound"
     );
     let second = Arc::downgrade(&live.current(world.now()).unwrap());
     world.shelf.fail(Kind::Unavailable);
@@ -802,4 +810,103 @@ async fn after_the_first_round_everything_is_there() {
     for _ in 0..200 {
         assert!(world.started(&references).await.is_ready());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_reads_again_once_in_ten_seconds_with_all_others() {
+    let world = World::new();
+    let secrets = world.started(&[ID, SECRET]).await;
+    let live = secrets.live(&reference(SECRET)).unwrap();
+    let before = world.shelf.calls();
+    assert_eq!(live.reread().await, Reread::Unchanged);
+    assert_eq!(world.shelf.calls(), before + 1);
+
+    world
+        .shelf
+        .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
+    let other = secrets.live(&reference(ID)).unwrap();
+    for handle in [&live, &other] {
+        assert_eq!(handle.reread().await, Reread::Skipped);
+    }
+    assert_eq!(world.shelf.calls(), before + 1);
+    tokio::time::sleep(SECOND * 10).await;
+    *world.shelf.latency.lock().unwrap() = SECOND;
+    let (one, two) = tokio::join!(live.reread(), live.reread());
+    assert_eq!((one, two), (Reread::Changed, Reread::Changed));
+    assert_eq!(
+        world.shelf.calls(),
+        before + 2,
+        "the second joins the first"
+    );
+    assert_eq!(text(&live.current(world.now()).unwrap()), "s4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_does_not_read_again_while_fetches_fail_or_after_the_end() {
+    let world = World::new();
+    let secrets = world.started(&[SECRET]).await;
+    let live = secrets.live(&reference(SECRET)).unwrap();
+    world.shelf.fail(Kind::RateLimited {
+        retry_after: Some(SECOND * 100),
+    });
+    assert_eq!(live.reread().await, Reread::Unchanged, "one fetch failed");
+    let before = world.shelf.calls();
+    tokio::time::sleep(SECOND * 50).await;
+    assert_eq!(live.reread().await, Reread::Skipped);
+    assert_eq!(world.shelf.calls(), before);
+
+    world.shelf.fail(None);
+    tokio::time::sleep(SECOND * 60).await;
+    let next = world.start(&[SECRET], Some(&secrets));
+    drop(secrets);
+    assert_eq!(live.reread().await, Reread::Unchanged, "by the next one");
+    world.drain.begin();
+    assert_eq!(live.reread().await, Reread::Skipped);
+    drop(next);
+    let fixed = Live::fixed(
+        reference(SECRET),
+        Secret::from_text("x".to_owned()),
+        "1".parse().unwrap(),
+    );
+    assert_eq!(fixed.reread().await, Reread::Skipped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_version_before_is_known_until_its_bound_or_the_end_of_the_secret() {
+    let world = World::new();
+    let secrets = world.started(&[SECRET]).await;
+    let live = secrets.live(&reference(SECRET)).unwrap();
+    let previous = || {
+        live.previous(world.now())
+            .map(|version| text(&version).to_owned())
+    };
+    let target = reference(SECRET);
+    let refresh = || secrets.refresh(&target, Older::Refuse);
+    assert_eq!(previous(), None);
+    for (version, before) in [("4", "s3"), ("5", "s4")] {
+        let value = format!(r#"{{"client_secret":"s{version}"}}"#);
+        world.shelf.put("oauth/billing", version, &value);
+        refresh().await.unwrap();
+        assert_eq!(previous().as_deref(), Some(before));
+        refresh().await.unwrap();
+        assert_eq!(
+            previous().as_deref(),
+            Some(before),
+            "a confirmation keeps it"
+        );
+    }
+    let weak = Arc::downgrade(&live.previous(world.now()).unwrap());
+    tokio::time::sleep(STALE - SECOND).await;
+    assert_eq!(previous().as_deref(), Some("s4"));
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(previous(), None);
+    assert!(weak.upgrade().is_none(), "wiped, not only hidden");
+
+    world
+        .shelf
+        .put("oauth/billing", "6", r#"{"client_secret":"s6"}"#);
+    refresh().await.unwrap();
+    world.shelf.remove("oauth/billing");
+    refresh().await.unwrap_err();
+    assert_eq!(previous(), None);
 }
