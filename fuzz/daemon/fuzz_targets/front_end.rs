@@ -134,7 +134,14 @@ secrets = ["value"]
     let config = Config::parse(&text, Path::new("claviger.toml")).unwrap_or_else(|problems| {
         panic!("the configuration of the target: {problems}");
     });
-    let backends = opened(&config.backends);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let none = registry::Backends::none(Arc::new(SystemClock));
+    let backends = runtime
+        .block_on(registry::open_all(&config.backends, &none))
+        .expect("the store opens");
     let sockets = Sockets::bind(&config.server).expect("bindable");
     let launch = Launch {
         config,
@@ -142,10 +149,6 @@ secrets = ["value"]
         sockets,
         protections: memory::verify(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
     runtime.block_on(async {
         // A program of Rust ignores this signal from its start; here the main function is of C++, and a write to a peer
         // that has gone would end the whole run without a word.
