@@ -15,7 +15,6 @@ use serde::Serialize;
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::config::Config;
 use crate::import::{self, Error, Import, Outcome, SourceFault, Wish};
-use crate::registry::{self, Backends};
 use claviger_core::rotation::{Change, PlaceError, Placement};
 use claviger_kernel::NotOpened;
 use claviger_runtime::clock::SystemClock;

@@ -274,7 +274,7 @@ impl Running {
         let secrets = self.daemon.secrets();
         let asked = secrets.first_round(FIRST_ROUND).await;
         // Who does not answer counts as asked.
-        let backends = self.daemon.with(|in_force| in_force.backends.health());
+        let backends = self.daemon.current.get().backends.health();
         let answered = asked && backends.iter().all(|backend| backend.reachable);
         if self.require_backend && !answered {
             self.drain.begin();

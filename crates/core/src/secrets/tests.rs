@@ -816,7 +816,7 @@ async fn after_the_first_round_everything_is_there() {
 async fn a_handle_reads_again_once_in_ten_seconds_with_all_others() {
     let world = World::new();
     let secrets = world.started(&[ID, SECRET]).await;
-    let live = secrets.live(&reference(SECRET)).unwrap();
+    let live = secrets.live(&reference(SECRET));
     let before = world.shelf.calls();
     assert_eq!(live.reread().await, Reread::Unchanged);
     assert_eq!(world.shelf.calls(), before + 1);
@@ -824,7 +824,7 @@ async fn a_handle_reads_again_once_in_ten_seconds_with_all_others() {
     world
         .shelf
         .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
-    let other = secrets.live(&reference(ID)).unwrap();
+    let other = secrets.live(&reference(ID));
     for handle in [&live, &other] {
         assert_eq!(handle.reread().await, Reread::Skipped);
     }
@@ -845,7 +845,7 @@ async fn a_handle_reads_again_once_in_ten_seconds_with_all_others() {
 async fn a_handle_does_not_read_again_while_fetches_fail_or_after_the_end() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
-    let live = secrets.live(&reference(SECRET)).unwrap();
+    let live = secrets.live(&reference(SECRET));
     world.shelf.fail(Kind::RateLimited {
         retry_after: Some(SECOND * 100),
     });
@@ -875,7 +875,7 @@ async fn a_handle_does_not_read_again_while_fetches_fail_or_after_the_end() {
 async fn the_version_before_is_known_until_its_bound_or_the_end_of_the_secret() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
-    let live = secrets.live(&reference(SECRET)).unwrap();
+    let live = secrets.live(&reference(SECRET));
     let previous = || {
         live.previous(world.now())
             .map(|version| text(&version).to_owned())

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use crate::IssuerNotRefreshed;
 use crate::grpc::{convert, status};
-use crate::operator::{BackendOverview, IssuerOverview};
+use crate::operator::{BackendOverview, IssuerOverview, Overview};
 use crate::route::Route;
 use claviger_core::audit::{Counts, Operation, Released};
 use claviger_core::broker::{Explained, NotRefreshed, Question, Refreshed, Unknown};
@@ -38,7 +38,6 @@ impl Admin for Service {
             .operate(session, Operation::Status, "", |world| async move {
                 Seen {
                     overview: shared.operator.overview(),
-                    backends: world.secrets.backends(),
                     secrets: world.secrets.status(),
                     tokens: world.tokens.status(),
                     counts: shared.broker.counts(),
@@ -154,7 +153,6 @@ impl Admin for Service {
 /// What `status` shows.
 struct Seen {
     overview: Overview,
-    backends: Vec<secrets::BackendHealth>,
     secrets: Vec<secrets::Status>,
     tokens: Vec<tokens::TokenStatus>,
     counts: Counts,
@@ -164,7 +162,6 @@ impl Service {
     fn status_of(&self, seen: Released<Seen>) -> v1::StatusResponse {
         let Seen {
             overview,
-            backends,
             secrets,
             tokens,
             counts,
