@@ -207,7 +207,7 @@ impl World {
         let keys = keys.as_ref().unwrap();
         let name: SecretName = "s".parse().unwrap();
         let (value, id) = (Secret::from_text("x".to_owned()), version());
-        let operation = "label".parse().unwrap();
+        let operation = "operation-0123456789abcdef-0123456789".parse().unwrap();
         match method {
             "fetch" => secrets
                 .fetch(&name, &VersionSelector::Current)
