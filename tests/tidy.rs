@@ -78,6 +78,40 @@ fn rooms_import_only_from_lower_floors() {
 }
 
 #[test]
+fn no_file_of_the_server_imports_itself_by_way_of_others() {
+    assert_none(&layering::circles(
+        source::production(),
+        "crates/server/src/",
+    ));
+}
+
+#[test]
+fn control_circles_are_caught() {
+    let sources = [
+        Source::parse("crates/server/src/lib.rs", "mod a; use a::x;\n"),
+        Source::parse("crates/server/src/a.rs", "use crate::b::{self, Y};\n"),
+        Source::parse("crates/server/src/b/mod.rs", "mod c; use crate::b::c::Z;\n"),
+        Source::parse(
+            "crates/server/src/b/c.rs",
+            "use crate::a::T;\nuse crate::b::Y;\n",
+        ),
+        Source::parse(
+            "crates/server/src/d.rs",
+            "use crate::a::T;\nuse crate::Limits;\n",
+        ),
+    ];
+    let faults = layering::circles(&sources, "crates/server/src/");
+    assert_caught(
+        &faults,
+        &[
+            "crates/server/src/a.rs",
+            "crates/server/src/b/mod.rs",
+            "crates/server/src/b/c.rs",
+        ],
+    );
+}
+
+#[test]
 fn control_upward_and_sideways_imports_are_caught() {
     let sources = [
         Source::parse(

@@ -8,7 +8,7 @@ use clap::Args;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::{CONFIG, Exit, Failure, client, output, run};
+use crate::cli::{CONFIG, Failure, client, output, run};
 use crate::config::{Config, Problems};
 use crate::daemon::{Probe, ProbeError, probe};
 use crate::registry::{self, Backends};
@@ -38,8 +38,6 @@ pub(super) struct CheckArgs {
 struct Findings {
     config: Config,
     probes: Vec<Probe>,
-    /// Whether the daemon would not even start.
-    fatal: bool,
 }
 
 pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -69,32 +67,24 @@ fn refuse(
         )?;
     }
     let exit = run::exit_of_faulty(&args.config);
-    Err(Failure::new(
-        exit,
-        problems.to_string(),
-        run::remedy_of_faulty(exit),
-    ))
+    Err(Failure::new(exit, problems.to_string(), run::remedy_of_faulty(exit)).after_result())
 }
 
 impl Findings {
     fn of(config: Config, offline: bool) -> Result<Self, Failure> {
-        let (probes, fatal) = if offline {
-            (Vec::new(), false)
+        let probes = if offline {
+            Vec::new()
         } else {
             client::block_on(async {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock);
                 let none = Backends::none(Arc::clone(&clock));
                 Ok(match registry::open_all(&config.backends, &none).await {
-                    Ok(backends) => (probe(&config, &backends, clock).await, false),
-                    Err(errors) => (errors.into_iter().map(broken).collect(), true),
+                    Ok(backends) => probe(&config, &backends, clock).await,
+                    Err(errors) => errors.into_iter().map(broken).collect(),
                 })
             })?
         };
-        Ok(Self {
-            config,
-            probes,
-            fatal,
-        })
+        Ok(Self { config, probes })
     }
 
     fn describe(&self) -> Value {
@@ -169,29 +159,27 @@ impl Findings {
 
     /// What the daemon would make of it.
     fn verdict(&self) -> Result<(), Failure> {
-        let failed: Vec<_> = self
+        let errors: Vec<_> = self
             .probes
             .iter()
-            .filter(|probe| probe.outcome.is_err())
+            .filter_map(|probe| Some((probe.needed, probe.outcome.as_ref().err()?)))
             .collect();
-        if failed.is_empty() {
+        // A mistake outweighs an outage: it is still there when the outage is over.
+        let Some(exit) = errors.iter().map(|(_, error)| error.exit()).max() else {
             return Ok(());
-        }
-        let what = format!("{} of {} probes failed", failed.len(), self.probes.len());
-        let needed = failed.iter().any(|probe| probe.needed);
-        let (exit, outlook) = if self.fatal {
-            (Exit::Config, "The daemon would not start.")
-        } else if needed && self.config.require_backend_at_start {
-            let outlook = "The daemon would not start, because `require_backend_at_start` is set.";
-            (Exit::Unavailable, outlook)
-        } else if needed {
-            let outlook = "The daemon would start, not be ready, and go on trying.";
-            (Exit::Unavailable, outlook)
-        } else {
-            let outlook = "The daemon would start, and ask again when a token is wanted.";
-            (Exit::Unavailable, outlook)
         };
-        Err(Failure::new(exit, what, outlook))
+        let what = format!("{} of {} probes failed", errors.len(), self.probes.len());
+        let needed = errors.iter().any(|(needed, _)| *needed);
+        let outlook = if errors.iter().any(|(_, error)| error.is_fatal()) {
+            "The daemon would not start."
+        } else if needed && self.config.require_backend_at_start {
+            "The daemon would not start, because `require_backend_at_start` is set."
+        } else if needed {
+            "The daemon would start, not be ready, and keep trying."
+        } else {
+            "The daemon would start, and try again when a token is requested."
+        };
+        Err(Failure::new(exit, what, outlook).after_result())
     }
 }
 

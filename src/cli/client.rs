@@ -97,7 +97,7 @@ async fn connect(socket: &Path, locked_out: &str) -> Result<Channel, Failure> {
             Failure::new(
                 Exit::Unavailable,
                 format!(
-                    "whoever listens on {} does not speak claviger's protocol",
+                    "the process on {} is not a claviger daemon",
                     socket.display()
                 ),
                 "Check the path of the socket.",
@@ -164,7 +164,13 @@ fn user(uid: u32) -> String {
 fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
     let server = stream
         .peer_cred()
-        .map_err(|error| Failure::new(Exit::System, format!("who listens? {error}"), ""))?
+        .map_err(|error| {
+            Failure::new(
+                Exit::System,
+                format!("cannot identify the server: {}", error.kind()),
+                "",
+            )
+        })?
         .uid();
     let own = rustix::process::geteuid().as_raw();
     let daemon = User::from_name(DAEMON_USER).ok().flatten();
@@ -178,7 +184,7 @@ fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
             "{} is served by uid {server}, which is not the daemon's user",
             socket.display()
         ),
-        "Somebody else may have put the socket there: look who owns it before you trust it.",
+        "Another user may have put the socket there: check who owns it before you trust it.",
     ))
 }
 

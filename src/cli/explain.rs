@@ -10,6 +10,8 @@ use crate::cli::{AdminArgs, Exit, Failure, client, output};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Exits with 0 if the process is allowed, with 77 if it is denied.
+
 Examples:
   claviger explain billing-api --pid 4711
   claviger explain billing-api --unit billing.service --user 1001
@@ -45,7 +47,7 @@ pub(super) struct ExplainArgs {
     admin: AdminArgs,
 }
 
-/// Prints the decision and how each rule compares. A denial is an answer, not a failure.
+/// Prints the decision and how each rule compares. A denial is printed as the result, and has an exit code of its own.
 pub(super) async fn explain(
     args: &ExplainArgs,
     as_json: bool,
@@ -55,7 +57,7 @@ pub(super) async fn explain(
     {
         return Err(Failure::new(
             Exit::Usage,
-            "whom to explain it for?",
+            "no process is named or described",
             "Name a running process with --pid, or describe one with --user, --unit or --container.",
         ));
     }
@@ -83,7 +85,11 @@ pub(super) async fn explain(
     } else {
         print(out, args, &answer)?;
     }
-    Ok(())
+    if answer.allowed {
+        Ok(())
+    } else {
+        Err(Failure::silent(Exit::Denied))
+    }
 }
 
 fn describe(answer: &ExplainResponse) -> serde_json::Value {

@@ -2,77 +2,17 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::cli::output;
 use claviger_demo as demo;
+use claviger_runtime::reason::{Exit, Reason};
 use claviger_runtime::telemetry::Causes;
-
-/// What shells report of a command that SIGINT has ended.
-const INTERRUPTED: u8 = 130;
-
-/// The exit codes, after BSD's `sysexits.h`. They are part of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// The command line or a request is wrong.
-    Usage,
-    /// Something that was named is not there.
-    NoInput,
-    /// The daemon, an issuer or a backend is not available; waiting may help.
-    Unavailable,
-    /// A defect.
-    Internal,
-    /// The operating system refused something.
-    System,
-    /// Policy or file permissions deny it.
-    Denied,
-    /// The configuration is not valid.
-    Config,
-    /// Another of the codes, from a subcommand with codes of its own.
-    Other(u8),
-}
-
-impl Exit {
-    /// The number.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Usage => 64,
-            Self::NoInput => 66,
-            Self::Unavailable => 69,
-            Self::Internal => 70,
-            Self::System => 71,
-            Self::Denied => 77,
-            Self::Config => 78,
-            Self::Other(code) => code,
-        }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit.code())
-    }
-}
-
-/// What each code means, for help and manual.
-pub(super) const MEANINGS: [(u8, &str); 9] = [
-    (0, "done"),
-    (64, "the command line, or what it asks for, is wrong"),
-    (66, "something that was named is not there"),
-    (
-        69,
-        "the daemon, a backend or an issuer is not available; waiting may help",
-    ),
-    (70, "a defect, or a damaged store"),
-    (71, "the operating system refused"),
-    (73, "something is there already, or somebody else was first"),
-    (77, "denied by policy or by permissions"),
-    (78, "the configuration or the key is not valid"),
-];
 
 /// A failed command: what happened, and what to do.
 #[derive(Debug)]
@@ -80,6 +20,12 @@ pub struct Failure {
     exit: Exit,
     what: String,
     remedy: Option<String>,
+    /// The reason that the daemon's answer names.
+    reason: Option<String>,
+    /// After how many seconds it is worth asking again.
+    retry_in: Option<u64>,
+    /// Whether standard output has the command's result already, to which nothing is added.
+    has_result: bool,
 }
 
 impl Failure {
@@ -90,6 +36,23 @@ impl Failure {
             exit,
             what: what.into(),
             remedy: (!remedy.is_empty()).then_some(remedy),
+            reason: None,
+            retry_in: None,
+            has_result: false,
+        }
+    }
+
+    /// Only an exit code: the result, which was printed, says the rest.
+    pub(crate) fn silent(exit: Exit) -> Self {
+        Self::new(exit, "", "").after_result()
+    }
+
+    /// A failure whose details the result on standard output has.
+    #[must_use]
+    pub(crate) fn after_result(self) -> Self {
+        Self {
+            has_result: true,
+            ..self
         }
     }
 
@@ -104,14 +67,31 @@ impl Failure {
         self.exit
     }
 
-    /// Prints it to standard error, and gives the exit code.
-    pub(crate) fn report(&self) -> ExitCode {
-        if self.what.is_empty() {
-            return self.exit.into();
+    /// Prints it to standard error.
+    pub(crate) fn print(&self) {
+        // If standard error is closed, the exit code still tells.
+        if !self.what.is_empty() {
+            drop(writeln!(io::stderr(), "{self}"));
         }
-        // If standard error is closed there is nobody left to tell; the exit code still does.
-        drop(writeln!(io::stderr(), "{self}"));
-        self.exit.into()
+    }
+
+    /// Prints it to standard error, and gives the exit code. With `--output json` it goes to `out` as well.
+    pub(crate) fn report(&self, as_json: bool, out: &mut dyn Write) -> ExitCode {
+        self.print();
+        if as_json && !self.has_result {
+            drop(output::json(out, &self.describe()).and_then(|()| out.flush()));
+        }
+        self.exit.code().into()
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        json!({ "error": {
+            "reason": self.reason,
+            "exit": self.exit.code(),
+            "message": self.what,
+            "remedy": self.remedy,
+            "retry_in": self.retry_in,
+        }})
     }
 }
 
@@ -129,14 +109,15 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            // Whoever reads has seen enough, as `head` has: nothing went wrong, and there is nothing to tell.
-            return Self::new(Exit::Other(0), "", "");
+            // The reader has seen enough, as `head` has: nothing went wrong.
+            return Self::silent(Exit::Done);
         }
         Self::new(
             Exit::System,
             format!("cannot write the output: {}", error.kind()),
             "",
         )
+        .after_result()
     }
 }
 
@@ -148,13 +129,13 @@ impl From<demo::Error> for Failure {
             | demo::Error::System(..)
             | demo::Error::Folder { .. }
             | demo::Error::Unfit(_) => Exit::System,
-            demo::Error::Interrupted => Exit::Other(INTERRUPTED),
+            demo::Error::Interrupted => Exit::Interrupted,
             demo::Error::NotReady(_)
             | demo::Error::Refused(_)
             | demo::Error::Unexpected(_)
             | demo::Error::Leaked(_) => Exit::Internal,
         };
-        Self::new(exit, error.to_string(), error.remedy())
+        Self::new(exit, Causes(&error).to_string(), error.remedy())
     }
 }
 
@@ -166,29 +147,38 @@ impl From<Status> for Failure {
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
-            let what = format!("the conversation broke off: {cause}");
-            let remedy = "Ask again; if it goes on, look at the daemon's log, and at what listens on its socket.";
+            let what = format!("the connection to the daemon was lost: {cause}");
+            let remedy = "Try again; if it fails again, check the daemon's log and which process listens on its socket.";
             return Self::new(Exit::Unavailable, what, remedy);
         }
-        let exit = exit_for(status.code());
+        let code = status.code();
         let Some(mut info) = status.get_details_error_info() else {
             // The library's own answers, before ours see the request.
-            let (code, message) = (screaming(status.code()), status.message());
-            return Self::new(exit, format!("the daemon answered {code}: {message}"), "");
+            let (code_name, message) = (screaming(code), status.message());
+            let what = format!("the daemon answered {code_name}: {message}");
+            return Self::new(exit_for(code), what, "");
         };
-        let retry = status
+        let reason = Reason::find(&info.reason, code.into());
+        // A daemon of another version may have reasons that this command does not know.
+        let waiting_helps = reason.is_none_or(Reason::waiting_helps);
+        let retry_in = status
             .get_details_retry_info()
-            .and_then(|retry| retry.retry_delay);
-        let what = match retry {
-            Some(delay) => format!(
-                "{} (try again in {} s)",
-                info.reason,
-                delay.as_secs().max(1)
+            .and_then(|retry| retry.retry_delay)
+            .filter(|_| waiting_helps)
+            .map(|delay| delay.as_secs().max(1));
+        let what = match retry_in {
+            Some(seconds) => format!(
+                "the daemon answered {} (try again in {seconds} s)",
+                info.reason
             ),
-            None => info.reason,
+            None => format!("the daemon answered {}", info.reason),
         };
         let remedy = info.metadata.remove("remedy").unwrap_or_default();
-        Self::new(exit, format!("the daemon answered {what}"), remedy)
+        Self {
+            reason: Some(info.reason),
+            retry_in,
+            ..Self::new(reason.map_or(exit_for(code), Reason::exit), what, remedy)
+        }
     }
 }
 
@@ -232,33 +222,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_are_as_documented() {
-        let codes = [
-            (Exit::Usage, 64),
-            (Exit::NoInput, 66),
-            (Exit::Unavailable, 69),
-            (Exit::Internal, 70),
-            (Exit::System, 71),
-            (Exit::Denied, 77),
-            (Exit::Config, 78),
-        ];
-        for (exit, code) in codes {
-            assert_eq!(exit.code(), code);
-            assert!(MEANINGS.iter().any(|(known, _)| *known == code), "{code}");
+    fn the_documentation_lists_every_exit_code() {
+        let page = include_str!("../../docs/errors.md");
+        for exit in Exit::ALL {
+            let row = format!("\n| {} | {} |\n", exit.code(), exit.meaning());
+            assert!(page.contains(&row), "{row}");
         }
+    }
+
+    #[test]
+    fn the_documentation_lists_every_reason() {
+        let page = include_str!("../../docs/errors.md");
+        for reason in Reason::ALL {
+            let (word, http, exit) = (reason.word(), reason.http(), reason.exit().code());
+            let code = screaming(Code::from_i32(reason.code().number()));
+            let waiting = if reason.waiting_helps() { "yes" } else { "no" };
+            let row = format!("\n| `{word}` | `{code}` | {http} | {exit} | {waiting} | ");
+            let rest = page.split_once(&row).map(|(_, rest)| rest);
+            let line = rest.and_then(|rest| rest.lines().next());
+            let remedy = format!(" | {} |", reason.remedy());
+            assert!(
+                line.is_some_and(|line| line.ends_with(&remedy)),
+                "{row}{remedy}"
+            );
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, Reason::ALL.len());
+    }
+
+    #[test]
+    fn a_mistake_has_another_exit_code_than_an_outage() {
+        let answered = |reason: Reason| {
+            let mut details =
+                ErrorDetails::with_error_info(reason.word(), "claviger", HashMap::new());
+            details.set_retry_info(Some(Duration::from_secs(59)));
+            let code = Code::from_i32(reason.code().number());
+            Failure::from(Status::with_error_details(code, "no", details))
+        };
+        let mistake = answered(Reason::InvalidClient);
+        assert_eq!(mistake.exit(), Exit::Config);
+        assert!(!mistake.to_string().contains("try again"), "{mistake}");
+        assert_eq!(mistake.describe()["error"]["reason"], "INVALID_CLIENT");
+        let outage = answered(Reason::Unreachable);
+        assert_eq!(outage.exit(), Exit::Unavailable);
+        assert_eq!(outage.describe()["error"]["retry_in"], 59);
     }
 
     #[test]
     fn a_refusal_says_what_to_do() {
         let metadata = HashMap::from([("remedy".to_owned(), "ask an operator".to_owned())]);
-        let mut details = ErrorDetails::with_error_info("DENIED", "claviger", metadata);
+        let mut details = ErrorDetails::with_error_info("RATE_LIMITED", "claviger", metadata);
         details.set_retry_info(Some(Duration::from_millis(1500)));
-        let status = Status::with_error_details(Code::PermissionDenied, "no", details);
+        let status = Status::with_error_details(Code::ResourceExhausted, "no", details);
         let failure = Failure::from(status);
-        assert_eq!(failure.exit(), Exit::Denied);
+        assert_eq!(failure.exit(), Exit::Unavailable);
         assert_eq!(
             failure.to_string(),
-            "claviger: the daemon answered DENIED (try again in 1 s)\n  → ask an operator"
+            "claviger: the daemon answered RATE_LIMITED (try again in 1 s)\n  → ask an operator"
         );
     }
 
@@ -275,7 +295,7 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Unavailable);
         let said = failure.to_string();
         assert!(
-            said.starts_with("claviger: the conversation broke off"),
+            said.starts_with("claviger: the connection to the daemon was lost"),
             "{said}"
         );
     }

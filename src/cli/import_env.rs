@@ -18,6 +18,7 @@ use crate::import::{self, Error, Import, Outcome, SourceFault, Wish};
 use claviger_core::rotation::{Change, PlaceError, Placement};
 use claviger_kernel::NotOpened;
 use claviger_runtime::clock::SystemClock;
+use claviger_runtime::reason::Reasoned as _;
 use claviger_runtime::telemetry::Causes;
 
 #[derive(Args, Clone, Debug)]
@@ -286,8 +287,8 @@ fn exit_of(error: &Error) -> Exit {
                 Class::Transient | Class::Expected | Class::Unknown => Exit::Unavailable,
             }
         }
-        Error::Place(PlaceError::NotReadBack(_) | PlaceError::Unconfirmed(_))
-        | Error::Refused(_) => Exit::Unavailable,
+        Error::Place(PlaceError::NotReadBack(_) | PlaceError::Unconfirmed(_)) => Exit::Unavailable,
+        Error::Refused(refused) => refused.kind.reason().exit(),
         Error::Unfinished { .. } => Exit::System,
         Error::Internal => Exit::Internal,
     }

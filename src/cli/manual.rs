@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::failure::MEANINGS;
 use crate::cli::{ADMIN_SOCKET, BROKER_SOCKET, CONFIG};
+use claviger_runtime::reason::Exit;
 
 /// The help is set as it is, so it must fit a terminal of 80 columns with the indents of the page.
 const WIDTH: usize = 70;
@@ -33,7 +33,8 @@ pub(super) fn print(program: Command, out: &mut dyn Write) -> io::Result<()> {
         commands(command, out)?;
     }
     section(out, "EXIT STATUS")?;
-    for (code, meaning) in MEANINGS {
+    for exit in Exit::ALL {
+        let (code, meaning) = (exit.code(), exit.meaning());
         entry(out, &code.to_string(), meaning)?;
     }
     section(out, "FILES")?;

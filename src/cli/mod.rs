@@ -29,14 +29,15 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-pub use failure::{Exit, Failure};
+pub use claviger_runtime::reason::Exit;
+pub use failure::Failure;
 pub use surroundings::Surroundings;
 
-/// Where the broker socket is unless somebody says otherwise.
+/// The default path of the broker socket.
 pub const BROKER_SOCKET: &str = "/run/claviger/broker.sock";
-/// Where the admin socket is unless somebody says otherwise.
+/// The default path of the admin socket.
 pub const ADMIN_SOCKET: &str = "/run/claviger/admin/admin.sock";
-/// Where the configuration is unless somebody says otherwise.
+/// The default path of the configuration.
 pub const CONFIG: &str = "/etc/claviger/claviger.toml";
 
 /// Hands short-lived tokens to local processes, and keeps the secrets to itself.
@@ -123,7 +124,7 @@ struct DemoArgs {
 }
 
 fn after_help() -> String {
-    let codes = failure::MEANINGS.map(|(code, meaning)| format!("\n  {code:>2}  {meaning}"));
+    let codes = Exit::ALL.map(|exit| format!("\n  {:>3}  {}", exit.code(), exit.meaning()));
     format!(
         "Begin with `claviger demo`: it starts everything on an embedded default and shows what it does.\n\nExit codes:{}",
         codes.concat()
@@ -137,18 +138,19 @@ pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
         // Help and version are not errors; clap knows where each belongs.
         Err(error) => {
             return match error.print() {
-                Ok(()) if error.use_stderr() => Exit::Usage.into(),
+                Ok(()) if error.use_stderr() => Exit::Usage.code().into(),
                 Ok(()) => ExitCode::SUCCESS,
-                Err(unprinted) => Failure::from(unprinted).report(),
+                Err(unprinted) => Failure::from(unprinted).report(false, out),
             };
         }
     };
+    let as_json = cli.output == Format::Json;
     let done = dispatch(cli, surroundings, out);
     // What was printed comes before what failed.
     let printed = out.flush().map_err(Failure::from);
     match done.and(printed) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(as_json, out),
     }
 }
 
@@ -156,11 +158,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Re
     let json = cli.output == Format::Json;
     if json && cli.command.is_for_people() {
         let what = "this command prints nothing for programs";
-        return Err(Failure::new(
-            Exit::Usage,
-            what,
-            "Leave `--output json` out.",
-        ));
+        return Err(Failure::new(Exit::Usage, what, "Leave `--output json` out.").after_result());
     }
     let is_terminal = io::stdout().is_terminal();
     match cli.command {
@@ -215,7 +213,7 @@ fn work_on_file(
         ask: &mut file::ask,
     };
     file::run(command, &mut console, json).map_err(|error| {
-        let failure = Failure::caused(Exit::Other(error.exit_code()), &error);
+        let failure = Failure::caused(error.exit(), &error);
         if let file::Error::Output(error) = error {
             return error.into();
         }
@@ -260,12 +258,18 @@ mod tests {
     fn every_command_and_option_is_explained() {
         fn look(command: &clap::Command, unexplained: &mut Vec<String>) {
             for argument in command.get_arguments() {
-                if argument.get_help().is_none() {
+                if argument
+                    .get_help()
+                    .is_none_or(|help| help.to_string().ends_with('.'))
+                {
                     unexplained.push(format!("{} {}", command.get_name(), argument.get_id()));
                 }
             }
             for sub in command.get_subcommands() {
-                if sub.get_about().is_none() {
+                if sub
+                    .get_about()
+                    .is_none_or(|about| about.to_string().ends_with('.'))
+                {
                     unexplained.push(sub.get_name().to_owned());
                 }
                 look(sub, unexplained);
@@ -273,6 +277,9 @@ mod tests {
         }
         let mut unexplained = Vec::new();
         look(&Cli::command(), &mut unexplained);
-        assert!(unexplained.is_empty(), "without help: {unexplained:?}");
+        assert!(
+            unexplained.is_empty(),
+            "without help, or with a full stop: {unexplained:?}"
+        );
     }
 }

@@ -7,9 +7,7 @@ use claviger_proto::v1::{RefreshRequest, RefreshResult};
 use serde_json::json;
 
 use crate::cli::{AdminArgs, Exit, Failure, client, output};
-
-/// The daemon's word for a name that its configuration does not have.
-const UNKNOWN: &str = "unknown";
+use claviger_runtime::reason::Reason;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -67,13 +65,15 @@ pub(super) async fn refresh(
         results.len()
     );
     // Waiting does not help a name that the configuration does not have.
-    let misnamed = failed.iter().all(|result| result.error == UNKNOWN);
+    let misnamed = failed
+        .iter()
+        .all(|result| result.error == Reason::Unknown.label());
     let (exit, remedy) = if misnamed {
         (Exit::Usage, "`claviger status` lists the names.")
     } else {
         (Exit::Unavailable, "")
     };
-    Err(Failure::new(exit, what, remedy))
+    Err(Failure::new(exit, what, remedy).after_result())
 }
 
 fn row(result: &RefreshResult) -> Vec<String> {

@@ -38,9 +38,9 @@ pub(super) async fn reload(
         )?;
     } else if answer.applied {
         let done = if args.dry_run {
-            "It would be put into force."
+            "It can be applied."
         } else {
-            "It is in force."
+            "It is applied."
         };
         writeln!(out, "The configuration is valid. {done}")?;
         if answer.changes.is_empty() {
@@ -53,7 +53,7 @@ pub(super) async fn reload(
     if answer.applied {
         return Ok(());
     }
-    let mut what = String::from("the configuration was not put into force; the old one goes on");
+    let mut what = String::from("the configuration was rejected; the old one stays in use");
     if !as_json {
         for problem in &answer.problems {
             what.push_str("\n  ");
@@ -63,6 +63,7 @@ pub(super) async fn reload(
     Err(Failure::new(
         Exit::Config,
         what,
-        "Mend the file, then run `claviger reload` again.",
-    ))
+        "Fix the file, then run `claviger reload` again.",
+    )
+    .after_result())
 }

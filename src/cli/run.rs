@@ -50,7 +50,7 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     };
     let sockets = sockets.map_err(|error| {
         let what = Causes(&error).to_string();
-        Failure::new(Exit::System, what, remedy_of_sockets(&error))
+        Failure::new(exit_of_sockets(&error), what, remedy_of_sockets(&error))
     })?;
     let protections = claviger_kernel::harden(&claviger_kernel::Settings::default())
         .map_err(|error| Failure::caused(Exit::System, &error))?;
@@ -105,7 +105,20 @@ pub(super) fn remedy_of_faulty(exit: Exit) -> &'static str {
     if exit == Exit::NoInput {
         "Write it; the README's first configuration and deploy/claviger.toml are there to begin with."
     } else {
-        "Mend the file, then see what `claviger check` says."
+        "Fix the file, then run `claviger check`."
+    }
+}
+
+/// Another daemon on the socket is told apart from what the operating system refuses.
+fn exit_of_sockets(error: &ListenError) -> Exit {
+    match error {
+        ListenError::Live(_) => Exit::Exists,
+        ListenError::NotASocket(_)
+        | ListenError::OpenDirectory(..)
+        | ListenError::ForeignDirectory(..)
+        | ListenError::Os(..)
+        | ListenError::Activation(..)
+        | ListenError::Unfit(_) => Exit::System,
     }
 }
 

@@ -59,7 +59,7 @@ async fn again(args: &StatusArgs) -> StatusResponse {
         match ask(args).await {
             Ok(status) => return status,
             Err(failure) if !told => {
-                failure.report();
+                failure.print();
                 told = true;
             }
             Err(_still_away) => {}

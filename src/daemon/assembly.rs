@@ -18,6 +18,7 @@ use claviger_core::tokens::{Definition, Fingerprints, Tokens};
 use claviger_oauth::{Credential, Issuer, IssuerSettings, TokenClient, TokenSettings};
 use claviger_runtime::clock::Clock;
 use claviger_runtime::shutdown::Drain;
+use claviger_runtime::telemetry::Causes;
 
 /// What every world of this daemon is built on.
 #[derive(Clone, Debug)]
@@ -133,7 +134,7 @@ pub(super) fn issuers(
             }
             Err(error) => problems.push(Problem::at(
                 format!("issuers.{}", settings.name),
-                error.to_string(),
+                Causes(&error).to_string(),
             )),
         }
     }

@@ -37,6 +37,7 @@ use claviger_core::tokens::{Fingerprints, NoFingerprints};
 use claviger_kernel::Report;
 use claviger_runtime::clock::{Clock, SystemClock};
 use claviger_runtime::shutdown::Drain;
+use claviger_runtime::telemetry::Causes;
 use claviger_server::{Limits, Operator, Parts, Server, Sockets};
 use current::{Current, InForce};
 use operator::{Daemon, Host};
@@ -72,7 +73,7 @@ pub struct Launch {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a runtime, a thread or a listener.
-    #[error("cannot {0}: {1}")]
+    #[error("cannot {0}")]
     System(&'static str, #[source] io::Error),
     /// The configuration is valid, and what it refers to cannot be used.
     #[error("the configuration cannot be used")]
@@ -243,7 +244,7 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
 fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<String> {
     let mut shortcomings: Vec<String> = match peer::Support::probe() {
         Ok(support) => support.warnings(settings).map(str::to_owned).collect(),
-        Err(error) => vec![error.to_string()],
+        Err(error) => vec![Causes(&error).to_string()],
     };
     shortcomings.extend(claviger_server::make_room(limits));
     for shortcoming in &shortcomings {

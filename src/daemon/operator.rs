@@ -18,6 +18,7 @@ use claviger_oauth::{
     Discovered, ErrorKind, Issuer, IssuerMetadata, IssuerStatus, ResourceMetadata,
 };
 use claviger_runtime::clock::Moment;
+use claviger_runtime::reason::Reasoned as _;
 use claviger_server::{
     BackendOverview, EndpointsOverview, IssuerNotRefreshed, IssuerOverview, MetadataOverview,
     Operator, Overview, ProtectionOverview, ReloadRefused, Reloaded, ResourceMetadataOverview,
@@ -118,7 +119,7 @@ impl Operator for Daemon {
             .await;
         match refresh {
             Ok(refreshed) => refreshed.map_err(|error| IssuerNotRefreshed::Failed {
-                reason: error.kind.as_str(),
+                reason: error.kind.reason(),
                 remedy: error.kind.remedy(),
             }),
             Err(_cut_off) => Err(IssuerNotRefreshed::Stopping),

@@ -14,6 +14,7 @@ use claviger_core::rotation::{self, Mark};
 use claviger_core::secrets;
 use claviger_oauth::{ErrorKind, Issuer, IssuerSettings, SetupError};
 use claviger_runtime::clock::Clock;
+use claviger_runtime::reason::{Exit, Reasoned as _};
 use claviger_runtime::telemetry::Causes;
 
 /// What one subject answered.
@@ -94,6 +95,30 @@ pub enum ProbeError {
     Resource(ErrorKind),
 }
 
+impl ProbeError {
+    /// Whether it is an outage ([`Exit::Unavailable`]) or a mistake ([`Exit::Config`]).
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Backend(error) => secrets::reason(error.kind).exit(),
+            Self::Issuer(kind) | Self::Resource(kind) => kind.reason().exit(),
+            Self::Unopened(_)
+            | Self::NoField
+            | Self::Unusable
+            | Self::Placeholder
+            | Self::Shared(_)
+            | Self::Setup(_)
+            | Self::Unvouched(_) => Exit::Config,
+        }
+    }
+
+    /// Whether the daemon would refuse to start: it opens the same backends and reads the same files.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Unopened(_) | Self::Setup(_) | Self::Shared(_))
+    }
+}
+
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,7 +129,7 @@ impl fmt::Display for ProbeError {
                 }
                 f.write_str(error.kind.as_str())?;
                 if let Some(cause) = error.source() {
-                    write!(f, " ({cause})")?;
+                    write!(f, " ({})", Causes(cause))?;
                 }
                 write!(f, ": {}", secrets::remedy(error.kind))
             }
@@ -116,11 +141,11 @@ impl fmt::Display for ProbeError {
                 f.write_str("holds a placeholder instead of a secret; put the real value")
             }
             Self::Shared(shared) => shared.fmt(f),
-            Self::Setup(error) => error.fmt(f),
+            Self::Setup(error) => Causes(error).fmt(f),
             Self::Issuer(kind) => write!(f, "{}: {}", kind.as_str(), kind.remedy()),
             Self::Unvouched(issuer) => write!(
                 f,
-                "it has no metadata (RFC 9728) that names exactly this resource and issuer {issuer}; put it right there, or the configuration"
+                "it has no metadata (RFC 9728) that names exactly this resource and issuer {issuer}; correct it there, or the configuration"
             ),
             Self::Resource(kind) => write!(f, "its metadata cannot be read: {}", kind.as_str()),
         }

@@ -13,7 +13,7 @@ use crate::daemon::assembly::{self, Prepared};
 use crate::daemon::operator::Daemon;
 use crate::daemon::{FIRST_ROUND, environments, service_manager};
 use crate::registry;
-use claviger_runtime::telemetry::Causes;
+use claviger_runtime::telemetry::{Causes, EVENTS, Event};
 use claviger_server::{Fault, ReloadRefused, Reloaded};
 
 impl From<Problems> for ReloadRefused {
@@ -94,7 +94,7 @@ impl Daemon {
             self.install(prepared).await;
             let in_force = self.current.get();
             let (digest, count) = (in_force.config.digest.as_str(), changes.len());
-            tracing::info!(target: "claviger::event", event = "config_changed", digest, changes = count, "configuration reloaded");
+            tracing::info!(target: EVENTS, event_type = Event::ConfigChanged.name(), digest, changes = count, "configuration reloaded");
         }
         Reloaded { changes }
     }

@@ -13,13 +13,14 @@ use crate::import::source::SourceFault;
 use claviger_core::rotation::PlaceError;
 use claviger_core::secrets::object::ObjectFault;
 use claviger_oauth::{ErrorKind, SetupError};
+use claviger_runtime::reason::Reasoned as _;
 
 /// Why a credential was not imported.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{} {source}", path.display())]
+    #[error("{}", path.display())]
     Source { path: PathBuf, source: SourceFault },
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Line { path: PathBuf, source: Fault },
     #[error("it is not clear whose credential it is; clients: {}", list(.0))]
     Client(Vec<String>),
@@ -57,7 +58,7 @@ pub(crate) enum Error {
     Issuer(#[source] SetupError),
     #[error("the credential is not proved: {0}")]
     Refused(claviger_oauth::Error),
-    #[error("the credential is imported, but {} {source}", path.display())]
+    #[error("the credential is imported, but {} is not removed", path.display())]
     Unfinished { path: PathBuf, source: SourceFault },
     #[error("internal error: something that the configuration promised is missing")]
     Internal,

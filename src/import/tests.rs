@@ -303,7 +303,12 @@ async fn what_is_no_credential_is_refused_before_the_issuer_is_asked() {
         ("CLIENT_ID=a\nCLIENT_SECRET\n", "line 2 is neither"),
     ] {
         let error = scene.import(text).await.unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
+        assert!(
+            claviger_runtime::telemetry::Causes(&error)
+                .to_string()
+                .contains(expected),
+            "{error}"
+        );
         assert!(!error.remedy().is_empty());
         assert_eq!(fs::read_to_string(scene.path()).unwrap(), text);
     }

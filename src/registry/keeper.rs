@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use claviger_backend::{KeptKey, KeyKeeper, NotKept};
 
 use claviger_kernel::{Backing, SecretPages};
+use claviger_runtime::telemetry::Causes;
 
 /// Keeps keys in secret pages.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ impl KeyKeeper for PageKeeper {
         write: &mut dyn FnMut(&mut [u8]),
     ) -> Result<Box<dyn KeptKey>, NotKept> {
         let pages = SecretPages::filled(length, write)
-            .map_err(|error| NotKept::because(error.to_string()))?;
+            .map_err(|error| NotKept::because(Causes(&error).to_string()))?;
         if pages.backing() == Backing::LockedMemory && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "claviger",

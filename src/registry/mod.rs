@@ -127,7 +127,7 @@ impl Backends {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The sealed local file is not in order.
-    #[error("backends.{0}: {1}")]
+    #[error("backends.{0}")]
     File(BackendName, #[source] file::Error),
 }
 

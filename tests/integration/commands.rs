@@ -147,7 +147,7 @@ fn refusals_have_exit_codes_and_remedies() -> Result<(), String> {
             64,
             "SCOPES_NOT_CONFIGURED",
         ),
-        (&["token", "api"], 69, "INVALID_CLIENT"),
+        (&["token", "api"], 78, "INVALID_CLIENT"),
         (&["refresh", "no-such"], 64, "could not be refreshed"),
         (
             &["explain", "api", "--pid", "4194303"],
@@ -165,6 +165,16 @@ fn refusals_have_exit_codes_and_remedies() -> Result<(), String> {
     let denied = against(&program.node, &["token", "payroll"]);
     assert!(denied.err.contains("→ Ask an operator"), "{denied:?}");
     assert_eq!(denied.out, "");
+    let mistake = against(&program.node, &["token", "api"]);
+    assert!(!mistake.err.contains("try again"), "{mistake:?}");
+    let denied = against(&program.node, &["token", "payroll", "--output", "json"]);
+    let value: Value = serde_json::from_str(&denied.out).unwrap();
+    let error = &value["error"];
+    assert_eq!(
+        (&error["reason"], &error["exit"]),
+        (&"DENIED".into(), &77.into())
+    );
+    assert!(!denied.err.is_empty(), "{denied:?}");
     Ok(())
 }
 
@@ -217,7 +227,7 @@ fn explain_decides_as_a_request_would() -> Result<(), String> {
     );
     let denied = against(&program.node, &["explain", "payroll", "--pid", &own]);
     assert!(
-        denied.code == Some(0) && denied.out.contains("denied"),
+        denied.code == Some(77) && denied.out.contains("denied"),
         "{denied:?}"
     );
     let unit = json(
@@ -283,7 +293,7 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
     program.node.write_configuration();
     let dry = against(&program.node, &["reload", "--dry-run"]);
     assert!(
-        dry.out.contains("would be") && dry.out.contains("allow: changed"),
+        dry.out.contains("can be applied") && dry.out.contains("allow: changed"),
         "{dry:?}"
     );
     // What a service manager would have read meanwhile, so that there is room for more.
@@ -349,7 +359,7 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
     let missing = check(&[]);
     let wanted = "client_secret: the value has no such field";
     assert!(
-        missing.code == Some(69) && missing.out.contains(wanted),
+        missing.code == Some(78) && missing.out.contains(wanted),
         "{missing:?}"
     );
     assert!(missing.err.contains("not be ready"), "{missing:?}");
@@ -359,7 +369,7 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
     );
     let placeholder = check(&[]);
     assert!(
-        placeholder.code == Some(69) && placeholder.out.contains("placeholder"),
+        placeholder.code == Some(78) && placeholder.out.contains("placeholder"),
         "{placeholder:?}"
     );
     assert_eq!(check(&["--offline"]).code, Some(0));
@@ -389,7 +399,17 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
         alone.code == Some(69) && alone.out.contains("✗ issuer demo: unreachable: "),
         "{alone:?}"
     );
-    assert!(alone.err.contains("when a token is wanted"), "{alone:?}");
+    assert!(alone.err.contains("when a token is requested"), "{alone:?}");
+    let absent = nobody.replace(
+        "[issuers.demo]\n",
+        "[issuers.demo]\nca = \"/nonexistent.pem\"\n",
+    );
+    node.write("claviger.toml", &absent);
+    let unreadable = check(&[]);
+    assert!(
+        unreadable.code == Some(78) && unreadable.err.contains("would not start"),
+        "{unreadable:?}"
+    );
     node.write("claviger.toml", "mode = 5\n[tokens.x]\ngrnat = 1\n");
     let bad = check(&["--output", "json"]);
     let value: Value = serde_json::from_str(&bad.out).unwrap();

@@ -84,7 +84,7 @@ fn a_credential_moves_and_a_running_daemon_uses_it() -> Result<(), String> {
     let (socket, admin) = (node.socket(), node.admin_socket());
     let (socket, admin) = (socket.to_str().unwrap(), admin.to_str().unwrap());
     let token = || claviger(&["token", "api", "--force-refresh", "--socket", socket]);
-    assert_eq!(token().code, Some(69), "the daemon has the older one");
+    assert_eq!(token().code, Some(78), "the daemon has the older one");
 
     let finished = import(node, &[]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -152,8 +152,9 @@ fn a_wrong_secret_changes_nothing_and_says_what_to_do() -> Result<(), String> {
     write(&node, &text);
     for output in ["text", "json"] {
         let finished = import(&node, &["--output", output]);
-        assert_eq!(finished.code, Some(69), "{finished:?}");
-        assert_eq!(finished.out, "");
+        assert_eq!(finished.code, Some(78), "{finished:?}");
+        assert_eq!(finished.out.contains("as they were"), output == "json");
+        assert!(!finished.out.contains("s3cret-that-is-wrong"));
         for word in ["invalid_client", "→", "as they were"] {
             assert!(finished.err.contains(word), "{finished:?}");
         }

@@ -52,7 +52,7 @@ fn a_second_daemon_does_not_push_the_first_aside() -> Result<(), String> {
     let first = Program::on(run(Node::new()));
     let config = first.node.config_path();
     let second = claviger(&["run", "--config", config.to_str().unwrap()]);
-    assert_eq!(second.code, Some(71), "{second:?}");
+    assert_eq!(second.code, Some(73), "{second:?}");
     assert!(
         second.err.contains("another daemon is serving"),
         "{second:?}"

@@ -104,7 +104,7 @@ async fn a_wrong_credential_is_refused_and_nothing_changes() {
         let lines = format!("CLIENT_ID='{id}'\nCLIENT_SECRET={secret}\n");
         let env = write(&world.site, &lines);
         let said = import(&world.site, &env, ["odd", "api"]);
-        assert_eq!(said.status.code(), Some(69), "{said:?}");
+        assert_eq!(said.status.code(), Some(78), "{said:?}");
         let told = String::from_utf8_lossy(&said.stderr);
         assert!(told.contains("as they were"), "{told}");
         assert!(!told.contains("not-the-secret"), "{told}");

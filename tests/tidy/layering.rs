@@ -52,6 +52,41 @@ pub fn upward_imports(sources: &[Source], architecture: &Architecture) -> Vec<St
     faults
 }
 
+/// Every file below `folder` that imports itself by way of others. What a file takes from a module above it, which re-exports
+/// it, does not count.
+pub fn circles(sources: &[Source], folder: &str) -> Vec<String> {
+    let files: Vec<_> = sources
+        .iter()
+        .filter(|source| source.path.starts_with(folder))
+        .collect();
+    let below = |source: &Source| -> Vec<usize> {
+        imports(source)
+            .iter()
+            .filter_map(|import| {
+                (0..files.len())
+                    .filter(|&index| import.path.starts_with(&files[index].module))
+                    .max_by_key(|&index| files[index].module.len())
+            })
+            .filter(|&index| !source.module.starts_with(&files[index].module))
+            .collect()
+    };
+    let edges: Vec<_> = files.iter().map(|source| below(source)).collect();
+    let reaches_itself = |start: usize| {
+        let mut seen = vec![false; files.len()];
+        let mut open = edges[start].clone();
+        while let Some(next) = open.pop() {
+            if !std::mem::replace(&mut seen[next], true) {
+                open.extend(&edges[next]);
+            }
+        }
+        seen[start]
+    };
+    (0..files.len())
+        .filter(|&start| reaches_itself(start))
+        .map(|start| format!("{}: imports itself by way of others", files[start].path))
+        .collect()
+}
+
 /// Every use of the wire crate outside the rooms that may use it.
 pub fn stray_wire_types(sources: &[Source], architecture: &Architecture) -> Vec<String> {
     let allowed = |source: &Source| {

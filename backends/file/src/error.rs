@@ -108,7 +108,7 @@ pub enum Error {
         name: &'static str,
     },
     /// The system refused.
-    #[error("cannot {doing} {}: {source}{}", path.display(), doubt(*in_doubt))]
+    #[error("cannot {doing} {}{}", path.display(), doubt(*in_doubt))]
     Io {
         /// Which file.
         path: PathBuf,
@@ -121,7 +121,7 @@ pub enum Error {
     },
     /// A rekey is done, and what it replaced is still there.
     #[error(
-        "everything is sealed with the new key, but the records sealed with the former one could not be removed: {0}; the next write to the store removes them"
+        "everything is sealed with the new key, but the records sealed with the former one could not be removed; the next write to the store removes them"
     )]
     FormerLeft(#[source] Box<Self>),
     /// There is no memory in which the keys of the store could be kept.
@@ -393,10 +393,9 @@ mod tests {
             said,
             "the key file /k is open to others (mode 0644); run `chmod 600` on it"
         );
-        let said = Error::io(Path::new("/s/x"), "open", Errno::ACCESS).to_string();
-        assert!(
-            said.starts_with("cannot open /s/x: Permission denied"),
-            "{said}"
-        );
+        let error = Error::io(Path::new("/s/x"), "open", Errno::ACCESS);
+        assert_eq!(error.to_string(), "cannot open /s/x");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.starts_with("Permission denied"), "{cause}");
     }
 }

@@ -10,10 +10,10 @@ pub enum Error {
     #[error("the program's own file cannot be found, and the demo runs it as daemon and client")]
     NoExecutable,
     /// The operating system refused something.
-    #[error("cannot {0}: {1}")]
+    #[error("cannot {0}")]
     System(&'static str, #[source] io::Error),
     /// There is no place for the demo's folder.
-    #[error("cannot make a folder in {}: {source}", place.display())]
+    #[error("cannot make a folder in {}", place.display())]
     Folder {
         /// Where it should be.
         place: PathBuf,
@@ -27,7 +27,7 @@ pub enum Error {
     #[error("interrupted; nothing is left of it")]
     Interrupted,
     /// Printing failed.
-    #[error("cannot write the output: {}", .0.kind())]
+    #[error("cannot write the output")]
     Output(#[from] io::Error),
     /// The daemon did not become ready; its log says why.
     #[error("the daemon did not start:\n{0}")]

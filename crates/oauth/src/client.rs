@@ -16,7 +16,7 @@ use crate::attempts::Attempts;
 use crate::credential::Credential;
 use crate::issuer::Issuer;
 use crate::limiter::{Limiter, Need};
-use crate::outcome::{self, EVENTS};
+use crate::outcome;
 use crate::resource::Resource;
 use crate::{
     Error, ErrorKind, Grant, Issued, ReducedScope, TokenFormat, TokenSettings, Verdict, audience,
@@ -27,6 +27,7 @@ use claviger_oauth_wire::token::Shape;
 use claviger_oauth_wire::{Scopes, header};
 use claviger_outbound::http::{Answer, Post};
 use claviger_runtime::clock::Moment;
+use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// How often one request is sent again.
 const RETRIES: u32 = 2;
@@ -167,7 +168,7 @@ impl TokenClient {
         if failed.kind == ErrorKind::PinMismatch {
             tracing::warn!(
                 target: EVENTS,
-                event_type = "certificate_pin_mismatch",
+                event_type = Event::CertificatePinMismatch.name(),
                 issuer = %self.issuer.name(),
                 "the issuer's certificate has none of the pinned keys"
             );
@@ -326,7 +327,7 @@ impl TokenClient {
         if self.token.min_length.is_none() && shape.bytes < SHORT {
             tracing::warn!(
                 target: EVENTS,
-                event_type = "suspicious_activity",
+                event_type = Event::SuspiciousActivity.name(),
                 token = %self.token.name,
                 issuer = %self.issuer.name(),
                 bytes = shape.bytes,
@@ -349,7 +350,7 @@ impl TokenClient {
             // Counts only: a scope that nobody asked for is a word of the issuer.
             tracing::warn!(
                 target: EVENTS,
-                event_type = "scope_escalation_attempt",
+                event_type = Event::ScopeEscalationAttempt.name(),
                 token = %self.token.name,
                 issuer = %self.issuer.name(),
                 asked = %asked,
@@ -362,7 +363,7 @@ impl TokenClient {
         if !granted.covers(asked) {
             tracing::warn!(
                 target: EVENTS,
-                event_type = "scope_reduced",
+                event_type = Event::ScopeReduced.name(),
                 token = %self.token.name,
                 issuer = %self.issuer.name(),
                 asked = %asked,
@@ -391,7 +392,7 @@ impl TokenClient {
             Some(lifetime) if lifetime.is_zero() => {
                 tracing::warn!(
                     target: EVENTS,
-                    event_type = "token_not_cacheable",
+                    event_type = Event::TokenNotCacheable.name(),
                     token = %self.token.name,
                     issuer = %self.issuer.name(),
                     "the issuer gave a token without lifetime"

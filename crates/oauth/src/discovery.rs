@@ -11,10 +11,10 @@ use std::time::Duration;
 use url::Url;
 
 use crate::document::{Change, Document, Kept, Known, Reader};
-use crate::outcome::EVENTS;
 use crate::{ErrorKind, IssuerSettings, MetadataChange};
 use claviger_oauth_wire::metadata::{self, Metadata};
 use claviger_outbound::endpoint::EndpointRules;
+use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// The registered ways in which clients prove themselves (RFC 7591 §2, RFC 8705 §2). Other words of an issuer are passed over.
 const AUTH_METHODS: [&str; 7] = [
@@ -145,7 +145,7 @@ impl Document for IssuerDocument {
         let hold = self.on_change == MetadataChange::Hold && old.is_broken_by(new);
         tracing::warn!(
             target: EVENTS,
-            event_type = "issuer_metadata_changed",
+            event_type = Event::IssuerMetadataChanged.name(),
             issuer = %self.name,
             token_endpoint = old.token != new.token,
             revocation_endpoint = old.revocation != new.revocation,

@@ -14,7 +14,6 @@ use url::Url;
 use crate::discovery::Discovery;
 use crate::document::Reader;
 use crate::limiter::Limiter;
-use crate::outcome::EVENTS;
 use crate::resource::{Resource, Resources};
 use crate::{Error, ErrorKind, IssuerMetadata, IssuerSettings};
 use claviger_oauth_wire::header;
@@ -22,6 +21,7 @@ use claviger_outbound::dns::{Resolver, ResolverError};
 use claviger_outbound::endpoint::{EndpointFlaw, EndpointRules};
 use claviger_outbound::http::{Answer, Client, Roots, RootsError, Transport, client_config};
 use claviger_runtime::clock::{Clock, Moment};
+use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// The most requests under way at one issuer. An issuer that hangs holds up nobody but its own clients.
 const CONCURRENT: usize = 8;
@@ -371,7 +371,7 @@ impl Issuer {
         if skew > SKEW && was_fine {
             tracing::warn!(
                 target: EVENTS,
-                event_type = "issuer_clock_skew",
+                event_type = Event::IssuerClockSkew.name(),
                 issuer = %self.settings.name,
                 seconds = signed,
                 "the issuer's clock differs from this node's"

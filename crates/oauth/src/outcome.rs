@@ -9,9 +9,6 @@ use claviger_oauth_wire::header;
 use claviger_oauth_wire::response::{ErrorCode, Failure, Flaw};
 use claviger_outbound::http::{Answer, Lost};
 
-/// The target of log records that are security events.
-pub(crate) const EVENTS: &str = "claviger::event";
-
 /// What no answer means.
 pub(crate) fn lost(lost: Lost) -> ErrorKind {
     match lost {

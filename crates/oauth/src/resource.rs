@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::ErrorKind;
 use crate::document::{Change, Document, Kept, Known, Reader};
-use crate::outcome::EVENTS;
 use claviger_oauth_wire::Scopes;
 use claviger_oauth_wire::resource_metadata::{self, ResourceMetadata};
 use claviger_outbound::endpoint::EndpointRules;
+use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// The resources that tokens of one issuer are for.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl ResourceDocument {
         if let Some(field) = field {
             tracing::warn!(
                 target: EVENTS,
-                event_type = "resource_mismatch",
+                event_type = Event::ResourceMismatch.name(),
                 resource = %self.resource,
                 issuer = %self.issuer.name,
                 field,

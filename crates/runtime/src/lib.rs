@@ -8,5 +8,6 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod reason;
 pub mod shutdown;
 pub mod telemetry;

@@ -2,57 +2,33 @@
 //!
 //! Owns the accept loop. It only accepts, counts, pins the process that connected and hands over: a slow attestor holds up one
 //! worker's task and never this loop. Never spins: out of descriptors it pauses and goes on. How many connections there may be
-//! is said by `places`. A connection whose peer cannot be identified is closed without an answer.
+//! is said by `caps`. A connection whose peer cannot be identified is closed without an answer.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::Bound;
-use crate::connection::{self, Shared};
+use crate::caps::{Caps, Slot};
+use crate::connection;
+use crate::context::Shared;
+use crate::listen::Bound;
+use crate::metrics::Metrics;
 use crate::operators::Operators;
-use crate::places::{Caps, Place};
 use crate::workers::Workers;
 use claviger_core::broker::Caller;
 use claviger_core::peer::{self, Peer, Pinned};
 use claviger_runtime::clock::Pace;
+use claviger_runtime::telemetry::Causes;
 
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two complaints in the log that connections cannot be accepted. The shortage may last.
 pub(crate) const COMPLAINT: Duration = Duration::from_mins(1);
-
-/// Counts of connections.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    open: AtomicUsize,
-    refused: AtomicU64,
-}
-
-impl Metrics {
-    /// Connections open now.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Connections refused because a limit was reached or the peer could not be identified.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// One listener's accept loop.
 #[derive(Debug)]
@@ -96,18 +72,14 @@ impl Acceptor {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Takes a place, pins the peer and hands the connection to a worker; or closes it. The place comes first: a user that has
-    /// all of its places must not keep this loop busy with pinning.
+    /// Takes a slot, pins the peer and hands the connection to a worker; or closes it. The slot comes first: a user that has
+    /// all of its slots must not keep this loop busy with pinning.
     fn admit(&self, stream: UnixStream) {
-        let admitted = self.place(&stream).and_then(|place| {
+        let admitted = self.slot(&stream).and_then(|slot| {
             let peer = Pinned::of(&stream, &self.shared.peers).map_err(Refusal::Unidentified)?;
             // The socket is registered again with the worker's runtime.
             let stream = stream.into_std().map_err(Refusal::Stream)?;
-            Ok(Arrival {
-                stream,
-                peer,
-                place,
-            })
+            Ok(Arrival { stream, peer, slot })
         });
         match admitted {
             Ok(arrival) => self.hand_over(arrival),
@@ -116,10 +88,11 @@ impl Acceptor {
     }
 
     /// The uid is the one that the kernel noted when the peer connected, here as for its identity.
-    fn place(&self, stream: &UnixStream) -> Result<Place, Refusal> {
+    fn slot(&self, stream: &UnixStream) -> Result<Slot, Refusal> {
         let uid = stream.peer_cred().map_err(Refusal::Stream)?.uid();
-        let place = self.caps.take(uid, &self.shared.metrics);
-        place.ok_or(Refusal::Full { uid })
+        self.caps
+            .take(uid, &self.shared.metrics)
+            .ok_or(Refusal::Full { uid })
     }
 
     fn hand_over(&self, arrival: Arrival) {
@@ -139,28 +112,24 @@ impl Acceptor {
 struct Arrival {
     stream: StdUnixStream,
     peer: Pinned,
-    place: Place,
+    slot: Slot,
 }
 
 impl Arrival {
     /// Identifies the peer, and serves it unless it is refused. Runs on a worker.
     async fn serve(self, only: Option<&Operators>, shared: Arc<Shared>) {
-        let Self {
-            stream,
-            peer,
-            place,
-        } = self;
+        let Self { stream, peer, slot } = self;
         match identify(peer, only, &shared).await {
             Ok(peer) => match UnixStream::from_std(stream) {
                 Ok(stream) => {
-                    connection::serve(stream, Caller::Process(peer), place, shared).await;
+                    connection::serve(stream, Caller::Process(peer), slot, shared).await;
                 }
                 Err(error) => Refusal::Stream(error).note(&shared.metrics),
             },
             Err(refusal) => {
                 refusal.note(&shared.metrics);
-                // In this order: a peer that sees the end of its connection finds its place free.
-                drop(place);
+                // In this order: a peer that sees the end of its connection finds its slot free.
+                drop(slot);
                 drop(stream);
             }
         }
@@ -172,7 +141,7 @@ async fn identify(
     only: Option<&Operators>,
     shared: &Shared,
 ) -> Result<Peer, Refusal> {
-    // The deadline for the first bytes bounds this as well, so that an attestor cannot keep a place for longer.
+    // The deadline for the first bytes bounds this as well, so that an attestor cannot keep a slot for longer.
     let limit = shared.settings.limits.preface;
     let peer = tokio::time::timeout(limit, peer.identify(&shared.peers))
         .await
@@ -202,14 +171,14 @@ enum Refusal {
 impl Refusal {
     /// Counts it and, where that says something new, logs it.
     fn note(&self, metrics: &Metrics) {
-        metrics.refused.fetch_add(1, Ordering::Relaxed);
+        metrics.count_refused();
         let (why, uid) = match self {
             Self::Unidentified(error) => {
                 // Told once, because it mostly is a matter of set-up (a daemon in a pid namespace of its own); after that it
                 // is counted only, or whoever cannot be identified could fill the log.
                 if !TOLD.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
-                        target: "claviger::server", %error,
+                        target: "claviger::server", error = %Causes(error),
                         "a peer cannot be identified and is refused; further ones are counted in `claviger status`"
                     );
                 }

@@ -13,51 +13,38 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
-use crate::grpc::Standing;
-use crate::places::Place;
+use crate::caps::Slot;
+use crate::context::{Context, Shared};
+use crate::dispatch::Dispatch;
 use crate::preface::Preface;
-use crate::route::{Face, Route};
-use crate::{Limits, Metrics, Operator, Settings};
-use claviger_core::broker::{Broker, Caller};
-use claviger_core::peer;
-use claviger_runtime::clock::Clock;
-use claviger_runtime::shutdown::Drain;
+use crate::settings::Limits;
+use claviger_core::broker::Caller;
 
 /// The window of HTTP/2 that no connection can go below (RFC 9113 §6.9.2).
 const WINDOW: u32 = 65_535;
 
-/// What every connection of one socket shares.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) face: Face,
-    pub(crate) broker: Arc<Broker>,
-    pub(crate) operator: Arc<dyn Operator>,
-    pub(crate) peers: Arc<peer::Settings>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) drain: Drain,
-    pub(crate) settings: Settings,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) standing: Standing,
-}
-
 /// Serves one connection to its end.
-pub(crate) async fn serve<S>(stream: S, caller: Caller, place: Place, shared: Arc<Shared>)
+pub(crate) async fn serve<S>(stream: S, caller: Caller, slot: Slot, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &shared.settings.limits;
     let closing = CancellationToken::new();
-    let route = Route {
-        session: Arc::new(shared.broker.session(caller)),
-        shared: Arc::clone(&shared),
-        requests: place.requests(),
+    let dispatch = Dispatch {
+        context: Context {
+            session: Arc::new(shared.broker.session(caller)),
+            shared: Arc::clone(&shared),
+            closing: closing.clone(),
+            span: Span::none(),
+        },
+        requests: slot.requests(),
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
-        closing: closing.clone(),
     };
-    let io = TokioIo::new(Preface::new(stream, limits.preface, Some(place)));
+    let io = TokioIo::new(Preface::new(stream, limits.preface, Some(slot)));
     let builder = protocol(limits);
-    let mut connection = pin!(builder.serve_connection(io, route));
+    let mut connection = pin!(builder.serve_connection(io, dispatch));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = tokio::time::sleep(spread(limits.connection_age)) => None,

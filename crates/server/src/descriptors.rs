@@ -1,13 +1,13 @@
 //! Room for descriptors.
 //!
 //! Owns the limit on open descriptors, as far as the process may raise it by itself. Each connection takes two, its socket and
-//! the pidfd of its peer. If they ran out before the places for connections do, whoever connects most would keep operators out
+//! the pidfd of its peer. If they ran out before the slots for connections do, whoever connects most would keep operators out
 //! and the daemon from asking an issuer.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Limits;
-use crate::places::OPERATORS;
+use crate::caps::OPERATORS;
 
 /// What everything else takes: listeners, files, issuers, the threads' own.
 const OTHERS: u64 = 256;

@@ -5,23 +5,27 @@
 //! writing, and decides nothing: each handler decodes, asks `broker`, and encodes.
 //!
 //! A connection is accepted within the caps (`accept`), identified by `peer`, and served on one worker for its whole life
-//! (`connection`); its requests are guarded and routed by `route`. Read them in that order.
+//! (`connection`); its requests are guarded by `dispatch` and answered by a dialect (`grpc`, `http1`) from a `context`. Read them in that order.
 
 #![forbid(unsafe_code)]
 
 mod accept;
+mod answers;
+mod caps;
 mod connection;
+mod context;
 mod descriptors;
+mod dispatch;
 mod grpc;
 mod http1;
 mod listen;
+mod metrics;
 mod operator;
 mod operators;
-mod places;
 mod preface;
 mod reloaded;
-mod route;
 mod settings;
+mod standard;
 mod workers;
 
 use std::io;
@@ -29,8 +33,8 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use accept::Metrics;
 pub use listen::{Bound, ListenError, Sockets};
+pub use metrics::Metrics;
 pub use operator::{
     BackendOverview, EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview,
     ProtectionOverview, ResourceMetadataOverview, ResourceOverview,
@@ -42,14 +46,14 @@ pub use settings::{Limits, Settings};
 pub use workers::Pulse;
 
 use accept::Acceptor;
+use caps::Caps;
 use claviger_core::broker::Broker;
 use claviger_core::peer;
 use claviger_runtime::clock::{Clock, Pace};
 use claviger_runtime::shutdown::Drain;
-use connection::Shared;
+use context::{Face, Shared};
 use operators::Operators;
-use places::Caps;
-use route::Face;
+use standard::StandardServices;
 use workers::Workers;
 
 /// What the server serves with.
@@ -104,11 +108,11 @@ impl Server {
                 drain: parts.drain.clone(),
                 settings: settings.clone(),
                 metrics: Arc::clone(&metrics),
-                standing: grpc::Standing::new(health_service.clone(), face, limit),
+                standard: StandardServices::new(health_service.clone(), grpc::served(face), limit),
             })
         };
         let workers = Arc::new(Workers::start(parts.threads)?);
-        // Operators have places of their own: they must get in while programs have taken all of theirs.
+        // Operators have slots of their own: they must get in while programs have taken all of theirs.
         let limits = &settings.limits;
         let operators = Arc::new(Operators::of_this_process());
         for (bound, face, caps, only) in [

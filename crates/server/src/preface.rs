@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::places::Place;
+use crate::caps::Slot;
 
 /// 24 bytes of HTTP/2 preface and 9 of the first frame's header (RFC 9113 §3.4, §4.1).
 const ENOUGH: usize = 33;
@@ -22,7 +22,7 @@ const ENOUGH: usize = 33;
 #[derive(Debug)]
 pub(crate) struct Preface<S> {
     /// Given back before the stream is shut down or closed: whoever sees the end of a connection finds its place free.
-    place: Option<Place>,
+    slot: Option<Slot>,
     stream: S,
     waiting: Option<Waiting>,
 }
@@ -34,10 +34,10 @@ struct Waiting {
 }
 
 impl<S> Preface<S> {
-    pub(crate) fn new(stream: S, limit: Duration, place: Option<Place>) -> Self {
+    pub(crate) fn new(stream: S, limit: Duration, slot: Option<Slot>) -> Self {
         let deadline = Box::pin(tokio::time::sleep(limit));
         Self {
-            place,
+            slot,
             stream,
             waiting: Some(Waiting {
                 missing: ENOUGH,
@@ -102,7 +102,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // The peer sees the end now, a moment before whoever serves lets go of the stream.
-        this.place = None;
+        this.slot = None;
         Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::places::Caps;
+    use crate::caps::Caps;
     use crate::{Limits, Metrics};
 
     #[tokio::test]

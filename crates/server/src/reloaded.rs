@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use claviger_runtime::reason::{Reason, Reasoned};
+
 /// What a reload has changed, or would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
@@ -104,8 +106,8 @@ pub enum IssuerNotRefreshed {
     Configured,
     /// The request failed.
     Failed {
-        /// The class of the failure.
-        reason: &'static str,
+        /// The reason.
+        reason: Reason,
         /// What to do about it.
         remedy: &'static str,
     },
@@ -113,28 +115,21 @@ pub enum IssuerNotRefreshed {
     Stopping,
 }
 
-impl IssuerNotRefreshed {
-    /// A stable name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+impl Reasoned for IssuerNotRefreshed {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unknown => "unknown",
-            Self::Configured => "configured",
-            Self::Failed { reason, .. } => reason,
-            Self::Stopping => "stopping",
+            Self::Unknown => Reason::Unknown,
+            Self::Configured => Reason::Configured,
+            Self::Failed { reason, .. } => *reason,
+            Self::Stopping => Reason::Stopping,
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown => "The configuration has no issuer of that name.",
-            Self::Configured => {
-                "The configuration gives this issuer's token endpoint, so its metadata is not read."
-            }
             Self::Failed { remedy, .. } => remedy,
-            Self::Stopping => "The daemon is stopping; ask the next one.",
+            Self::Configured | Self::Stopping => self.reason().remedy(),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Why `claviger file` failed, and with which exit code.
 //!
-//! Owns the exit codes of the subcommand, which are those of sysexits.h that say most: 64 usage, 66 something named is not
-//! there, 69 waiting may help, 70 damaged or internal, 71 the system, 73 cannot be made or changed, 77 not permitted, 78
-//! configuration. They are stable; texts are not.
+//! Owns which exit code each failure has; what the codes mean is said by [`Exit`]. They are stable; texts are not.
 
 use std::io;
 use std::path::PathBuf;
 
 use claviger_backend::{SecretName, VersionId};
+
+use claviger_runtime::reason::Exit;
 
 use crate::registry::file_store::{Error as StoreError, KeyFault};
 use claviger_core::secrets::object::ObjectFault;
@@ -19,7 +19,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// As [`Error::Store`], and the key that was just made could not be taken away.
-    #[error("{source}; the new key file {} seals nothing and may be removed", path.display())]
+    #[error("the new key file {} seals nothing and may be removed", path.display())]
     KeyLeft {
         /// Where it is.
         path: PathBuf,
@@ -65,10 +65,10 @@ pub enum Error {
     #[error("{0}; leave --field out")]
     Field(ObjectFault),
     /// The terminal or standard input failed.
-    #[error("cannot read the value: {0}")]
+    #[error("cannot read the value")]
     Input(#[source] io::Error),
     /// Standard output failed.
-    #[error("cannot write the answer: {0}")]
+    #[error("cannot write the answer")]
     Output(#[source] io::Error),
 }
 
@@ -84,15 +84,15 @@ impl From<ObjectFault> for Error {
 impl Error {
     /// The exit code for this failure.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Store(error) | Self::KeyLeft { source: error, .. } => store_code(error),
+            Self::Store(error) | Self::KeyLeft { source: error, .. } => exit_of_store(error),
             Self::NoKey | Self::Mismatch | Self::WouldReveal | Self::IsCurrent | Self::Field(_) => {
-                64
+                Exit::Usage
             }
-            Self::NoField(_) | Self::NoSecret { .. } => 66,
-            Self::NotNew { .. } => 73,
-            Self::Input(_) | Self::Output(_) => 71,
+            Self::NoField(_) | Self::NoSecret { .. } => Exit::NoInput,
+            Self::NotNew { .. } => Exit::Exists,
+            Self::Input(_) | Self::Output(_) => Exit::System,
         }
     }
 }
@@ -104,50 +104,50 @@ fn instead(meant: Option<&SecretName>) -> String {
     )
 }
 
-fn store_code(error: &StoreError) -> u8 {
+fn exit_of_store(error: &StoreError) -> Exit {
     match error {
-        StoreError::TooLarge { .. } | StoreError::Empty => 64,
+        StoreError::TooLarge { .. } | StoreError::Empty => Exit::Usage,
         StoreError::NoStore(_)
         | StoreError::KeyMissing(_)
         | StoreError::NoSecret
         | StoreError::NoVersion
-        | StoreError::Retired => 66,
-        StoreError::Busy | StoreError::Locked(_) => 69,
+        | StoreError::Retired => Exit::NoInput,
+        StoreError::Busy | StoreError::Locked(_) => Exit::Unavailable,
         StoreError::Damaged { .. }
         | StoreError::Crypto
         | StoreError::NotKept(_)
-        | StoreError::Stopped { .. } => 70,
+        | StoreError::Stopped { .. } => Exit::Internal,
         StoreError::StoreExists(_)
         | StoreError::NotEmpty(_)
         | StoreError::KeyExists(_)
         | StoreError::Conflict(_)
-        | StoreError::Full { .. } => 73,
-        StoreError::Directory { .. } => 77,
+        | StoreError::Full { .. } => Exit::Exists,
+        StoreError::Directory { .. } => Exit::Denied,
         StoreError::KeyFile { fault, .. } | StoreError::Passphrase(fault) => match fault {
-            KeyFault::Mode { .. } | KeyFault::Owner { .. } | KeyFault::Link => 77,
+            KeyFault::Mode { .. } | KeyFault::Owner { .. } | KeyFault::Link => Exit::Denied,
             KeyFault::NotFile
             | KeyFault::NotBase64
             | KeyFault::Size(_)
             | KeyFault::TooLarge
             | KeyFault::Empty
-            | KeyFault::Short(_) => 78,
+            | KeyFault::Short(_) => Exit::Config,
         },
         StoreError::WrongKey(_) | StoreError::WrongSort { .. } | StoreError::FileSystem { .. } => {
-            78
+            Exit::Config
         }
-        StoreError::Io { source, .. } => io_code(source.kind()),
-        StoreError::FormerLeft(error) => store_code(error),
+        StoreError::Io { source, .. } => exit_of_io(source.kind()),
+        StoreError::FormerLeft(error) => exit_of_store(error),
     }
 }
 
-fn io_code(kind: io::ErrorKind) -> u8 {
+fn exit_of_io(kind: io::ErrorKind) -> Exit {
     if kind == io::ErrorKind::PermissionDenied {
-        77
+        Exit::Denied
     } else if kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::ReadOnlyFilesystem {
-        73
+        Exit::Exists
     } else if kind == io::ErrorKind::NotFound {
-        66
+        Exit::NoInput
     } else {
-        71
+        Exit::System
     }
 }

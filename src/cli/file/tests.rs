@@ -49,7 +49,7 @@ impl Done {
     fn failed(self, code: u8) -> String {
         assert!(self.out.is_empty(), "nothing is printed");
         let error = self.result.unwrap_err();
-        assert_eq!(error.exit_code(), code, "{error}");
+        assert_eq!(error.exit().code(), code, "{error}");
         let mut said = error.to_string();
         let mut next = error.source();
         while let Some(source) = next {

@@ -16,6 +16,7 @@ mod released;
 mod tests;
 mod trail;
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub use trail::{Recorder, Trail};
 
 use crate::peer::Facts;
 use claviger_runtime::clock::Clock;
+use claviger_runtime::reason::Reason;
+use claviger_runtime::telemetry::{Causes, EVENTS};
 
 /// What was asked for, by which peer, and the rule that allowed it.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +50,10 @@ pub struct Refusal<'a> {
     pub denied: bool,
     /// Whether the peer is over its budget.
     pub limited: bool,
-    /// A stable word for the reason.
-    pub reason: &'static str,
-    /// The reason for people. Holds no secret and no text of a third party.
-    pub detail: &'a dyn fmt::Display,
+    /// The reason that the caller is given.
+    pub reason: Reason,
+    /// The error itself. Holds no secret and no text of a third party.
+    pub detail: &'a (dyn StdError + 'static),
 }
 
 impl fmt::Debug for Refusal<'_> {
@@ -128,9 +131,9 @@ fn container(peer: &Facts) -> Option<&str> {
 fn first_release(entry: &Entry<'_>, generation: u64) {
     let peer = entry.peer;
     tracing::info!(
-        target: "claviger::decision",
-        event_type = entry.operation.event_type(), operation = entry.operation.as_str(),
-        name = ?entry.name, generation, rule = entry.rule, outcome = "released",
+        target: EVENTS,
+        event_type = entry.operation.event().name(), operation = entry.operation.as_str(),
+        name = entry.name, generation, rule = entry.rule, outcome = "released",
         peer.uid = peer.uid, peer.pid = peer.pid, peer.unit = unit(peer), peer.container = container(peer),
         "first release to this peer",
     );
@@ -139,7 +142,7 @@ fn first_release(entry: &Entry<'_>, generation: u64) {
 fn operated(entry: &Entry<'_>) {
     tracing::debug!(
         target: "claviger::decision",
-        operation = entry.operation.as_str(), name = ?cut(entry.name), outcome = "answered",
+        operation = entry.operation.as_str(), name = cut(entry.name), outcome = "answered",
         peer.uid = entry.peer.uid, peer.pid = entry.peer.pid,
         "operator's request answered",
     );
@@ -151,15 +154,15 @@ fn refused(entry: &Entry<'_>, refusal: &Refusal<'_>, suppressed: u64) {
     if refusal.limited {
         tracing::warn!(
             target: "claviger::decision",
-            operation = entry.operation.as_str(), name = ?name, suppressed,
+            operation = entry.operation.as_str(), name, suppressed,
             peer.uid = peer.uid, peer.pid = peer.pid, peer.unit = unit(peer), peer.container = container(peer),
             "Rate limit exceeded",
         );
     } else {
         tracing::info!(
             target: "claviger::decision",
-            operation = entry.operation.as_str(), name = ?name, outcome = refusal.reason,
-            detail = %refusal.detail, rule = entry.rule, suppressed,
+            operation = entry.operation.as_str(), name, outcome = refusal.reason.label(),
+            detail = %Causes(refusal.detail), rule = entry.rule, suppressed,
             peer.uid = peer.uid, peer.pid = peer.pid, peer.unit = unit(peer), peer.container = container(peer),
             "request refused",
         );

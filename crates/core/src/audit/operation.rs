@@ -1,5 +1,7 @@
 //! What can be asked for.
 
+use claviger_runtime::telemetry::Event;
+
 /// What was asked for, in records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -84,12 +86,12 @@ impl Operation {
         }
     }
 
-    /// The type of the event of a first release. A watch releases the same things as a single request.
-    pub(super) fn event_type(self) -> &'static str {
+    /// The event of a first release. A watch releases the same things as a single request.
+    pub(super) fn event(self) -> Event {
         if matches!(self, Self::GetSecret | Self::WatchSecret) {
-            "secret_released"
+            Event::SecretReleased
         } else {
-            "token_released"
+            Event::TokenReleased
         }
     }
 }

@@ -84,7 +84,7 @@ async fn the_first_release_of_each_generation_to_an_identity_is_an_event() {
     let lines = log.lines();
     assert_eq!(lines.len(), 1);
     for part in [
-        "INFO claviger::decision",
+        "INFO claviger::event",
         "event_type=\"token_released\"",
         "name=\"api\"",
         "generation=7",
@@ -146,8 +146,8 @@ async fn a_flood_of_refusals_is_counted_and_throttled() {
     let refusal = |denied, limited| Refusal {
         denied,
         limited,
-        reason: "denied",
-        detail: &"no rule",
+        reason: Reason::Denied,
+        detail: &crate::peer::Changed::Exited,
     };
     for _ in 0..100 {
         audit.refuse(&recorder, &asked, &refusal(true, false));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::audit::Entry;
 use claviger_runtime::clock::{Clock, Moment, Pace};
+use claviger_runtime::telemetry::Event;
 
 /// Records of refusals that one identity may cause: five at once, one per second. A flood must not bury the rest of the log.
 const REFUSALS: Rate = Rate {
@@ -43,7 +44,7 @@ impl Rate {
 /// One generation of one credential.
 #[derive(Debug)]
 struct Credential {
-    event_type: &'static str,
+    event: Event,
     name: Box<str>,
     generation: u64,
 }
@@ -54,11 +55,9 @@ struct Remembered(VecDeque<Credential>);
 
 impl Remembered {
     fn has(&self, entry: &Entry<'_>, generation: u64) -> bool {
-        let event_type = entry.operation.event_type();
+        let event = entry.operation.event();
         self.0.iter().any(|known| {
-            known.generation == generation
-                && known.event_type == event_type
-                && *known.name == *entry.name
+            known.generation == generation && known.event == event && *known.name == *entry.name
         })
     }
 
@@ -67,7 +66,7 @@ impl Remembered {
             self.0.pop_front();
         }
         self.0.push_back(Credential {
-            event_type: entry.operation.event_type(),
+            event: entry.operation.event(),
             name: entry.name.into(),
             generation,
         });

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
+use claviger_runtime::reason::{Reason, Reasoned};
+
 use crate::peer;
 use crate::policy::Denial;
 use crate::secrets;
 use crate::tokens;
 
-/// Why a request gets no credential. `Display` is for the log; the peer learns [`Error::reason`] and [`Error::remedy`].
+/// Why a request gets no credential. `Display` is for the log; the peer learns its reason and
+/// its remedy ([`Reasoned`]).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Policy denies it. The peer is not told why, nor whether the name exists.
-    #[error("denied: {0}")]
+    #[error("denied")]
     Denied(#[from] Denial),
     /// The process that connected is gone, or is no longer what it was.
-    #[error("the peer changed: {0}")]
-    PeerChanged(peer::Changed),
+    #[error("the peer changed")]
+    PeerChanged(#[source] peer::Changed),
     /// The peer's budget is spent.
     #[error("the peer is over its budget")]
     Limited {
@@ -23,10 +26,10 @@ pub enum Error {
         retry_in: Duration,
     },
     /// No token can be had.
-    #[error("no token: {0}")]
+    #[error("no token")]
     Token(#[source] tokens::Error),
     /// No value is held within its bounds.
-    #[error("no secret: {0}")]
+    #[error("no secret")]
     Secret(#[from] secrets::Error),
 }
 
@@ -46,38 +49,28 @@ impl Error {
     pub fn is_denial(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::PeerChanged(_))
     }
+}
 
-    /// A stable word for it.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
+impl Reasoned for Error {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Denied(_) => "denied",
-            Self::PeerChanged(_) => "peer_changed",
-            Self::Limited { .. } => "rate_limited",
-            Self::Token(error) => error.as_str(),
-            Self::Secret(error) => error.as_str(),
+            Self::Denied(_) => Reason::Denied,
+            Self::PeerChanged(_) => Reason::PeerChanged,
+            Self::Limited { .. } => Reason::RateLimited,
+            Self::Token(error) => error.reason(),
+            Self::Secret(error) => error.reason(),
         }
     }
 
-    /// What to do about it, for whoever runs the peer.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match self {
-            Self::Denied(_) => {
-                "Ask an operator to run `claviger explain` for this process, and to add a rule if it should have access."
-            }
-            Self::PeerChanged(_) => {
-                "Connect from the process that uses the answer; connections cannot be passed on."
-            }
-            Self::Limited { .. } => "Wait, and ask less often; answers from the cache are free.",
+            Self::Denied(_) | Self::PeerChanged(_) | Self::Limited { .. } => self.reason().remedy(),
             Self::Token(error) => error.remedy(),
             Self::Secret(error) => error.remedy(),
         }
     }
 
-    /// When it is worth asking again, if waiting helps.
-    #[must_use]
-    pub fn retry_in(&self) -> Option<Duration> {
+    fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::Denied(_) | Self::PeerChanged(_) => None,
             Self::Limited { retry_in } => Some(*retry_in),

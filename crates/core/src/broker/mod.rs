@@ -41,6 +41,7 @@ use crate::policy::Policy;
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
 use claviger_runtime::clock::Clock;
+use claviger_runtime::reason::Reasoned as _;
 
 /// What is in force: rules, tokens and secrets that belong together. Replaced as a whole.
 #[derive(Clone, Debug)]

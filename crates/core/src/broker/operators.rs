@@ -18,6 +18,7 @@ use crate::policy::{Action, Explanation, near_miss};
 use crate::secrets::{self, Older};
 use crate::tokens;
 use claviger_oauth_wire::Scopes;
+use claviger_runtime::reason::{Reason, Reasoned};
 
 /// A request that a peer could make, to be explained.
 #[derive(Clone, Debug)]
@@ -71,20 +72,16 @@ pub enum NotRefreshed {
     Token(#[source] tokens::Error),
 }
 
-impl NotRefreshed {
-    /// A stable word for it.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
+impl Reasoned for NotRefreshed {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unknown => "unknown",
-            Self::Secret(error) => error.as_str(),
-            Self::Token(error) => error.as_str(),
+            Self::Unknown => Reason::Unknown,
+            Self::Secret(error) => error.reason(),
+            Self::Token(error) => error.reason(),
         }
     }
 
-    /// What the operator can do about it.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown => "The configuration has no token or secret of that name.",
             Self::Secret(error) => error.remedy(),

@@ -16,6 +16,7 @@ use crate::tokens::source::{self, Identity, Issued, NeedsCredential, Revocation,
 use crate::tokens::{self, Answer, Definition, Fingerprints, Report, Want};
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SystemClock;
+use claviger_runtime::reason::Reasoned as _;
 use claviger_runtime::shutdown::Drain;
 
 /// Gives a token for each answer that it is allowed.
@@ -231,7 +232,7 @@ async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
         let outcome = asking.await.unwrap();
         let outcome = outcome
             .map(|answer| answer.token.scopes().to_string())
-            .map_err(|error| error.reason());
+            .map_err(|error| error.reason().label());
         assert_eq!(outcome, reason.map(str::to_owned));
     }
 }
@@ -249,8 +250,14 @@ async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
         policy: Policy::new(Vec::new()),
         ..World::clone(&before)
     });
-    assert_eq!(following.next().await.unwrap_err().reason(), "stopping");
-    assert_eq!(stage.watch("").await.unwrap_err().reason(), "denied");
+    assert_eq!(
+        following.next().await.unwrap_err().reason().label(),
+        "stopping"
+    );
+    assert_eq!(
+        stage.watch("").await.unwrap_err().reason().label(),
+        "denied"
+    );
 }
 
 #[tokio::test]
@@ -261,7 +268,7 @@ async fn who_follows_pays_for_what_the_issuer_is_asked() {
         stage.watch(scopes).await.unwrap().next().await.unwrap();
     }
     let refused = stage.watch("c").await.unwrap_err();
-    assert_eq!(refused.reason(), "rate_limited");
+    assert_eq!(refused.reason().label(), "rate_limited");
     let again = stage.watch("a").await.unwrap().next().await;
     assert!(again.is_ok(), "what is held is free");
 }
@@ -276,7 +283,10 @@ async fn each_release_is_counted_and_reloads_keep_the_counts() {
     assert_eq!((before.answered, before.denied), (3, 0));
     stage.reload(Vec::new());
     stage.ask().await.unwrap().unwrap_err();
-    assert_eq!(stage.watch("").await.unwrap_err().reason(), "denied");
+    assert_eq!(
+        stage.watch("").await.unwrap_err().reason().label(),
+        "denied"
+    );
     let after = stage.broker.counts();
     assert_eq!((after.answered, after.denied, after.failed), (3, 2, 0));
 }
@@ -305,7 +315,7 @@ async fn an_operators_request_is_released_without_a_rule_and_not_counted() {
     let outcomes: Vec<_> = refreshed
         .iter()
         .map(|one| {
-            let outcome = one.outcome.as_ref().map_err(NotRefreshed::as_str);
+            let outcome = one.outcome.as_ref().map_err(|error| error.reason().label());
             (one.name.as_str(), outcome.copied())
         })
         .collect();
@@ -337,5 +347,5 @@ async fn a_report_drops_the_token_only_if_a_newer_one_could_help() {
     stage.reload(Vec::new());
     let rejection = rejection("Bearer error=\"insufficient_scope\"");
     let denied = stage.broker.report_rejected(&stage.session, &rejection);
-    assert_eq!(denied.await.unwrap_err().reason(), "denied");
+    assert_eq!(denied.await.unwrap_err().reason().label(), "denied");
 }

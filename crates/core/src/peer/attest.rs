@@ -37,7 +37,7 @@ pub struct Evidence {
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
     /// What it needs cannot be read.
-    #[error("the executable cannot be read: {0}")]
+    #[error("the executable cannot be read")]
     Executable(#[source] io::Error),
 }
 

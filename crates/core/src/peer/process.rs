@@ -18,6 +18,7 @@ use super::cgroup::{self, InvalidPath};
 use super::host::Host;
 use super::{Attestor, Cgroup, Changed, Error, Facts};
 use claviger_kernel::{PidfdInfoError, pidfd_info};
+use claviger_runtime::telemetry::Causes;
 
 /// The most that is read of a file about a peer. Cgroup paths end at 4 KiB, a status with all groups at 512 KiB.
 const MOST: u64 = 1 << 20;
@@ -82,7 +83,9 @@ impl Process {
                 }
                 // Whoever exits in the middle has none, and could fill the log with that.
                 Err(_) if self.has_exited() => return Err(Error::Exited),
-                Err(error) => tracing::warn!(peer.pid = facts.pid, %error, "no evidence"),
+                Err(error) => {
+                    tracing::warn!(peer.pid = facts.pid, error = %Causes(&error), "no evidence");
+                }
             }
         }
         if attestors.is_empty() || !self.has_exited() {

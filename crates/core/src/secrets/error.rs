@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use claviger_backend::Kind;
+use claviger_runtime::reason::{Reason, Reasoned};
 
 use crate::secrets::Missing;
 
@@ -31,69 +32,84 @@ pub enum Error {
     Stopping,
 }
 
-impl Error {
-    /// A stable reason, for answers, status and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+impl Reasoned for Error {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unknown => "unknown_secret",
-            Self::Missing(Missing { kind: None, .. }) => "not_fetched_yet",
+            Self::Unknown => Reason::UnknownSecret,
+            Self::Missing(Missing { kind: None, .. }) => Reason::NotFetchedYet,
             Self::Missing(Missing {
                 kind: Some(kind), ..
             })
-            | Self::Failed { kind, .. } => kind.as_str(),
-            Self::Stopping => "stopping",
+            | Self::Failed { kind, .. } => reason(*kind),
+            Self::Stopping => Reason::Stopping,
         }
     }
 
-    /// When it is worth asking again, where waiting helps.
-    #[must_use]
-    pub fn retry_in(self) -> Option<Duration> {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Missing(Missing {
+                kind: Some(kind), ..
+            })
+            | Self::Failed { kind, .. } => remedy(*kind),
+            Self::Unknown | Self::Missing(Missing { kind: None, .. }) | Self::Stopping => {
+                self.reason().remedy()
+            }
+        }
+    }
+
+    fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::Unknown => None,
             Self::Missing(Missing { retry_in, .. }) | Self::Failed { retry_in, .. } => {
-                Some(retry_in)
+                Some(*retry_in)
             }
             Self::Stopping => Some(Duration::from_secs(1)),
         }
     }
+}
 
-    /// What an operator should do about it, in one sentence.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Unknown => "Add the secret to the configuration, or correct its name.",
-            Self::Missing(Missing { kind: None, .. }) | Self::Stopping => {
-                "Wait a moment and ask again."
-            }
-            Self::Missing(Missing {
-                kind: Some(kind), ..
-            })
-            | Self::Failed { kind, .. } => remedy(kind),
-        }
+/// The reason that callers are given for a failure of a backend.
+#[must_use]
+pub fn reason(kind: Kind) -> Reason {
+    match kind {
+        Kind::NotFound => Reason::SecretNotFound,
+        Kind::Gone => Reason::Gone,
+        Kind::PermissionDenied => Reason::PermissionDenied,
+        Kind::Misconfigured => Reason::Misconfigured,
+        Kind::Conflict => Reason::Conflict,
+        Kind::Unauthenticated => Reason::Unauthenticated,
+        Kind::NoCredentials => Reason::NoCredentials,
+        Kind::RateLimited { .. } => Reason::BackendRateLimited,
+        Kind::Quota => Reason::Quota,
+        Kind::Timeout => Reason::Timeout,
+        Kind::Unreachable => Reason::Unreachable,
+        Kind::Unavailable => Reason::Unavailable,
+        Kind::InvalidResponse => Reason::InvalidResponse,
+        Kind::Undecryptable => Reason::Undecryptable,
+        Kind::InDoubt => Reason::InDoubt,
     }
 }
 
-/// What an operator should do about a failure of a backend, in one sentence.
+/// What an operator should do about a failure of a backend, in one sentence: the table's remedy, or a more specific one where
+/// the table also speaks of issuers.
+#[must_use]
 pub fn remedy(kind: Kind) -> &'static str {
     match kind {
-        Kind::NotFound => {
-            "Create the secret (or the field) in the backend, or correct the reference."
-        }
-        Kind::Gone => "The version is deleted or disabled: enable it, or refer to another one.",
-        Kind::PermissionDenied => "Let the daemon's identity at the backend read this secret.",
-        Kind::Misconfigured => {
-            "The backend refuses the name or a setting: correct the configuration."
-        }
-        Kind::Unauthenticated => "The backend refuses the daemon's login: check its credential.",
-        Kind::NoCredentials => "Give the daemon something to log in to the backend with.",
-        Kind::RateLimited { .. } | Kind::Quota => "Wait; the backend allows no more requests now.",
         Kind::Timeout | Kind::Unavailable => "Wait; the backend does not answer properly.",
         Kind::Unreachable => "Check that this node can reach the backend.",
         Kind::InvalidResponse => {
             "The value is not what the reference expects: a field needs a JSON object, nothing may be empty, and versions must not go back."
         }
-        Kind::Undecryptable => "The stored value does not decrypt: check the backend's key.",
-        Kind::Conflict | Kind::InDoubt => "Ask again.",
+        Kind::NotFound
+        | Kind::Gone
+        | Kind::PermissionDenied
+        | Kind::Misconfigured
+        | Kind::Conflict
+        | Kind::Unauthenticated
+        | Kind::NoCredentials
+        | Kind::RateLimited { .. }
+        | Kind::Quota
+        | Kind::Undecryptable
+        | Kind::InDoubt => reason(kind).remedy(),
     }
 }

@@ -37,8 +37,7 @@ use crate::secrets::upstream::Upstream;
 use claviger_runtime::clock::{Clock, Deadline, Moment, sleep_until};
 use claviger_runtime::shutdown::Drain;
 
-pub use error::Error;
-pub use error::remedy;
+pub use error::{Error, reason, remedy};
 pub use live::{Freshness, Live, Missing, Reading, Reread, Version};
 pub use pick::pick_one;
 pub use schedule::slowest_refresh;

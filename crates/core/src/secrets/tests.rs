@@ -14,6 +14,7 @@ use super::*;
 use crate::peer::Facts;
 use crate::policy::{Policy, Rule, ScopeLimit, Selector};
 use claviger_runtime::clock::SteppedClock;
+use claviger_runtime::reason::Reasoned as _;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -285,7 +286,7 @@ async fn a_new_version_is_followed_and_a_confirmation_wakes_nobody() {
 
     world.shelf.remove("oauth/billing");
     let gone = watcher.next().await.unwrap_err();
-    assert_eq!(gone.as_str(), "not_found");
+    assert_eq!(gone.reason().label(), "not_found");
     world.drain.begin();
     assert_eq!(watcher.next().await.unwrap_err(), Error::Stopping);
 }
@@ -313,11 +314,11 @@ async fn each_class_of_failure_does_what_it_means_to_what_is_held() {
         let secrets = world.started(&[SECRET]).await;
         world.shelf.fail(kind);
         let refreshed = secrets.refresh(&reference(SECRET), Older::Refuse).await;
-        assert_eq!(refreshed.unwrap_err().as_str(), kind.as_str());
+        assert_eq!(refreshed.unwrap_err().reason().label(), kind.as_str());
         let held = secrets.read(&permit(), world.now());
         assert_eq!(held.is_err(), evicts, "{kind:?}");
         if let Err(error) = held {
-            assert_eq!(error.as_str(), kind.as_str());
+            assert_eq!(error.reason().label(), kind.as_str());
             assert_eq!(secrets.status().remove(0).state, State::Missing);
         }
     }
@@ -336,7 +337,7 @@ async fn a_final_no_is_believed_for_five_seconds_by_all_but_operators() {
     let read = || secrets.read(&permit(), world.now());
     tokio::time::sleep(SECOND * 4).await;
     for _ in 0..100 {
-        assert_eq!(read().unwrap_err().as_str(), "not_found");
+        assert_eq!(read().unwrap_err().reason().label(), "not_found");
     }
     assert_eq!(world.shelf.calls(), 1);
     // Who created the secret a moment ago and says so need not wait.
@@ -349,7 +350,7 @@ async fn a_final_no_is_believed_for_five_seconds_by_all_but_operators() {
     // And whoever waits gets it by the schedule.
     world.shelf.remove("oauth/billing");
     let gone = secrets.refresh(&reference(SECRET), Older::Refuse).await;
-    assert_eq!(gone.unwrap_err().as_str(), "not_found");
+    assert_eq!(gone.unwrap_err().reason().label(), "not_found");
     world
         .shelf
         .put("oauth/billing", "2", r#"{"client_secret":"s2"}"#);
@@ -476,7 +477,7 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
         .put("oauth/billing", "9", r#"{"client_secret":"s9"}"#);
     let refused = secrets.refresh(&target, Older::Refuse).await.unwrap_err();
     assert_eq!(
-        (refused.as_str(), text(&held())),
+        (refused.reason().label(), text(&held())),
         ("invalid_response", "s10")
     );
     assert_eq!(secrets.refresh(&target, Older::Accept).await, Ok(true));
@@ -542,7 +543,7 @@ async fn a_denial_does_not_make_an_older_version_acceptable() {
         let secrets = world.started(&[SECRET]).await;
         world.shelf.fail(kind);
         let denied = secrets.refresh(&reference(SECRET), Older::Refuse).await;
-        assert_eq!(denied.unwrap_err().as_str(), kind.as_str());
+        assert_eq!(denied.unwrap_err().reason().label(), kind.as_str());
         world
             .shelf
             .put("oauth/billing", "2", r#"{"client_secret":"s2"}"#);
@@ -609,7 +610,7 @@ async fn a_field_that_is_missing_fails_alone() {
         secrets.refresh(&field, Older::Refuse)
     );
     assert_eq!(results.0, Ok(false));
-    assert_eq!(results.1.unwrap_err().as_str(), "not_found");
+    assert_eq!(results.1.unwrap_err().reason().label(), "not_found");
     assert_eq!(world.shelf.calls(), calls + 1, "one request for both");
     let states: Vec<_> = secrets
         .status()

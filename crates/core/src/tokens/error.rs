@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use claviger_runtime::reason::{Reason, Reasoned};
+
 use crate::tokens::source;
 
 /// Why a token cannot be had.
@@ -53,25 +55,34 @@ pub enum Error {
     Stopping,
 }
 
-impl Error {
-    /// A stable reason, for answers, status and logs.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
+impl Reasoned for Error {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unknown => "unknown_token",
-            Self::Scopes => "scopes_not_configured",
-            Self::Issuer { error, .. } => error.kind.as_str(),
-            Self::TooShort { .. } => "lifetime_too_short",
-            Self::Limited { .. } => "renewal_limited",
-            Self::Unpaid { .. } => "rate_limited",
-            Self::Pending { .. } => "pending",
-            Self::Stopping => "stopping",
+            Self::Unknown => Reason::UnknownToken,
+            Self::Scopes => Reason::ScopesNotConfigured,
+            Self::Issuer { error, .. } => error.kind.reason(),
+            Self::TooShort { .. } => Reason::LifetimeTooShort,
+            Self::Limited { .. } => Reason::RenewalLimited,
+            Self::Unpaid { .. } => Reason::RateLimited,
+            Self::Pending { .. } => Reason::Pending,
+            Self::Stopping => Reason::Stopping,
         }
     }
 
-    /// When it is worth asking again, where waiting helps.
-    #[must_use]
-    pub fn retry_in(&self) -> Option<Duration> {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Issuer { error, .. } => error.kind.remedy(),
+            Self::Unknown
+            | Self::Scopes
+            | Self::TooShort { .. }
+            | Self::Limited { .. }
+            | Self::Unpaid { .. }
+            | Self::Pending { .. }
+            | Self::Stopping => self.reason().remedy(),
+        }
+    }
+
+    fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::Unknown | Self::Scopes | Self::TooShort { .. } => None,
             Self::Issuer { retry_in, .. } => *retry_in,
@@ -79,23 +90,6 @@ impl Error {
                 Some(*retry_in)
             }
             Self::Stopping => Some(Duration::from_secs(1)),
-        }
-    }
-
-    /// What to do about it, in one sentence.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Unknown => "Add the token to the configuration, or correct its name.",
-            Self::Scopes => "Ask for scopes that the token's definition and the rule both have.",
-            Self::Issuer { error, .. } => error.kind.remedy(),
-            Self::TooShort { .. } => "Ask for less, or raise the lifetime of tokens at the issuer.",
-            Self::Limited { .. } => {
-                "Report a token that was refused, instead of forcing its renewal."
-            }
-            Self::Unpaid { .. } | Self::Pending { .. } | Self::Stopping => {
-                "Wait a moment and ask again."
-            }
         }
     }
 }

@@ -29,7 +29,7 @@ pub enum NoFingerprints {
     #[error("the system gives no random numbers")]
     Randomness,
     /// There is no memory to keep the key in. The text says what to do.
-    #[error("there is no place for the key of fingerprints: {0}")]
+    #[error("cannot get protected memory for the key of fingerprints")]
     Place(#[from] PagesError),
 }
 

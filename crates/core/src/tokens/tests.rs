@@ -15,6 +15,7 @@ use crate::peer::Facts;
 use crate::policy::{Policy, Rights, Rule, ScopeLimit, Selector};
 use crate::tokens::source::{ErrorKind, Issued, NeedsCredential, Revocation};
 use claviger_runtime::clock::SteppedClock;
+use claviger_runtime::reason::Reasoned as _;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -433,7 +434,7 @@ async fn an_issuer_that_is_down_is_bridged_to_the_floor_of_the_token() {
     assert_eq!(world.status().state, "stale");
     world.until(start, seconds(3571)).await;
     let error = world.call().await.unwrap_err();
-    assert_eq!(error.as_str(), "unreachable");
+    assert_eq!(error.reason().label(), "unreachable");
     assert!(error.retry_in().unwrap() <= MINUTE);
     assert_eq!(
         (world.status().state, world.tokens.is_ready()),
@@ -512,7 +513,7 @@ async fn a_crowd_shares_a_failure_too() {
     assert!(
         answers
             .iter()
-            .all(|answer| answer.as_ref().unwrap_err().as_str() == "timeout")
+            .all(|answer| answer.as_ref().unwrap_err().reason().label() == "timeout")
     );
     assert_eq!(world.issuer.requests(), 1);
 }
@@ -524,7 +525,7 @@ async fn a_wrong_secret_costs_two_requests_in_a_minute_and_a_new_one_is_tried_at
     let start = world.clock.now();
     for _ in 0..1000 {
         let error = world.call().await.unwrap_err();
-        assert_eq!(error.as_str(), "invalid_client");
+        assert_eq!(error.reason().label(), "invalid_client");
         assert!(error.retry_in().unwrap() <= MINUTE);
         tokio::time::sleep(Duration::from_millis(62)).await;
     }
@@ -699,7 +700,7 @@ async fn a_caller_may_want_more_lifetime_than_is_left() {
 
     let cold = World::new(600);
     let error = cold.get(want(601)).await.unwrap_err();
-    assert_eq!(error.as_str(), "lifetime_too_short");
+    assert_eq!(error.reason().label(), "lifetime_too_short");
     assert_eq!(
         text(&cold.call().await.unwrap()),
         "canary-1",
@@ -719,7 +720,10 @@ async fn an_old_token_that_fell_short_while_waiting_is_not_handed_out() {
         deadline: seconds(4),
         ..Want::default()
     };
-    assert_eq!(world.get(want).await.unwrap_err().as_str(), "pending");
+    assert_eq!(
+        world.get(want).await.unwrap_err().reason().label(),
+        "pending"
+    );
     let modest = world.get(Want::default()).await.unwrap();
     assert_eq!(modest.freshness, Freshness::Stale);
 }
@@ -756,7 +760,7 @@ async fn an_impatient_caller_is_told_to_come_back_and_the_request_goes_on() {
         ..Want::default()
     };
     let error = world.get(want).await.unwrap_err();
-    assert_eq!(error.as_str(), "pending");
+    assert_eq!(error.reason().label(), "pending");
     let gone = world.get(Want::default());
     assert!(
         tokio::time::timeout(Duration::from_millis(10), gone)
@@ -879,7 +883,7 @@ async fn narrower_rules_never_get_wider_tokens() {
             .get(&permit, &Want::default(), &free)
             .await
             .unwrap_err();
-        assert_eq!(error.as_str(), "scopes_not_configured");
+        assert_eq!(error.reason().label(), "scopes_not_configured");
         assert!(world.tokens.cached(&permit).is_none());
     }
     assert_eq!(world.issuer.requests(), 3);
@@ -971,7 +975,10 @@ async fn a_watch_sees_each_new_token_once() {
 
     world.issuer.fail(ErrorKind::Unreachable);
     let before = world.clock.now();
-    assert_eq!(watch.next().await.unwrap_err().as_str(), "unreachable");
+    assert_eq!(
+        watch.next().await.unwrap_err().reason().label(),
+        "unreachable"
+    );
     assert!(
         world.clock.now().since(before) >= seconds(569),
         "not before the floor"
@@ -1039,7 +1046,7 @@ async fn an_operator_renews_all_entries_at_once() {
     assert!(
         results
             .iter()
-            .all(|result| result.as_ref().unwrap_err().as_str() == "timeout")
+            .all(|result| result.as_ref().unwrap_err().reason().label() == "timeout")
     );
     assert_eq!(
         world.call().await.unwrap().freshness,
@@ -1114,7 +1121,7 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
     // Following starts a request as well, if nothing is held.
     let cold = World::new(3600);
     let error = cold.tokens.watch(&permit, &broke).unwrap_err();
-    assert_eq!(error.as_str(), "rate_limited");
+    assert_eq!(error.reason().label(), "rate_limited");
     let narrow = permit_for("read", None);
     assert!(cold.tokens.watch(&narrow, &broke).is_err());
     let mut watch = cold.tokens.watch(&permit, &free).unwrap();
@@ -1141,7 +1148,7 @@ async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
     for number in 0..100 {
         let permit = scoped(format!("greedy{number}"));
         let error = world.tokens.get(&permit, &want, &broke).await;
-        assert_eq!(error.unwrap_err().as_str(), "rate_limited");
+        assert_eq!(error.unwrap_err().reason().label(), "rate_limited");
     }
     let held = |permit: &TokenPermit| world.tokens.cached(permit).is_some();
     assert!(honest.iter().all(held));

@@ -15,6 +15,7 @@ use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
 use crate::tokens::{Answer, Error, Pay, Tokens, Want};
 use claviger_runtime::clock::{Deadline, Moment, sleep_until};
+use claviger_runtime::reason::Reasoned as _;
 
 /// What is paid for already. Following costs nothing once it has begun: what is followed is renewed at the token's own pace,
 /// however many follow.

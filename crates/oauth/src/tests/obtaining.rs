@@ -1,5 +1,6 @@
 //! Token requests: their form, their retries and limits, and what is made of the answers.
 
+use claviger_runtime::reason::Reasoned as _;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Resources that must name the issuer: what is believed, for how long, and what happens otherwise.
 
+use claviger_runtime::reason::Reasoned as _;
 use std::time::Duration;
 
 use futures_util::future::join_all;

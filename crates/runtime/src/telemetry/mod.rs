@@ -2,8 +2,11 @@
 //!
 //! Owns where log records go and which of them are written: records of this program alone, on standard error, as text or
 //! JSON lines. Records of libraries are dropped whatever the level: their texts can quote a request or an answer. Owns the
-//! panic hook as well, which reports the place and never the message, and the writing of an error with its causes. Never formats a value that could be a secret: whoever
-//! logs passes names, classes, counts and lengths.
+//! panic hook as well, which reports the place and never the message, the writing of an error with its causes ([`Causes`])
+//! and the names of security events ([`Event`]). Never formats a value that could be a secret: callers pass names, classes,
+//! counts and lengths.
+
+mod event;
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -14,6 +17,8 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub use event::{EVENTS, Event};
 
 /// How much the daemon logs, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,23 +78,19 @@ pub fn report_panics_by_place() {
     }));
 }
 
-/// Prints an error with its causes, for errors whose texts are our own or the system's: those of third parties about input
-/// are dropped where they arise.
+/// Prints an error and each of its causes, separated by colons. The one place that writes the chain: `Display` of an error
+/// leaves its source out.
+///
+/// For errors whose texts are ours or the system's: texts of third parties about input are dropped where they arise.
 #[derive(Debug)]
 pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
-        f.write_str(&said)?;
+        write!(f, "{}", self.0)?;
         let mut next = self.0.source();
         while let Some(cause) = next {
-            let text = cause.to_string();
-            // Some say their cause themselves.
-            if !said.contains(&text) {
-                write!(f, ": {text}")?;
-            }
-            said = text;
+            write!(f, ": {cause}")?;
             next = cause.source();
         }
         Ok(())
@@ -104,7 +105,7 @@ mod tests {
     enum Failed {
         #[error("cannot open /x")]
         Io(#[source] io::Error),
-        #[error("backends.local: {0}")]
+        #[error("backends.local")]
         Said(#[source] Box<Self>),
     }
 

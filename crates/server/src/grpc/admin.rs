@@ -6,22 +6,23 @@ use claviger_proto::v1::{self, admin_server::Admin};
 use futures_util::future::join_all;
 use tonic::{Request, Response, Status};
 
-use crate::IssuerNotRefreshed;
+use crate::answers::Problem;
+use crate::context::Context;
 use crate::grpc::{convert, status};
 use crate::operator::{BackendOverview, IssuerOverview, Overview};
-use crate::route::Route;
 use claviger_core::audit::{Counts, Operation, Released};
-use claviger_core::broker::{Explained, NotRefreshed, Question, Refreshed, Unknown};
+use claviger_core::broker::{Explained, Question, Unknown};
 use claviger_core::peer::{Cgroup, Facts};
 use claviger_core::policy::Action;
 use claviger_core::{secrets, tokens};
+use claviger_runtime::reason::Reasoned;
 
 /// The most names that one refresh may list.
 const MOST_NAMES: usize = 256;
 
 /// The service on one connection.
 pub(crate) struct Service {
-    pub(crate) route: Route,
+    pub(crate) context: Context,
 }
 
 #[tonic::async_trait]
@@ -30,9 +31,9 @@ impl Admin for Service {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let Route {
+        let Context {
             shared, session, ..
-        } = &self.route;
+        } = &self.context;
         let seen = shared
             .broker
             .operate(session, Operation::Status, "", |world| async move {
@@ -54,27 +55,27 @@ impl Admin for Service {
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         let request = request.into_inner();
         let action = Action::from_word(&request.action).ok_or_else(|| {
-            status::invalid("action", "expected \"token\", \"secret\" or \"revoke\"")
+            Problem::invalid("action", "expected \"token\", \"secret\" or \"revoke\"")
         })?;
-        convert::name(&request.name).map_err(invalid)?;
+        convert::name(&request.name)?;
         let question = Question {
             action,
-            scopes: convert::scopes(&request.scopes).map_err(invalid)?,
+            scopes: convert::scopes(&request.scopes)?,
             facts: match request.pid {
                 0 => described(request.peer.unwrap_or_default()),
-                pid => Facts::of_pid(pid, &self.route.shared.peers)
+                pid => Facts::of_pid(pid, &self.context.shared.peers)
                     .await
                     .map_err(|_gone| {
-                        status::invalid("pid", "no such process, or it cannot be identified")
+                        Problem::invalid("pid", "no such process, or it cannot be identified")
                     })?,
             },
             name: request.name,
         };
         let explained = self
-            .route
+            .context
             .shared
             .broker
-            .explain(&self.route.session, &question)
+            .explain(&self.context.session, &question)
             .await
             .map_err(|error| status::of(&error))?;
         Ok(Response::new(explanation(&question, explained)))
@@ -87,12 +88,12 @@ impl Admin for Service {
         let v1::RefreshRequest { names, issuers } = request.into_inner();
         for (field, wished) in [("names", &names), ("issuers", &issuers)] {
             if wished.len() > MOST_NAMES {
-                return Err(status::invalid(field, "at most 256 names at once"));
+                return Err(Problem::invalid(field, "at most 256 names at once").into());
             }
         }
-        let Route {
+        let Context {
             shared, session, ..
-        } = &self.route;
+        } = &self.context;
         let mut results = Vec::new();
         // Issuers first: a token that is renewed should be requested where they are now.
         if !issuers.is_empty() {
@@ -101,7 +102,7 @@ impl Admin for Service {
                 .broker
                 .operate(session, Operation::Refresh, &recorded, |_world| {
                     join_all(issuers.iter().map(|name| async move {
-                        metadata_read(name, shared.operator.refresh_issuer(name).await)
+                        refresh_result(name, &shared.operator.refresh_issuer(name).await)
                     }))
                 })
                 .await
@@ -114,7 +115,11 @@ impl Admin for Service {
                 .refresh(session, &names)
                 .await
                 .map_err(|error| status::of(&error))?;
-            results.extend(refreshed.iter().map(refresh_result));
+            results.extend(
+                refreshed
+                    .iter()
+                    .map(|one| refresh_result(&one.name, &one.outcome)),
+            );
         }
         Ok(Response::new(v1::RefreshResponse { results }))
     }
@@ -124,9 +129,9 @@ impl Admin for Service {
         request: Request<v1::ReloadRequest>,
     ) -> Result<Response<v1::ReloadResponse>, Status> {
         let dry_run = request.into_inner().dry_run;
-        let Route {
+        let Context {
             shared, session, ..
-        } = &self.route;
+        } = &self.context;
         let outcome = shared
             .broker
             .operate(session, Operation::Reload, "", |_world| {
@@ -193,7 +198,7 @@ impl Service {
     }
 
     fn server(&self, counts: Counts) -> v1::ServerStatus {
-        let shared = &self.route.shared;
+        let shared = &self.context.shared;
         v1::ServerStatus {
             broker_socket: shared.settings.socket.display().to_string(),
             admin_socket: shared.settings.admin_socket.display().to_string(),
@@ -241,29 +246,16 @@ fn explanation(question: &Question, explained: Released<Explained>) -> v1::Expla
     }
 }
 
-fn invalid((field, problem): convert::Problem) -> Status {
-    status::invalid(field, problem)
-}
-
-fn refresh_result(refreshed: &Refreshed) -> v1::RefreshResult {
-    let failure = refreshed.outcome.as_ref().err();
-    v1::RefreshResult {
-        name: refreshed.name.clone(),
-        ok: failure.is_none(),
-        changed: matches!(refreshed.outcome, Ok(true)),
-        error: failure.map_or("", NotRefreshed::as_str).to_owned(),
-        remedy: failure.map_or("", NotRefreshed::remedy).to_owned(),
-    }
-}
-
-fn metadata_read(name: &str, outcome: Result<bool, IssuerNotRefreshed>) -> v1::RefreshResult {
-    let failure = outcome.err();
+fn refresh_result<E: Reasoned>(name: &str, outcome: &Result<bool, E>) -> v1::RefreshResult {
+    let failure = outcome.as_ref().err();
     v1::RefreshResult {
         name: name.to_owned(),
         ok: failure.is_none(),
         changed: matches!(outcome, Ok(true)),
-        error: failure.map_or("", IssuerNotRefreshed::as_str).to_owned(),
-        remedy: failure.map_or("", IssuerNotRefreshed::remedy).to_owned(),
+        error: failure
+            .map_or("", |failure| failure.reason().label())
+            .to_owned(),
+        remedy: failure.map_or("", Reasoned::remedy).to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use claviger_proto::v1;
 
+use crate::answers::{self, Problem};
 use claviger_core::audit::Released;
 use claviger_core::secrets::{Freshness, Reading};
 use claviger_core::tokens::{Held, Report, Revoked};
@@ -48,7 +49,7 @@ pub(crate) fn moment(moment: Moment) -> prost_types::Timestamp {
 /// The part of a token's answer that is the same for every caller.
 pub(crate) fn token_constant(held: &Held) -> v1::GetTokenResponse {
     v1::GetTokenResponse {
-        access_token: token_text(held),
+        access_token: answers::token_text(held),
         token_type: held.token_type().to_owned(),
         expires_at: Some(timestamp(held.expires().wall())),
         scopes: held.scopes().iter().map(str::to_owned).collect(),
@@ -57,16 +58,6 @@ pub(crate) fn token_constant(held: &Held) -> v1::GetTokenResponse {
         lifetime_left: None,
         freshness: 0,
     }
-}
-
-/// The token itself, for the answer that is being written.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the answer that the permit entitles the peer to"
-)]
-pub(crate) fn token_text(held: &Held) -> String {
-    // Tokens are checked to be printable ASCII when they arrive, so nothing is lost here.
-    String::from_utf8_lossy(held.access_token().expose()).into_owned()
 }
 
 #[expect(
@@ -113,18 +104,18 @@ pub(crate) fn revoked(revoked: &Released<Revoked>) -> v1::RevokeTokenResponse {
     }
 }
 
-/// What is wrong with a request.
-pub(crate) type Problem = (&'static str, &'static str);
-
 /// Checks a name from a request. What it names is for policy to say.
 pub(crate) fn name(name: &str) -> Result<&str, Problem> {
     match name.len() {
-        0 => Err((
+        0 => Err(Problem::invalid(
             "name",
             "give the name of a token or secret of the daemon's configuration",
         )),
         1..=LONGEST_NAME => Ok(name),
-        _ => Err(("name", "too long to be a name of the configuration")),
+        _ => Err(Problem::invalid(
+            "name",
+            "too long to be a name of the configuration",
+        )),
     }
 }
 
@@ -132,7 +123,7 @@ pub(crate) fn name(name: &str) -> Result<&str, Problem> {
 pub(crate) fn fingerprint(fingerprint: String) -> Result<String, Problem> {
     if fingerprint.is_empty() {
         let problem = "give the fingerprint of the rejected token, as its answer had it";
-        return Err(("fingerprint", problem));
+        return Err(Problem::invalid("fingerprint", problem));
     }
     Ok(fingerprint)
 }
@@ -147,17 +138,35 @@ pub(crate) fn scopes<S: AsRef<str>>(
             }
             InvalidScope::TooMany => "too many scopes",
         };
-        ("scopes", problem)
+        Problem::invalid("scopes", problem)
     })
 }
 
-/// A duration from a request; absent means zero.
-pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Result<Duration, Problem> {
+/// The duration in `field` of a request; absent means zero.
+pub(crate) fn duration(
+    field: &'static str,
+    duration: Option<prost_types::Duration>,
+) -> Result<Duration, Problem> {
     let Some(prost_types::Duration { seconds, nanos }) = duration else {
         return Ok(Duration::ZERO);
     };
     match (u64::try_from(seconds), u32::try_from(nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
-        _ => Err(("min_remaining", "a duration must not be negative")),
+        _ => Err(Problem::invalid(field, "a duration must not be negative")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_that_is_not_valid_is_blamed_on_its_field() {
+        let of = |seconds, nanos| prost_types::Duration { seconds, nanos };
+        for wrong in [of(-1, 0), of(0, -1), of(0, 1_000_000_000)] {
+            let problem = duration("overlap", Some(wrong)).unwrap_err();
+            assert_eq!(problem.field, Some("overlap"));
+        }
+        assert_eq!(duration("overlap", None), Ok(Duration::ZERO));
     }
 }

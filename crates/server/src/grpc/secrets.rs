@@ -8,12 +8,12 @@ use claviger_proto::v1::{
 use futures_util::stream::{self, Stream};
 use tonic::{Request, Response, Status};
 
+use crate::context::Context;
 use crate::grpc::{convert, status};
-use crate::route::Route;
 
 /// The service on one connection.
 pub(crate) struct Service {
-    pub(crate) route: Route,
+    pub(crate) context: Context,
 }
 
 #[tonic::async_trait]
@@ -23,15 +23,14 @@ impl Secrets for Service {
         request: Request<GetSecretRequest>,
     ) -> Result<Response<GetSecretResponse>, Status> {
         let request = request.into_inner();
-        let name = name(&request.name)?;
-        let Route {
+        let name = convert::name(&request.name)?;
+        let Context {
             shared, session, ..
-        } = &self.route;
-        let reading = shared
-            .broker
-            .secret(session, name)
-            .await
-            .map_err(|error| status::of(&error))?;
+        } = &self.context;
+        let outcome = shared.broker.secret(session, name).await;
+        self.context
+            .note(name, &outcome, |reading| reading.freshness);
+        let reading = outcome.map_err(|error| status::of(&error))?;
         Ok(Response::new(convert::secret(&reading)))
     }
 
@@ -43,35 +42,31 @@ impl Secrets for Service {
         request: Request<WatchSecretRequest>,
     ) -> Result<Response<Self::WatchSecretStream>, Status> {
         let request = request.into_inner();
-        let name = name(&request.name)?;
-        let Route {
+        let name = convert::name(&request.name)?;
+        let Context {
             shared, session, ..
-        } = &self.route;
+        } = &self.context;
         let watch = shared
             .broker
             .watch_secret(session, name)
             .await
             .map_err(|error| status::of(&error))?;
-        let state = Some((watch, self.route.clone()));
+        let state = Some((watch, self.context.clone()));
         Ok(Response::new(Box::pin(stream::unfold(
             state,
             async |state| {
-                let (mut watch, route) = state?;
+                let (mut watch, context) = state?;
                 let next = tokio::select! {
                     next = watch.next() => next,
-                    () = route.closing.cancelled() => return None,
+                    () = context.closing.cancelled() => return None,
                 };
                 match next {
-                    Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, route)))),
+                    Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, context)))),
                     // Like an old connection: who follows reconnects, and finds the next daemon.
-                    Err(_stopping) if route.shared.drain.has_begun() => None,
+                    Err(_stopping) if context.shared.drain.has_begun() => None,
                     Err(error) => Some((Err(status::of(&error)), None)),
                 }
             },
         ))))
     }
-}
-
-fn name(name: &str) -> Result<&str, Status> {
-    convert::name(name).map_err(|(field, problem)| status::invalid(field, problem))
 }

@@ -13,24 +13,30 @@ use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
+use crate::answers::Problem;
+use crate::context::Context;
 use crate::grpc::codec::{AnswerCodec, Encoded};
 use crate::grpc::{convert, deadline, status};
-use crate::route::Route;
 use claviger_core::broker::{Rejection, TokenRequest};
 use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
+use claviger_runtime::reason::Reason;
 
 /// A stream of answers.
 type Answers = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 /// Answers one call.
-pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) -> Response<Body> {
-    let limit = route.shared.settings.limits.message_bytes;
+pub(crate) async fn answer(
+    context: &Context,
+    method: &str,
+    request: Request<Body>,
+) -> Response<Body> {
+    let limit = context.shared.settings.limits.message_bytes;
     match method {
         "GetToken" => {
-            let wait = deadline::of(request.headers(), route.shared.settings.limits.request);
+            let wait = deadline::of(request.headers(), context.shared.settings.limits.request);
             let service = service_fn(|request: tonic::Request<v1::GetTokenRequest>| {
-                get_token(route, request.into_inner(), wait)
+                get_token(context, request.into_inner(), wait)
             });
             let grpc = Grpc::new(AnswerCodec::new());
             grpc.max_decoding_message_size(limit)
@@ -40,7 +46,7 @@ pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) 
         "WatchToken" => {
             let service = service_fn(
                 |request: tonic::Request<v1::WatchTokenRequest>| async move {
-                    watch_token(route, &request.into_inner())
+                    watch_token(context, &request.into_inner())
                         .await
                         .map(tonic::Response::new)
                 },
@@ -53,7 +59,7 @@ pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) 
         "ReportRejected" => {
             let service = service_fn(
                 |request: tonic::Request<v1::ReportRejectedRequest>| async move {
-                    report_rejected(route, request.into_inner())
+                    report_rejected(context, request.into_inner())
                         .await
                         .map(tonic::Response::new)
                 },
@@ -64,14 +70,14 @@ pub(crate) async fn answer(route: &Route, method: &str, request: Request<Body>) 
             let service = service_fn(
                 |request: tonic::Request<v1::RevokeTokenRequest>| async move {
                     let request = request.into_inner();
-                    revoke_token(route, &request)
+                    revoke_token(context, &request)
                         .await
                         .map(tonic::Response::new)
                 },
             );
             prost(limit).unary(service, request).await
         }
-        _ => status::unknown_method(),
+        _ => status::refuse(Problem::new(Reason::UnknownMethod)),
     }
 }
 
@@ -83,91 +89,91 @@ where
     Grpc::new(ProstCodec::default()).max_decoding_message_size(limit)
 }
 
-fn invalid((field, problem): convert::Problem) -> Status {
-    status::invalid(field, problem)
-}
-
 async fn get_token(
-    route: &Route,
+    context: &Context,
     request: v1::GetTokenRequest,
     wait: Duration,
 ) -> Result<tonic::Response<Encoded>, Status> {
-    convert::name(&request.name).map_err(invalid)?;
+    convert::name(&request.name)?;
     let request = TokenRequest {
-        scopes: convert::scopes(&request.scopes).map_err(invalid)?,
+        scopes: convert::scopes(&request.scopes)?,
         want: Want {
-            min_remaining: convert::duration(request.min_remaining).map_err(invalid)?,
+            min_remaining: convert::duration("min_remaining", request.min_remaining)?,
             force_refresh: request.force_refresh,
             deadline: wait,
         },
         name: request.name,
     };
-    let answer = route
+    let outcome = context
         .shared
         .broker
-        .token(&route.session, &request)
-        .await
-        .map_err(|error| status::of(&error))?;
+        .token(&context.session, &request)
+        .await;
+    context.note(&request.name, &outcome, |answer| answer.freshness);
+    let answer = outcome.map_err(|error| status::of(&error))?;
     Ok(tonic::Response::new(Encoded::new(&answer)))
 }
 
 /// Sends each token as it comes. Ends with the connection, or with the first refusal.
-async fn watch_token(route: &Route, request: &v1::WatchTokenRequest) -> Result<Answers, Status> {
-    let name = convert::name(&request.name).map_err(invalid)?;
-    let scopes = convert::scopes(&request.scopes).map_err(invalid)?;
-    let watch = route
+async fn watch_token(
+    context: &Context,
+    request: &v1::WatchTokenRequest,
+) -> Result<Answers, Status> {
+    let name = convert::name(&request.name)?;
+    let scopes = convert::scopes(&request.scopes)?;
+    let watch = context
         .shared
         .broker
-        .watch_token(&route.session, name, &scopes)
+        .watch_token(&context.session, name, &scopes)
         .await
         .map_err(|error| status::of(&error))?;
-    let state = Some((watch, route.clone()));
+    let state = Some((watch, context.clone()));
     Ok(Box::pin(stream::unfold(state, async |state| {
-        let (mut watch, route) = state?;
+        let (mut watch, context) = state?;
         let next = tokio::select! {
             next = watch.next() => next,
-            () = route.closing.cancelled() => return None,
+            () = context.closing.cancelled() => return None,
         };
         match next {
-            Ok(answer) => Some((Ok(Encoded::new(&answer)), Some((watch, route)))),
+            Ok(answer) => Some((Ok(Encoded::new(&answer)), Some((watch, context)))),
             // Like an old connection: who follows reconnects, and finds the next daemon.
-            Err(_stopping) if route.shared.drain.has_begun() => None,
+            Err(_stopping) if context.shared.drain.has_begun() => None,
             Err(error) => Some((Err(status::of(&error)), None)),
         }
     })))
 }
 
 async fn report_rejected(
-    route: &Route,
+    context: &Context,
     request: v1::ReportRejectedRequest,
 ) -> Result<v1::ReportRejectedResponse, Status> {
-    convert::name(&request.name).map_err(invalid)?;
+    convert::name(&request.name)?;
     let rejection = Rejection {
-        scopes: convert::scopes(&request.scopes).map_err(invalid)?,
-        fingerprint: convert::fingerprint(request.fingerprint).map_err(invalid)?,
+        scopes: convert::scopes(&request.scopes)?,
+        fingerprint: convert::fingerprint(request.fingerprint)?,
         http_status: request.http_status,
         challenge: request.www_authenticate,
         name: request.name,
     };
-    let report = route
+    let report = context
         .shared
         .broker
-        .report_rejected(&route.session, &rejection)
+        .report_rejected(&context.session, &rejection)
         .await
         .map_err(|error| status::of(&error))?;
     Ok(convert::report(&report))
 }
 
 async fn revoke_token(
-    route: &Route,
+    context: &Context,
     request: &v1::RevokeTokenRequest,
 ) -> Result<v1::RevokeTokenResponse, Status> {
-    let name = convert::name(&request.name).map_err(invalid)?;
-    let scopes: Scopes = convert::scopes(&request.scopes).map_err(invalid)?;
-    let revoked = route
+    let name = convert::name(&request.name)?;
+    let scopes: Scopes = convert::scopes(&request.scopes)?;
+    let revoked = context
         .shared
         .broker
-        .revoke_token(&route.session, name, &scopes)
+        .revoke_token(&context.session, name, &scopes)
         .await
         .map_err(|error| status::of(&error))?;
     Ok(convert::revoked(&revoked))

@@ -7,16 +7,15 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
-use tonic::Code;
 use tonic::body::Body;
 
-use crate::grpc;
+use crate::answers::{Problem, token_text};
 use claviger_core::audit::Released;
-use claviger_core::broker::Error;
 use claviger_core::secrets::Reading;
 use claviger_core::tokens::{Answer, Report};
+use claviger_runtime::reason::Reason;
 
-/// What every answer carries: nobody may store, frame, sniff or forward it.
+/// What every answer carries: it must not be stored, framed, sniffed or forwarded.
 const SAFETY: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (
@@ -55,28 +54,22 @@ impl Reply {
         }
     }
 
-    /// A problem, told the same way everywhere.
-    pub(super) fn problem(status: StatusCode, reason: &str, remedy: &str) -> Self {
-        Self::json(status, &json!({ "error": reason, "remedy": remedy }))
-    }
-
-    pub(super) fn invalid(problem: &str) -> Self {
-        Self::problem(StatusCode::BAD_REQUEST, "INVALID_REQUEST", problem)
+    /// A refusal or failure: the same reason and remedy as over gRPC, and `Retry-After` where the daemon tries again.
+    pub(super) fn problem(problem: &Problem) -> Self {
+        let status = StatusCode::from_u16(problem.reason.http())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = json!({ "error": problem.reason.word(), "remedy": problem.remedy });
+        let reply = Self::json(status, &body);
+        match problem.retry_seconds() {
+            Some(seconds) => reply.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
+            None => reply,
+        }
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
         let remedy = format!("use {allowed} for this path");
-        Self::problem(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "METHOD_NOT_ALLOWED",
-            &remedy,
-        )
-        .with(header::ALLOW, HeaderValue::from_static(allowed))
-    }
-
-    /// Says after how many seconds it is worth asking again.
-    pub(super) fn after(self, seconds: u64) -> Self {
-        self.with(header::RETRY_AFTER, HeaderValue::from(seconds))
+        Self::problem(&Problem::new(Reason::MethodNotAllowed).with_remedy(remedy))
+            .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -102,7 +95,7 @@ pub(super) fn token(answer: &Released<Answer>) -> Reply {
     Reply::json(
         StatusCode::OK,
         &json!({
-            "access_token": grpc::token_text(held),
+            "access_token": token_text(held),
             "token_type": held.token_type(),
             "expires_in": answer.lifetime_left.as_secs(),
             "expires_at": held.expires().wall().as_secs(),
@@ -164,30 +157,4 @@ pub(super) fn readiness(tokens: &Released<Vec<(Arc<str>, bool)>>) -> Value {
         .map(|(name, ready)| (name.to_string(), Value::Bool(*ready)))
         .collect::<Map<_, _>>()
         .into()
-}
-
-/// A refusal or failure: the same reason and remedy as over gRPC, and `Retry-After` where waiting helps.
-pub(super) fn failed(error: &Error) -> Reply {
-    let (code, reason) = grpc::code_and_reason(error);
-    let reply = Reply::problem(status(code), &reason, error.remedy());
-    match grpc::retry_seconds(error) {
-        Some(seconds) => reply.after(seconds),
-        None => reply,
-    }
-}
-
-fn status(code: Code) -> StatusCode {
-    if code == Code::InvalidArgument {
-        StatusCode::BAD_REQUEST
-    } else if code == Code::Unauthenticated {
-        StatusCode::UNAUTHORIZED
-    } else if code == Code::PermissionDenied {
-        StatusCode::FORBIDDEN
-    } else if code == Code::FailedPrecondition {
-        StatusCode::CONFLICT
-    } else if code == Code::ResourceExhausted {
-        StatusCode::TOO_MANY_REQUESTS
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    }
 }

@@ -3,18 +3,21 @@
 //! For operators. Served from memory: nobody is asked because somebody looks. The fields have the names of RFC 8414 and
 //! RFC 9728; what claviger knows beside them stands under `claviger`.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use crate::answers::Problem;
 use crate::http1::answers::Reply;
 use crate::{
     EndpointsOverview, MetadataOverview, Overview, ResourceMetadataOverview, ResourceOverview,
 };
 use claviger_core::audit::Released;
+use claviger_runtime::reason::Reason;
 
-/// When it is worth looking again, in seconds, if nothing could be read: a failure that may heal is not older.
-const LOOK_AGAIN: HeaderValue = HeaderValue::from_static("60");
+/// When it is worth looking again if nothing could be read: a failure that may heal is not older.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// `GET /.well-known/oauth-authorization-server/ISSUER`.
 pub(super) fn of_issuer(overview: &Released<Overview>, name: &str) -> Reply {
@@ -53,13 +56,15 @@ pub(super) fn of_token(overview: &Released<Overview>, name: &str) -> Reply {
     Reply::json(StatusCode::OK, &json!({ "token": name, "resources": rows }))
 }
 
-fn unknown(remedy: &str) -> Reply {
-    Reply::problem(StatusCode::NOT_FOUND, "NOT_FOUND", remedy)
+fn unknown(remedy: &'static str) -> Reply {
+    Reply::problem(&Problem::new(Reason::NoSuchPath).with_remedy(remedy))
 }
 
-fn not_read(remedy: &str) -> Reply {
-    let reply = Reply::problem(StatusCode::SERVICE_UNAVAILABLE, "NOT_READ_YET", remedy);
-    reply.with(header::RETRY_AFTER, LOOK_AGAIN)
+fn not_read(remedy: &'static str) -> Reply {
+    Reply::problem(&Problem {
+        retry_in: Some(LOOK_AGAIN),
+        ..Problem::new(Reason::NotReadYet).with_remedy(remedy)
+    })
 }
 
 fn described(issuer: &str, metadata: &MetadataOverview) -> Value {

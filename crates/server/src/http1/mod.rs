@@ -23,67 +23,72 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tonic::body::Body;
 
-use crate::route::{CROWDED, Face, Route, UNCROWDED, Unwelcome};
+use crate::answers::Problem;
+use crate::context::{Context, Face};
 use answers::Reply;
 use claviger_core::audit::Operation;
 use claviger_core::broker::{Rejection, TokenRequest};
 use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
+use claviger_runtime::reason::Reason;
 
 /// The status of a report that names none: the path says that the token was rejected.
 const UNAUTHORIZED: u32 = 401;
 
 /// Answers one request.
 pub(crate) async fn answer(
-    route: &Route,
+    context: &Context,
     request: Request<Incoming>,
-    welcome: Result<(), Unwelcome>,
+    welcome: Result<(), Problem>,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let reply = match (request.method(), segments.as_slice()) {
-        (&Method::GET, ["health"]) => health(route),
-        (&Method::GET, ["ready"]) => ready(route, welcome.is_ok()).await,
+        (&Method::GET, ["health"]) => health(context),
+        (&Method::GET, ["ready"]) => ready(context, welcome.is_ok()).await,
         (_, ["health" | "ready"]) => Reply::method("GET"),
-        _ if welcome.is_err() => {
-            let message = welcome.err().map_or("", Unwelcome::message);
-            Reply::problem(StatusCode::FORBIDDEN, Unwelcome::REASON, message)
-        }
-        (method, segments) if route.shared.face == Face::Admin => {
-            for_operators(route, method, segments).await
-        }
-        (&Method::GET, ["v1", "token", name]) => get_token(route, name, query).await,
-        (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(route, name, query).await,
-        (&Method::GET, ["v1", "secret", name]) => get_secret(route, name).await,
-        (_, ["v1", "token" | "secret", _]) => Reply::method("GET"),
-        (_, ["v1", "token", _, "rejected"]) => Reply::method("POST"),
-        _ => Reply::problem(
-            StatusCode::NOT_FOUND,
-            "NOT_FOUND",
-            "there are /v1/token/NAME, /v1/token/NAME/rejected, /v1/secret/NAME, /health and /ready",
-        ),
+        (method, segments) => match welcome {
+            Err(problem) => Reply::problem(&problem),
+            Ok(()) if context.shared.face == Face::Admin => {
+                for_operators(context, method, segments).await
+            }
+            Ok(()) => for_programs(context, method, segments, query).await,
+        },
     };
     reply.into_response()
 }
 
-/// The answer to a request that is one too many.
-pub(crate) fn crowded() -> Response<Body> {
-    let (reason, remedy) = CROWDED;
-    Reply::problem(StatusCode::TOO_MANY_REQUESTS, reason, remedy)
-        .after(UNCROWDED.as_secs())
-        .into_response()
+/// The answer to a request that is not looked at.
+pub(crate) fn refuse(problem: &Problem) -> Response<Body> {
+    Reply::problem(problem).into_response()
+}
+
+fn no_such_path(remedy: &'static str) -> Reply {
+    Reply::problem(&Problem::new(Reason::NoSuchPath).with_remedy(remedy))
+}
+
+/// The paths of the broker socket.
+async fn for_programs(context: &Context, method: &Method, segments: &[&str], query: &str) -> Reply {
+    match (method, segments) {
+        (&Method::GET, ["v1", "token", name]) => get_token(context, name, query).await,
+        (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(context, name, query).await,
+        (&Method::GET, ["v1", "secret", name]) => get_secret(context, name).await,
+        (_, ["v1", "token" | "secret", _]) => Reply::method("GET"),
+        (_, ["v1", "token", _, "rejected"]) => Reply::method("POST"),
+        _ => no_such_path(
+            "there are /v1/token/NAME, /v1/token/NAME/rejected, /v1/secret/NAME, /health and /ready",
+        ),
+    }
 }
 
 /// What only operators are told. The rest of what they do is spoken in gRPC.
-async fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Reply {
+async fn for_operators(context: &Context, method: &Method, segments: &[&str]) -> Reply {
     let (subject, segment) = match segments {
         [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
         [".well-known", "oauth-protected-resource", name] => (Subject::Token, name),
         _ => {
-            return Reply::problem(
-                StatusCode::NOT_FOUND,
-                "NOT_FOUND",
+            return no_such_path(
                 "there are /.well-known/oauth-authorization-server/ISSUER, /.well-known/oauth-protected-resource/TOKEN, /health and /ready; else operators use `claviger` or gRPC, and programs the broker socket",
             );
         }
@@ -93,17 +98,20 @@ async fn for_operators(route: &Route, method: &Method, segments: &[&str]) -> Rep
     }
     let name = match name(segment) {
         Ok(name) => name,
-        Err(problem) => return Reply::invalid(problem),
+        Err(problem) => return Reply::problem(&problem),
     };
-    let overview = route
+    let overview = context
         .shared
         .broker
-        .operate(&route.session, Operation::Metadata, name, |_world| async {
-            route.shared.operator.overview()
-        })
+        .operate(
+            &context.session,
+            Operation::Metadata,
+            name,
+            |_world| async { context.shared.operator.overview() },
+        )
         .await;
     match (overview, subject) {
-        (Err(error), _) => answers::failed(&error),
+        (Err(error), _) => Reply::problem(&Problem::of(&error)),
         (Ok(overview), Subject::Issuer) => metadata::of_issuer(&overview, name),
         (Ok(overview), Subject::Token) => metadata::of_token(&overview, name),
     }
@@ -118,9 +126,9 @@ enum Subject {
 
 /// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already. Everybody may
 /// ask, so nothing is gathered for it.
-fn health(route: &Route) -> Reply {
-    let ready = route.shared.broker.ready();
-    let timestamp = route.shared.clock.now().wall.as_secs();
+fn health(context: &Context) -> Reply {
+    let ready = context.shared.broker.ready();
+    let timestamp = context.shared.clock.now().wall.as_secs();
     let oauth = if ready { "connected" } else { "disconnected" };
     let status = if ready { "healthy" } else { "unhealthy" };
     Reply::json(
@@ -131,8 +139,8 @@ fn health(route: &Route) -> Reply {
 
 /// Whether everything can be served; on the admin socket also which tokens. Whoever has not said that the request is meant
 /// for claviger learns no names.
-async fn ready(route: &Route, meant: bool) -> Reply {
-    let broker = &route.shared.broker;
+async fn ready(context: &Context, meant: bool) -> Reply {
+    let broker = &context.shared.broker;
     let ready = broker.ready();
     let status = if ready {
         StatusCode::OK
@@ -140,10 +148,10 @@ async fn ready(route: &Route, meant: bool) -> Reply {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut body = json!({ "ready": ready });
-    if meant && route.shared.face == Face::Admin {
+    if meant && context.shared.face == Face::Admin {
         let readiness = broker
             .operate(
-                &route.session,
+                &context.session,
                 Operation::Readiness,
                 "",
                 |world| async move { world.tokens.readiness() },
@@ -169,7 +177,7 @@ struct Query {
 
 impl Query {
     /// Reads a query; a parameter that nobody knows is refused rather than ignored.
-    fn read(text: &str) -> Result<Self, &'static str> {
+    fn read(text: &str) -> Result<Self, Problem> {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
@@ -177,55 +185,62 @@ impl Query {
                     .scopes
                     .extend(value.split_ascii_whitespace().map(str::to_owned)),
                 "min_remaining" => {
-                    let seconds = value
-                        .parse()
-                        .map_err(|_not_a_number| "min_remaining is a number of seconds")?;
+                    let seconds = value.parse().map_err(|_not_a_number| {
+                        Problem::invalid("min_remaining", "min_remaining is a number of seconds")
+                    })?;
                     query.min_remaining = Duration::from_secs(seconds);
                 }
                 "force_refresh" => match &*value {
                     "true" => query.force_refresh = true,
                     "false" => query.force_refresh = false,
-                    _ => return Err("force_refresh is true or false"),
+                    _ => {
+                        let remedy = "force_refresh is true or false";
+                        return Err(Problem::invalid("force_refresh", remedy));
+                    }
                 },
                 "fingerprint" => query.fingerprint = value.into_owned(),
                 "http_status" => {
-                    let status = value
-                        .parse()
-                        .map_err(|_not_a_number| "http_status is a status of HTTP")?;
+                    let status = value.parse().map_err(|_not_a_number| {
+                        Problem::invalid("http_status", "http_status is a status of HTTP")
+                    })?;
                     query.http_status = Some(status);
                 }
                 "www_authenticate" => query.www_authenticate = value.into_owned(),
                 _ => {
-                    return Err(
+                    return Err(Problem::new(Reason::InvalidRequest).with_remedy(
                         "there are the parameters scope, min_remaining, force_refresh, fingerprint, http_status and www_authenticate",
-                    );
+                    ));
                 }
             }
         }
         Ok(query)
     }
 
-    fn scopes(&self) -> Result<Scopes, &'static str> {
-        Scopes::new(&self.scopes).map_err(|_invalid| "scope is not a list of scopes")
+    fn scopes(&self) -> Result<Scopes, Problem> {
+        Scopes::new(&self.scopes)
+            .map_err(|_invalid| Problem::invalid("scope", "scope is not a list of scopes"))
     }
 }
 
 /// A name as it stands in a path. Names need no escaping, so an escape is a mistake or a trick.
-fn name(segment: &str) -> Result<&str, &'static str> {
+fn name(segment: &str) -> Result<&str, Problem> {
     if segment.is_empty() || segment.len() > 256 || segment.contains('%') {
-        return Err("the path ends in a name of the daemon's configuration, unescaped");
+        return Err(Problem::invalid(
+            "name",
+            "the path ends in a name of the daemon's configuration, unescaped",
+        ));
     }
     Ok(segment)
 }
 
-async fn get_token(route: &Route, segment: &str, query: &str) -> Reply {
+async fn get_token(context: &Context, segment: &str, query: &str) -> Reply {
     let read = || {
         let name = name(segment)?;
         let query = Query::read(query)?;
         let want = Want {
             min_remaining: query.min_remaining,
             force_refresh: query.force_refresh,
-            deadline: route.shared.settings.limits.request,
+            deadline: context.shared.settings.limits.request,
         };
         Ok(TokenRequest {
             name: name.to_owned(),
@@ -234,22 +249,31 @@ async fn get_token(route: &Route, segment: &str, query: &str) -> Reply {
         })
     };
     match read() {
-        Err(problem) => Reply::invalid(problem),
-        Ok(request) => match route.shared.broker.token(&route.session, &request).await {
-            Ok(answer) => answers::token(&answer),
-            Err(error) => answers::failed(&error),
-        },
+        Err(problem) => Reply::problem(&problem),
+        Ok(request) => {
+            let outcome = context
+                .shared
+                .broker
+                .token(&context.session, &request)
+                .await;
+            context.note(&request.name, &outcome, |answer| answer.freshness);
+            outcome.map_or_else(
+                |error| Reply::problem(&Problem::of(&error)),
+                |answer| answers::token(&answer),
+            )
+        }
     }
 }
 
-async fn rejected(route: &Route, segment: &str, query: &str) -> Reply {
+async fn rejected(context: &Context, segment: &str, query: &str) -> Reply {
     let read = || {
         let query = Query::read(query)?;
         let scopes = query.scopes()?;
         if query.fingerprint.is_empty() {
-            return Err(
+            return Err(Problem::invalid(
+                "fingerprint",
                 "give the fingerprint of the rejected token, as its answer had it, in the query: ?fingerprint=F",
-            );
+            ));
         }
         Ok(Rejection {
             name: name(segment)?.to_owned(),
@@ -261,22 +285,26 @@ async fn rejected(route: &Route, segment: &str, query: &str) -> Reply {
     };
     let rejection = match read() {
         Ok(rejection) => rejection,
-        Err(problem) => return Reply::invalid(problem),
+        Err(problem) => return Reply::problem(&problem),
     };
-    let broker = &route.shared.broker;
-    match broker.report_rejected(&route.session, &rejection).await {
+    let broker = &context.shared.broker;
+    match broker.report_rejected(&context.session, &rejection).await {
         Ok(report) => answers::report(&report),
-        Err(error) => answers::failed(&error),
+        Err(error) => Reply::problem(&Problem::of(&error)),
     }
 }
 
-async fn get_secret(route: &Route, segment: &str) -> Reply {
+async fn get_secret(context: &Context, segment: &str) -> Reply {
     match name(segment) {
-        Err(problem) => Reply::invalid(problem),
-        Ok(name) => match route.shared.broker.secret(&route.session, name).await {
-            Ok(reading) => answers::secret(&reading),
-            Err(error) => answers::failed(&error),
-        },
+        Err(problem) => Reply::problem(&problem),
+        Ok(name) => {
+            let outcome = context.shared.broker.secret(&context.session, name).await;
+            context.note(name, &outcome, |reading| reading.freshness);
+            outcome.map_or_else(
+                |error| Reply::problem(&Problem::of(&error)),
+                |reading| answers::secret(&reading),
+            )
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub enum ListenError {
     )]
     ForeignDirectory(PathBuf, u32),
     /// The operating system says no.
-    #[error("cannot {1} {0}: {2}")]
+    #[error("cannot {1} {0}")]
     Os(PathBuf, &'static str, #[source] io::Error),
     /// Socket activation gave something unexpected.
     #[error(

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger_runtime::reason::{Reason, Reasoned};
+
 /// What went wrong, by meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -106,36 +108,13 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl ErrorKind {
-    /// A stable reason, for answers, status and logs.
+    /// The reason in lower case, for status and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidClient => "invalid_client",
-            Self::UnauthorizedClient => "unauthorized_client",
-            Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
-            Self::InvalidGrant => "invalid_grant",
-            Self::InvalidRequest => "invalid_request",
-            Self::UnsupportedGrant => "unsupported_grant_type",
-            Self::Refused { .. } => "refused",
-            Self::ScopeEscalation => "scope_escalation",
-            Self::ScopeReduced => "scope_reduced",
-            Self::UnusableToken => "unusable_token",
-            Self::Metadata => "metadata_refused",
-            Self::NoCredential { .. } => "no_credential",
-            Self::RateLimited { .. } => "rate_limited",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::AddressRefused => "address_refused",
-            Self::Untrusted => "untrusted",
-            Self::PinMismatch => "certificate_pin_mismatch",
-            Self::Redirect => "redirect",
-            Self::Unavailable { .. } => "unavailable",
-            Self::InvalidResponse => "invalid_response",
-        }
+        self.reason().label()
     }
 
-    /// How long to wait, if somebody said.
+    /// How long to wait, if the issuer or the local limit says.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         match self.verdict() {
@@ -175,34 +154,39 @@ impl ErrorKind {
             | Self::InvalidResponse => Verdict::Transient { retry_after: None },
         }
     }
+}
 
-    /// What an operator should do about it, in one sentence.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
+impl Reasoned for ErrorKind {
+    fn reason(&self) -> Reason {
         match self {
-            Self::InvalidClient => {
-                "The issuer refuses the client's credential: check the secret in the backend and the authentication method."
-            }
-            Self::UnauthorizedClient | Self::UnsupportedGrant => {
-                "Allow the grant for this client at the issuer."
-            }
-            Self::InvalidScope | Self::ScopeReduced => {
-                "Ask for scopes that the issuer gives this client."
-            }
-            Self::InvalidTarget => "Check the token's resource against what the issuer knows.",
-            Self::InvalidGrant | Self::InvalidRequest | Self::Refused { .. } => {
-                "The issuer refuses the request: compare the token's definition with the issuer's documentation."
-            }
-            Self::ScopeEscalation => {
-                "The issuer granted more than was asked for; the token was discarded. Narrow the client at the issuer, or list the scopes."
-            }
-            Self::UnusableToken => "The issuer's token does not fit the configured format.",
-            Self::Metadata => {
-                "Metadata contradicts the configuration: check `issuer` (or give the endpoints one by one) and, with `verify_resource`, `resource`."
-            }
-            Self::NoCredential { .. } => {
-                "The client's credential is not available: look at the backends in `claviger status`."
-            }
+            Self::InvalidClient => Reason::InvalidClient,
+            Self::UnauthorizedClient => Reason::UnauthorizedClient,
+            Self::InvalidScope => Reason::InvalidScope,
+            Self::InvalidTarget => Reason::InvalidTarget,
+            Self::InvalidGrant => Reason::InvalidGrant,
+            Self::InvalidRequest => Reason::IssuerInvalidRequest,
+            Self::UnsupportedGrant => Reason::UnsupportedGrantType,
+            Self::Refused { .. } => Reason::Refused,
+            Self::ScopeEscalation => Reason::ScopeEscalation,
+            Self::ScopeReduced => Reason::ScopeReduced,
+            Self::UnusableToken => Reason::UnusableToken,
+            Self::Metadata => Reason::MetadataRefused,
+            Self::NoCredential { .. } => Reason::NoCredential,
+            Self::RateLimited { .. } => Reason::RateLimited,
+            Self::Timeout => Reason::Timeout,
+            Self::Unreachable => Reason::Unreachable,
+            Self::AddressRefused => Reason::AddressRefused,
+            Self::Untrusted => Reason::Untrusted,
+            Self::PinMismatch => Reason::CertificatePinMismatch,
+            Self::Redirect => Reason::Redirect,
+            Self::Unavailable { .. } => Reason::Unavailable,
+            Self::InvalidResponse => Reason::InvalidResponse,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        // More specific where the table also speaks of backends or callers.
+        match self {
             Self::RateLimited { .. } => {
                 "Wait; the issuer or the local limit allows no more requests now."
             }
@@ -212,19 +196,26 @@ impl ErrorKind {
             Self::Unreachable => {
                 "Check that this node can reach the issuer, and with `verify_resource` the resource."
             }
-            Self::AddressRefused => {
-                "The issuer's name resolves to an address that is not allowed: check DNS, or allow the network for this issuer."
-            }
-            Self::Untrusted => "The issuer's certificate is not trusted: check `ca`.",
-            Self::PinMismatch => {
-                "The issuer's certificate has none of the pinned keys: verify it, then add its pin."
-            }
-            Self::Redirect => {
-                "The endpoint redirects, which is never followed: configure its final address."
-            }
             Self::InvalidResponse => {
                 "The issuer's answer is not an OAuth answer: check the endpoint."
             }
+            Self::InvalidClient
+            | Self::UnauthorizedClient
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::InvalidGrant
+            | Self::InvalidRequest
+            | Self::UnsupportedGrant
+            | Self::Refused { .. }
+            | Self::ScopeEscalation
+            | Self::ScopeReduced
+            | Self::UnusableToken
+            | Self::Metadata
+            | Self::NoCredential { .. }
+            | Self::AddressRefused
+            | Self::Untrusted
+            | Self::PinMismatch
+            | Self::Redirect => self.reason().remedy(),
         }
     }
 }

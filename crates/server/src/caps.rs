@@ -1,7 +1,7 @@
-//! Places: how much there may be at once.
+//! Caps: how many connections and open requests there may be at once.
 //!
-//! Owns the bounds on connections and on open requests, in all and per uid, and the places within them. A place is given
-//! back when it is dropped, in any order and on any thread. Counting requests besides connections is what bounds memory: one
+//! Owns the bounds on both, in all and per uid, and the slots within them. A slot is released
+//! when it is dropped, in any order and on any thread. Counting requests besides connections is what bounds memory: one
 //! connection is cheap, but each of its requests may hold headers, half a message and an answer that nobody takes.
 
 use std::collections::HashMap;
@@ -15,7 +15,8 @@ use hyper::body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::{Limits, Metrics};
+use crate::metrics::Metrics;
+use crate::settings::Limits;
 
 /// How many connections operators may have.
 pub(crate) const OPERATORS: usize = 64;
@@ -43,9 +44,9 @@ struct OfUid {
     requests: Arc<AtomicUsize>,
 }
 
-/// A place among the connections. Given back when dropped.
+/// A slot among the connections. Released when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     metrics: Arc<Metrics>,
     requests: Arc<Requests>,
 }
@@ -80,8 +81,8 @@ impl Caps {
         })
     }
 
-    /// Takes a place for a connection of `uid`, if there is one.
-    pub(crate) fn take(self: &Arc<Self>, uid: u32, metrics: &Arc<Metrics>) -> Option<Place> {
+    /// Takes a slot for a connection of `uid`, if there is one.
+    pub(crate) fn take(self: &Arc<Self>, uid: u32, metrics: &Arc<Metrics>) -> Option<Slot> {
         let mut held = self
             .connections
             .lock()
@@ -94,8 +95,8 @@ impl Caps {
         held.all = held.all.saturating_add(1);
         let of_uid = held.by_uid.entry(uid).or_default();
         of_uid.connections = of_uid.connections.saturating_add(1);
-        metrics.opened();
-        Some(Place {
+        metrics.count_opened();
+        Some(Slot {
             metrics: Arc::clone(metrics),
             requests: Arc::new(Requests {
                 caps: Arc::clone(self),
@@ -106,14 +107,14 @@ impl Caps {
     }
 }
 
-impl Place {
+impl Slot {
     /// The open requests of this connection.
     pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let Requests { caps, uid, .. } = &*self.requests;
         let mut held = caps
@@ -127,7 +128,7 @@ impl Drop for Place {
                 held.by_uid.remove(uid);
             }
         }
-        self.metrics.closed();
+        self.metrics.count_closed();
     }
 }
 
@@ -256,7 +257,7 @@ mod tests {
         let (first, second, other) = (connect(1), connect(1), connect(2));
         let mut open: Vec<_> = [&first, &first, &second]
             .into_iter()
-            .map(|place| place.requests().open().unwrap())
+            .map(|slot| slot.requests().open().unwrap())
             .collect();
         assert!(second.requests().open().is_none(), "three per uid");
         open.push(other.requests().open().unwrap());

@@ -1,37 +1,27 @@
-//! One connection's requests: guarded, then given to the service they name.
+//! One connection's requests: guarded, then given to the dialect they speak.
 //!
 //! Owns the guard that every request passes: the `claviger-request` header, which a browser or a tricked server does not set,
 //! the refusal of anything that looks forwarded or browser-made, and the number of requests in flight. Health checks alone
-//! need no header, because they tell nothing. A request is open until its answer is written; one that is one too many is
-//! answered at once, and nothing of it is kept.
+//! need no header, because they reveal nothing. A request is open until its answer is written; a request over the limit is
+//! refused at once, and nothing of it is kept.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
 use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
+use tracing::Instrument as _;
 
-use crate::connection::Shared;
-use crate::places::{AnswerBody, Requests};
+use crate::answers::Problem;
+use crate::caps::{AnswerBody, Requests};
+use crate::context::Context;
 use crate::{grpc, http1};
-use claviger_core::broker::Session;
-
-/// Which socket a connection came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Face {
-    /// For programs.
-    Broker,
-    /// For operators.
-    Admin,
-}
+use claviger_runtime::reason::Reason;
 
 /// Headers that a proxy or a browser adds. Nothing legitimate on a unix socket has them.
 const FOREIGN_HEADERS: [&str; 5] = [
@@ -43,47 +33,32 @@ const FOREIGN_HEADERS: [&str; 5] = [
 ];
 
 /// Serves one connection's requests.
-#[derive(Clone)]
-pub(crate) struct Route {
-    pub(crate) session: Arc<Session>,
-    pub(crate) shared: Arc<Shared>,
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) context: Context,
     pub(crate) requests: Arc<Requests>,
     pub(crate) in_flight: Arc<Semaphore>,
-    /// Fires when the connection is about to close: watches end.
-    pub(crate) closing: CancellationToken,
-}
-
-impl fmt::Debug for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route")
-            .field("face", &self.shared.face)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why a request is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unwelcome {
+enum Unwelcome {
     /// The header is missing.
     NoHeader,
     /// It was forwarded, or made by a browser.
     Forwarded,
 }
 
-impl Unwelcome {
-    /// The stable reason, the same in gRPC and HTTP.
-    pub(crate) const REASON: &str = "NOT_FOR_CLAVIGER";
-
-    /// What to tell the caller.
-    pub(crate) fn message(self) -> &'static str {
-        match self {
-            Self::NoHeader => {
+impl From<Unwelcome> for Problem {
+    fn from(why: Unwelcome) -> Self {
+        Self::new(Reason::NotForClaviger).with_remedy(match why {
+            Unwelcome::NoHeader => {
                 "send the header `claviger-request: true`; it proves that the request was made for claviger"
             }
-            Self::Forwarded => {
+            Unwelcome::Forwarded => {
                 "the request carries headers of a proxy or a browser; connect to the socket directly"
             }
-        }
+        })
     }
 }
 
@@ -94,7 +69,7 @@ fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
     {
         return Err(Unwelcome::Forwarded);
     }
-    // Exactly once: with two, somebody on the way may have looked at the other one.
+    // Exactly once: with two, a proxy on the way may have looked at the other one.
     let mut values = headers.get_all(REQUEST_HEADER).iter();
     match (values.next(), values.next()) {
         (Some(value), None) if value == REQUEST_HEADER_VALUE => Ok(()),
@@ -109,35 +84,34 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The answer to a request that is one too many.
+/// The answer to a request over the limit.
 fn crowded(request: &Request<Incoming>) -> Response<Body> {
     if is_grpc(request) {
-        grpc::crowded()
+        grpc::refuse(Problem::crowded())
     } else {
-        http1::crowded()
+        http1::refuse(&Problem::crowded())
     }
 }
 
-impl Route {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+impl Dispatch {
+    async fn answer(&self, context: &Context, request: Request<Incoming>) -> Response<Body> {
         // The semaphore is never closed, so there always is a place sooner or later.
         let _place = Arc::clone(&self.in_flight).acquire_owned().await.ok();
         let welcome = guard(request.headers());
-        if is_grpc(&request) {
-            let health = request.uri().path().starts_with("/grpc.health.v1.");
-            match welcome {
-                Err(Unwelcome::NoHeader) if health => {}
-                Err(unwelcome) => return grpc::unwelcome(unwelcome),
-                Ok(()) => {}
-            }
-            grpc::answer(&self, request.map(Body::new)).await
-        } else {
-            http1::answer(&self, request, welcome).await
+        if !is_grpc(&request) {
+            return http1::answer(context, request, welcome.map_err(Problem::from)).await;
         }
+        let health = request.uri().path().starts_with("/grpc.health.v1.");
+        match welcome {
+            Err(Unwelcome::NoHeader) if health => {}
+            Err(unwelcome) => return grpc::refuse(unwelcome.into()),
+            Ok(()) => {}
+        }
+        grpc::answer(context, request.map(Body::new)).await
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Route {
+impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
@@ -147,22 +121,19 @@ impl hyper::service::Service<Request<Incoming>> for Route {
             let response = crowded(&request).map(AnswerBody::uncounted);
             return Box::pin(std::future::ready(Ok(response)));
         };
-        let route = self.clone();
-        Box::pin(async move {
-            let response = route.answer(request).await;
+        let dispatch = Self {
+            context: self.context.of_request(),
+            ..self.clone()
+        };
+        let span = dispatch.context.span.clone();
+        let answered = async move {
+            let response = dispatch.answer(&dispatch.context, request).await;
+            dispatch.context.answered();
             Ok(response.map(|body| AnswerBody::of(open, body)))
-        })
+        };
+        Box::pin(answered.instrument(span))
     }
 }
-
-/// The stable reason of a request that is one too many, and what to tell its caller.
-pub(crate) const CROWDED: (&str, &str) = (
-    "TOO_MANY_REQUESTS",
-    "Wait until requests of this user that are open are answered; take their answers, and end streams that nobody follows.",
-);
-
-/// When it is worth asking again.
-pub(crate) const UNCROWDED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,86 @@
+//! Security events: log records that an operator should have an alert for.
+//!
+//! Owns their names. Each record has the target [`EVENTS`] and the field `event_type` with one of these names, which are part
+//! of the interface; the other fields stand where the event is written. `docs/events.md` lists them, and a test compares the
+//! two.
+
+/// The target of log records that are security events.
+pub const EVENTS: &str = "claviger::event";
+
+/// What a security event is about. Closed: nothing else is written with the target [`EVENTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An issuer's certificate has none of the pinned keys.
+    CertificatePinMismatch,
+    /// A reload changed the configuration.
+    ConfigChanged,
+    /// An issuer's clock differs from this node's.
+    IssuerClockSkew,
+    /// An issuer's metadata has changed.
+    IssuerMetadataChanged,
+    /// A resource's metadata contradicts the configuration.
+    ResourceMismatch,
+    /// An issuer granted more scopes than were asked for.
+    ScopeEscalationAttempt,
+    /// An issuer granted fewer scopes than were asked for.
+    ScopeReduced,
+    /// A secret's value went to a peer for the first time.
+    SecretReleased,
+    /// An issuer gave a token that is too short to be safe.
+    SuspiciousActivity,
+    /// An issuer gave a token that has expired already.
+    TokenNotCacheable,
+    /// A token went to a peer for the first time.
+    TokenReleased,
+}
+
+impl Event {
+    /// All of them, by name.
+    pub const ALL: [Self; 11] = [
+        Self::CertificatePinMismatch,
+        Self::ConfigChanged,
+        Self::IssuerClockSkew,
+        Self::IssuerMetadataChanged,
+        Self::ResourceMismatch,
+        Self::ScopeEscalationAttempt,
+        Self::ScopeReduced,
+        Self::SecretReleased,
+        Self::SuspiciousActivity,
+        Self::TokenNotCacheable,
+        Self::TokenReleased,
+    ];
+
+    /// The value of the field `event_type`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CertificatePinMismatch => "certificate_pin_mismatch",
+            Self::ConfigChanged => "config_changed",
+            Self::IssuerClockSkew => "issuer_clock_skew",
+            Self::IssuerMetadataChanged => "issuer_metadata_changed",
+            Self::ResourceMismatch => "resource_mismatch",
+            Self::ScopeEscalationAttempt => "scope_escalation_attempt",
+            Self::ScopeReduced => "scope_reduced",
+            Self::SecretReleased => "secret_released",
+            Self::SuspiciousActivity => "suspicious_activity",
+            Self::TokenNotCacheable => "token_not_cacheable",
+            Self::TokenReleased => "token_released",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_event() {
+        let page = include_str!("../../../../docs/events.md");
+        let listed: Vec<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(listed, Event::ALL.map(Event::name));
+    }
+}
