@@ -122,18 +122,15 @@ pub enum Error {
     },
 }
 
+/// So often the threads are listed before others than this one count as running: a few milliseconds.
+const LOOKS: u32 = 200;
+
 /// Hardens the process, for good, and says what holds.
 ///
 /// # Errors
 /// See [`Error`]. After an error the process may be hardened in part; the only sound thing is to end.
 pub fn harden(settings: &Settings) -> Result<Report, Error> {
-    let threads = Status::of_all_threads().map_err(Error::Proc)?;
-    let [status] = threads.as_slice() else {
-        return Err(Error::Threads {
-            threads: threads.len(),
-        });
-    };
-    let had = *status;
+    let had = only_thread()?;
     let may_bound = had.effective & Capability::CAP_SETPCAP.bitmask() != 0;
 
     remove_proxy_variables();
@@ -262,6 +259,28 @@ fn dumpable() -> Protection {
             Ok(_) => "processes of the same user can look into the process".to_owned(),
             Err(error) => error.to_string(),
         },
+    }
+}
+
+/// The state of the only thread there is.
+///
+/// # Errors
+/// [`Error::Threads`] if there are others, [`Error::Proc`].
+fn only_thread() -> Result<Status, Error> {
+    let mut looks = 0;
+    loop {
+        let threads = Status::of_all_threads().map_err(Error::Proc)?;
+        if let [status] = threads.as_slice() {
+            return Ok(*status);
+        }
+        looks += 1;
+        if looks == LOOKS {
+            return Err(Error::Threads {
+                threads: threads.len(),
+            });
+        }
+        // A thread that was joined is listed until the kernel has taken it off, which may be a moment later.
+        rustix::thread::sched_yield();
     }
 }
 
