@@ -138,28 +138,26 @@ async fn work(world: &World, said: &mut Said) {
 
 /// Replaces everything: new values in the store, fetched, and other tokens from the issuers, at work again.
 async fn replace(world: &World, said: &mut Said) {
-    world
-        .site
-        .put("clients/secret", &world.canaries.client_secret[1]);
-    world.site.put("value", &world.canaries.value[1]);
+    let admin = world.site.admin_socket().display().to_string();
+    // Twice: the daemon keeps the one version before the current one until its stale bound.
+    for (client_secret, value) in [
+        ("in between", "in between"),
+        (
+            world.canaries.client_secret[1].as_str(),
+            world.canaries.value[1].as_str(),
+        ),
+    ] {
+        world.site.put("clients/secret", client_secret);
+        world.site.put("value", value);
+        let refresh = ["refresh", "local:clients/secret", "value", "id"];
+        said.run(&[&refresh[..], &["--admin-socket", &admin]].concat(), "");
+    }
     world
         .bait
         .token
         .lock()
         .unwrap()
         .clone_from(&world.canaries.token[1]);
-    let admin = world.site.admin_socket().display().to_string();
-    said.run(
-        &[
-            "refresh",
-            "local:clients/secret",
-            "value",
-            "id",
-            "--admin-socket",
-            &admin,
-        ],
-        "",
-    );
     let mut arguments: Vec<String> = (0..GOOD).map(|n| format!("good-{n}")).collect();
     arguments.splice(
         0..0,
