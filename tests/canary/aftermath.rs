@@ -1,4 +1,4 @@
-//! What a crash leaves.
+//! Searches what a crash leaves behind.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -18,13 +18,13 @@ const UNLIMITED: Rlimit = Rlimit {
     maximum: None,
 };
 
-/// Lets this process, and those that it starts, leave cores of any size.
+/// Allows this process and its children to write cores of any size.
 pub(crate) fn allow_cores() {
     setrlimit(Resource::Core, UNLIMITED).unwrap();
     assert_eq!(getrlimit(Resource::Core).current, None);
 }
 
-/// Whether the kernel is told to do anything with a core.
+/// Whether the kernel is configured to write or pipe cores.
 pub(crate) fn cores_can_be_made() -> bool {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     !pattern.trim().is_empty()
@@ -39,10 +39,10 @@ pub(crate) fn crash() -> Result<(), String> {
         let daemon = Daemon::start(&world.site, &world.configure(&world.full()));
         calls::good_tokens(&world.site.socket()).await;
         let pid = Pid::from_raw(daemon.pid().try_into().unwrap());
-        // It was started without a limit and has taken it from itself. Where somebody can give it back, the kernel must
-        // still refuse, because the process is not dumpable.
+        // The daemon lowered its own core limit. Even where root can raise the limit again, the kernel must write no core,
+        // because the process is not dumpable.
         let given_back = prlimit(pid, Resource::Core, UNLIMITED);
-        println!("  the limit was given back: {given_back:?}");
+        println!("  the limit was raised again: {given_back:?}");
         let status = daemon.end_by(Signal::SIGABRT);
         assert_eq!(status.signal(), Some(libc::SIGABRT));
         assert!(!status.core_dumped(), "{status:?}");

@@ -1,4 +1,4 @@
-//! What peers do: everything that is allowed, and what is not.
+//! Calls of peers: every allowed one, and malformed ones.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -22,10 +22,10 @@ use crate::support::Caller;
 use crate::support::client::{named, reason};
 use crate::world::{EACH_BAD, GOOD};
 
-/// How long a peer waits for the end of a connection.
+/// How long a peer waits until the daemon closes a connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A connection that more than tokens can be asked for on.
+/// A gRPC channel that serves several services.
 pub(crate) async fn connect(socket: &Path) -> Channel {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_| {
@@ -47,7 +47,7 @@ fn meant<T>(message: T) -> Request<T> {
     request
 }
 
-/// Asks for the value.
+/// Reads the secret `value`.
 pub(crate) async fn secret(channel: &Channel) -> Vec<u8> {
     let request = meant(GetSecretRequest {
         name: "value".to_owned(),
@@ -60,7 +60,7 @@ pub(crate) async fn secret(channel: &Channel) -> Vec<u8> {
         .value
 }
 
-/// Gets every good token, has each renewed five times, follows one, and returns the last one's text.
+/// Requests every good token, renews each five times, watches one, and returns the text of the last.
 pub(crate) async fn good_tokens(socket: &Path) -> String {
     let mut caller = Caller::connect(socket).await;
     let channel = connect(socket).await;
@@ -76,7 +76,10 @@ pub(crate) async fn good_tokens(socket: &Path) -> String {
             let mut wish = named(&format!("good-{n}"));
             wish.force_refresh = round > 0;
             let answer = caller.ask(wish).await.unwrap();
-            assert_ne!(answer.access_token, last, "each is a new one");
+            assert_ne!(
+                answer.access_token, last,
+                "each renewal returns a new token"
+            );
             last = answer.access_token;
         }
     }
@@ -85,7 +88,7 @@ pub(crate) async fn good_tokens(socket: &Path) -> String {
     last
 }
 
-/// Asks for every bad token, all at once, and returns what the peers were told.
+/// Requests every bad token at once, and returns the errors that the peers received.
 pub(crate) async fn bad_tokens(socket: &Path) -> String {
     let mut tasks = Vec::new();
     for kind in BAD {
@@ -106,7 +109,7 @@ pub(crate) async fn bad_tokens(socket: &Path) -> String {
     told
 }
 
-/// Reports a token with junk in every field that takes text, then has it revoked.
+/// Reports a token with junk in every text field, then revokes it.
 pub(crate) async fn reject_and_revoke(socket: &Path, token: &str, junk: &str) {
     let mut tokens = TokensClient::new(connect(socket).await);
     for fingerprint in [junk, token] {
@@ -130,7 +133,7 @@ pub(crate) async fn reject_and_revoke(socket: &Path, token: &str, junk: &str) {
     }
 }
 
-/// Asks over HTTP/1.1, and returns the answer as it came.
+/// Sends a request over HTTP/1.1, and returns the raw answer.
 pub(crate) fn http(socket: &Path, path: &str) -> Vec<u8> {
     let head = format!(
         "GET {path} HTTP/1.1\r\nhost: claviger\r\n{REQUEST_HEADER}: {REQUEST_HEADER_VALUE}\r\nconnection: close\r\n\r\n"
@@ -138,12 +141,12 @@ pub(crate) fn http(socket: &Path, path: &str) -> Vec<u8> {
     send(socket, head.as_bytes(), false)
 }
 
-/// Sends bytes, then nothing more, and reads until the daemon hangs up. With `ends`, it is told that nothing more comes,
-/// which it may take as a reason not to answer.
+/// Sends bytes and reads until the daemon closes the connection. With `ends`, closes the sending direction first, after which
+/// the daemon may close without an answer.
 fn send(socket: &Path, bytes: &[u8], ends: bool) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // The daemon may well have hung up before it was all sent.
+    // The daemon may close the connection before everything is sent.
     let _sent = stream.write_all(bytes);
     if ends {
         let _half = stream.shutdown(Shutdown::Write);
@@ -153,7 +156,7 @@ fn send(socket: &Path, bytes: &[u8], ends: bool) -> Vec<u8> {
     answer
 }
 
-/// Twenty calls of each kind that are wrong, with junk in them. Returns what the daemon answered.
+/// Sends twenty malformed calls of each kind, with junk in them. Returns the daemon's answers.
 pub(crate) fn malformed(socket: &Path, junk: &str) -> Vec<u8> {
     let mut told = Vec::new();
     for n in 0..20_usize {

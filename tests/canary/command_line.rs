@@ -1,4 +1,4 @@
-//! What operators do, and what they are told.
+//! Operators' commands and their output.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,32 +9,32 @@ use crate::support::daemon::BINARY;
 use crate::sweep::{Sighting, Sweep};
 use crate::world::World;
 
-/// Everything that commands printed, and that no secret may be in.
+/// The output of all commands, which must not contain a secret.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     outputs: Vec<(String, Vec<u8>)>,
 }
 
 impl Said {
-    /// Takes note of an output.
+    /// Records an output.
     pub(crate) fn note(&mut self, what: &str, output: impl Into<Vec<u8>>) {
         self.outputs.push((what.to_owned(), output.into()));
     }
 
-    /// Runs a command of the binary and takes note of what it says. Returns its output.
+    /// Runs a command of the binary and records its output. Returns the output.
     pub(crate) fn run(&mut self, arguments: &[&str], input: &str) -> Vec<u8> {
         let output = claviger(arguments, input);
         self.note(&arguments.join(" "), output.clone());
         output
     }
 
-    /// Whether anything said so.
+    /// Whether any output contains `word`.
     fn heard(&self, word: &str) -> bool {
         let mut outputs = self.outputs.iter();
         outputs.any(|(_, text)| String::from_utf8_lossy(text).contains(word))
     }
 
-    /// Searches all of it.
+    /// Searches all recorded output.
     pub(crate) fn search(&self, sweep: &Sweep) -> Vec<Sighting> {
         let outputs = self.outputs.iter();
         outputs
@@ -43,7 +43,7 @@ impl Said {
     }
 }
 
-/// Runs a command of the binary, and returns what it said on both outputs.
+/// Runs a command of the binary, and returns its standard output and error.
 pub(crate) fn claviger(arguments: &[&str], input: &str) -> Vec<u8> {
     let mut child = Command::new(BINARY)
         .args(arguments)
@@ -52,14 +52,14 @@ pub(crate) fn claviger(arguments: &[&str], input: &str) -> Vec<u8> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that reads nothing may have gone already.
+    // A command that reads no input may have exited already.
     let _written = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     [output.stdout, output.stderr].concat()
 }
 
-/// Every command, for people and for programs, in good order and not. Those that are entitled to a secret must give it, and
-/// are not taken note of.
+/// Runs every command, with text and JSON output, successful and failing. Commands that must print a secret are checked for
+/// it, and not recorded.
 pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
     let path = |path: PathBuf| path.display().to_string();
     let socket = format!("--socket {}", path(world.site.socket()));
@@ -101,11 +101,11 @@ pub(crate) fn everything(world: &World, said: &mut Said, token: &str) {
         ),
     ] {
         let output = String::from_utf8(claviger(&words(&command), "")).unwrap();
-        assert!(output.contains(entitled), "{command} gives what it is for");
+        assert!(output.contains(entitled), "{command} prints its secret");
     }
 }
 
-/// What writes to a store, with a secret as its input, in good order and not.
+/// Commands that write to a store with a secret as input, successful and failing.
 fn work_on_stores(world: &World, said: &mut Said) {
     let path = |path: PathBuf| path.display().to_string();
     let (store, key) = (
@@ -148,15 +148,12 @@ fn work_on_stores(world: &World, said: &mut Said) {
         "is destroyed",
         "sealed anew",
     ] {
-        assert!(
-            said.heard(word),
-            "control: they did what they are for: {word}"
-        );
+        assert!(said.heard(word), "control: some output contains: {word}");
     }
     import(world, said);
 }
 
-/// Somebody moves the credential out of a file into the backend, again and again, with everything that can go wrong.
+/// Imports the credential from a file into the backend repeatedly, with every kind of failure.
 fn import(world: &World, said: &mut Said) {
     let env = world.site.path().join(".env");
     let config = world.site.path().join("claviger.toml");
@@ -178,7 +175,7 @@ fn import(world: &World, said: &mut Said) {
             ("--token status-500-0", false),
             ("--token good-0", true),
         ] {
-            // What is there already need not be written.
+            // With the secret already present there is nothing to write.
             world.site.put("clients/secret", "an older one");
             let told = run(&good, &format!("{more} --output {output}"));
             assert_eq!(env.exists(), !is_moved, "{more}: {told}");
@@ -203,7 +200,7 @@ pub(crate) fn words(command: &str) -> Vec<&str> {
     command.split_ascii_whitespace().collect()
 }
 
-/// Somebody pastes a secret into the configuration, in a right place and in one that is no TOML at all.
+/// Pastes a secret into the configuration, once as a value and once as invalid TOML.
 pub(crate) fn paste(world: &World, said: &mut Said, mut hang_up: impl FnMut()) {
     let admin = world.site.admin_socket().display().to_string();
     let config = world
@@ -234,6 +231,9 @@ pub(crate) fn paste(world: &World, said: &mut Said, mut hang_up: impl FnMut()) {
             said.run(&["check", "--config", &config, "--output", output], "");
         }
         let text = fs::read_to_string(&config).unwrap();
-        assert!(text.contains(pasted), "the mistake is there to be found");
+        assert!(
+            text.contains(pasted),
+            "control: the configuration contains the literal"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The search must find what there is to find.
+//! The control: the search must find the secrets of a leaky program.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -45,7 +45,7 @@ fn catch(world: &World) {
         "{held:?}"
     );
     let around = names(&around(&sweep, pid, &log));
-    // The token by a derived `Debug`, the answer's own words by an error, the rest by environment and arguments.
+    // The token leaks through a derived `Debug`, the answer's text through an error, the rest through environment and arguments.
     let expected = [
         "an old token",
         "a bad answer",
@@ -64,7 +64,7 @@ fn catch(world: &World) {
     let left = names(&residue);
     assert!(
         left.contains("an old token"),
-        "freed memory is searched: {left:?}"
+        "the search covers freed memory: {left:?}"
     );
 
     leaky.say("crash");
@@ -73,7 +73,7 @@ fn catch(world: &World) {
     if cores_can_be_made() {
         assert!(status.core_dumped(), "{status:?}");
     } else {
-        eprintln!("SKIP the core of a crash: this machine makes none");
+        eprintln!("SKIP the core of a crash: this machine writes no cores");
     }
 }
 
@@ -97,7 +97,7 @@ fn around(sweep: &Sweep, pid: u32, log: &Path) -> Vec<Sighting> {
     sightings
 }
 
-/// What a debugger gets holds what is held.
+/// A core taken by a debugger contains the secrets in use.
 fn core(sweep: &Sweep, pid: u32, folder: &Path) {
     let made = Command::new("gcore")
         .arg("-o")
@@ -109,6 +109,6 @@ fn core(sweep: &Sweep, pid: u32, folder: &Path) {
         let found = names(&sweep.files(&core, &|_| true));
         assert!(found.contains("an old token"), "{found:?}");
     } else {
-        eprintln!("SKIP search of a core: there is no gcore, or it makes none");
+        eprintln!("SKIP search of a core: gcore is missing or failed");
     }
 }

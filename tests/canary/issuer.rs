@@ -1,6 +1,6 @@
-//! An issuer with TLS whose good answers hold a canary, and whose bad ones do in every place where it hurts.
+//! An issuer with TLS. Its good answers carry a canary in the token, its bad ones in every field that could leak.
 //!
-//! What it answers is chosen by the scope that is asked for; see [`BAD`].
+//! The requested scope selects the answer; see [`BAD`].
 
 use std::convert::Infallible;
 use std::fs;
@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// The scopes that get a bad answer. Each has a canary in it.
+/// The scopes that receive a bad answer, with a canary in it.
 pub(crate) const BAD: [&str; 13] = [
     "object-token",
     "list-token",
@@ -40,12 +40,12 @@ pub(crate) const BAD: [&str; 13] = [
     "twice",
 ];
 
-/// What the issuer puts into its answers.
+/// The canaries in the issuer's answers.
 #[derive(Debug)]
 pub(crate) struct Bait {
-    /// The beginning of every good token.
+    /// The prefix of every good token.
     pub(crate) token: Mutex<String>,
-    /// What stands in the bad answers.
+    /// The canary in the bad answers.
     pub(crate) bad: String,
     served: AtomicUsize,
 }
@@ -65,16 +65,16 @@ impl Bait {
     }
 }
 
-/// A running issuer. Its tasks end with the runtime they were started on.
+/// A running issuer. Its tasks end with their runtime.
 #[derive(Debug)]
 pub(crate) struct Issuer {
     address: SocketAddr,
-    /// The certificate that the daemon is told to trust.
+    /// The certificate that the daemon's configuration trusts.
     pub(crate) ca: PathBuf,
 }
 
 impl Issuer {
-    /// Starts an issuer that speaks HTTP/2, or HTTP/1.1 only, and writes its certificate below `folder`.
+    /// Starts an issuer that speaks HTTP/2, or only HTTP/1.1, and writes its certificate below `folder`.
     pub(crate) async fn start(folder: &Path, http2: bool, bait: &Arc<Bait>) -> Self {
         let (config, authority) = tls(http2);
         let ca = folder.join(if http2 { "ca-2.pem" } else { "ca-1.pem" });
@@ -86,7 +86,7 @@ impl Issuer {
             while let Ok((stream, _address)) = listener.accept().await {
                 let (acceptor, bait) = (acceptor.clone(), Arc::clone(&bait));
                 tokio::spawn(async move {
-                    // A client that goes away is no concern of an issuer.
+                    // The issuer ignores a client that disconnects.
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };
@@ -110,7 +110,7 @@ impl Issuer {
     }
 }
 
-/// A configuration with a certificate of its own, and the authority that vouches for it.
+/// A TLS configuration with a new certificate, and the authority that signed it.
 fn tls(http2: bool) -> (ServerConfig, String) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::default();
@@ -225,7 +225,7 @@ fn bad(bait: &Bait, scope: &str, proof: &[u8], url: &str) -> Response<Full<Bytes
     answer
 }
 
-/// What is no token answer by its body alone.
+/// Answers whose body is not a valid token response.
 fn malformed(scope: &str, canary: &str) -> Response<Full<Bytes>> {
     let json = |body: Vec<u8>| text(200, "application/json", body);
     match scope {
@@ -263,7 +263,7 @@ fn malformed(scope: &str, canary: &str) -> Response<Full<Bytes>> {
                     .into_bytes(),
             )
         }
-        other => panic!("the scope {other} is not one that is asked for"),
+        other => panic!("no test requests the scope {other}"),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The control: the same work by somebody who does not think of secrets.
+//! The control: a program that does the daemon's work without protecting secrets.
 //!
-//! Ordinary types, the system's allocator, a debugging line here and an error there, and nothing taken from the process. It
-//! makes every mistake that the daemon must not make, once.
+//! It uses ordinary types and the system's allocator, prints debug output and errors, and does not harden its process. It
+//! makes once every mistake that the daemon must not make.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ pub(crate) const VARIABLE: &str = "LEAKY_TOKEN";
 #[derive(Clone, Debug, Deserialize)]
 #[expect(
     dead_code,
-    reason = "printed by its derived `Debug`, which is the mistake"
+    reason = "printed by its derived `Debug`: the deliberate mistake"
 )]
 struct Answer {
     access_token: String,
     expires_in: u64,
 }
 
-/// Gets the issuer's URL and certificate, fetches tokens, and says when it holds them and when it has dropped them.
+/// Takes the issuer's URL and certificate, fetches tokens, and reports when it holds them and when it has dropped them.
 pub(crate) fn role(arguments: &[String]) {
     let [url, ca, ..] = arguments else {
-        panic!("an issuer and its certificate")
+        panic!("usage: the issuer's URL and its certificate")
     };
     let (id, secret) = (told().unwrap(), told().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +62,7 @@ async fn fetch(url: &str, ca: &str, id: &str, secret: &str) -> Vec<Answer> {
         let answer: Answer = serde_json::from_str(&ask("good").await).unwrap();
         held.push(answer);
     }
-    // Standard error is its log.
+    // Standard error is the log.
     eprintln!("got {:?}", held.last());
     let odd =
         serde_json::from_str::<Answer>(&ask("in-error").await.replace("error_uri", "expires_in"));

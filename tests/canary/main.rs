@@ -1,11 +1,11 @@
-//! Secrets where they must not be: the canary leak test.
+//! The canary test: searches for leaked secrets.
 //!
-//! Every run draws new canaries, lets a daemon do everything it does with them, and then searches its memory, its
-//! surroundings and everything it ever said, in every form that a secret could have taken. What is held may stand in memory;
-//! nothing else may stand anywhere. The test is worth what its control is worth: a process that does the same with ordinary
-//! types ([`leaky`]) must be caught in each of these places, in every run.
+//! Every run generates new canaries, exercises every operation of a daemon with them, and then searches its memory, its
+//! surroundings and all its output, for every encoding of each secret. A secret in use may be in memory; any other match is a
+//! failure. As the control, a process that does the same with ordinary types ([`leaky`]) must be caught in each of these
+//! places, in every run.
 //!
-//! Needs root, to read the memory of a process that does not allow it to anybody else.
+//! Needs root, because the kernel lets only root read the memory of a hardened process.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ mod secrets;
     dead_code,
     unused_imports,
     unreachable_pub,
-    reason = "not every test binary uses all of it"
+    reason = "each test binary uses only a part"
 )]
 mod support;
 #[path = "../support/sweep.rs"]

@@ -1,4 +1,4 @@
-//! The life of a daemon, with a search at every turn.
+//! The life of a daemon, with a search after every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,10 +15,10 @@ use crate::support::daemon::{Daemon, eventually};
 use crate::sweep::{Memory, Sighting, Sweep};
 use crate::world::{EACH_BAD, GOOD, World};
 
-/// What may be in memory while it is held, in its plain form and in no other.
+/// The secrets that may be in memory while in use, in plain form only.
 const HELD: [&str; 4] = ["the client id", "the client secret", "the value", "a token"];
 
-/// How often the memory is searched before what is found counts as staying there. Each search takes a good part of a second.
+/// How often the memory is searched before a match counts as a leak. Each search takes most of a second.
 const MOST_LOOKS: u32 = 120;
 
 pub(crate) fn stay() -> Result<(), String> {
@@ -27,8 +27,7 @@ pub(crate) fn stay() -> Result<(), String> {
     Ok(())
 }
 
-/// A peer that keeps its connection and says nothing keeps a copy of its last answer in the daemon, and only until the
-/// connection's age limit.
+/// For an idle connection the daemon keeps a copy of the last answer, but only until the connection's age limit.
 pub(crate) fn go_with_old_connections() -> Result<(), String> {
     need_root()?;
     runtime().block_on(async {
@@ -45,7 +44,7 @@ pub(crate) fn go_with_old_connections() -> Result<(), String> {
         settle(
             &world.canaries.sweep(),
             daemon.pid(),
-            "the connection was too old",
+            "the connection reached its age limit",
             &|_| false,
         );
         drop(idle);
@@ -66,7 +65,7 @@ async fn live_and_search() {
 
     work(&world, &mut said).await;
     replace(&world, &mut said).await;
-    settle(&sweep, pid, "everything was replaced", &|sighting| {
+    settle(&sweep, pid, "all secrets were replaced", &|sighting| {
         HELD.contains(&sighting.canary.as_str()) && sighting.form.starts_with("plain")
     });
     let held: BTreeSet<_> = memory(&sweep, pid)
@@ -77,11 +76,11 @@ async fn live_and_search() {
     assert_eq!(
         held,
         BTreeSet::from(HELD.map(str::to_owned)),
-        "the search finds what is held"
+        "control: the search finds the secrets in use"
     );
 
-    // A configuration with mistakes in it changes nothing and is forgotten; one without anything ends it all. A peer that
-    // keeps its connection keeps a copy of what it was told last in there, and nothing else.
+    // A rejected configuration changes nothing and leaves no copy; an empty one removes everything. For a connection that
+    // stays open, the daemon keeps a copy of the last answer and nothing else.
     paste(&world, &mut said, || daemon.signal(Signal::SIGHUP));
     let idle = calls::connect(&world.site.socket()).await;
     assert_eq!(
@@ -89,11 +88,11 @@ async fn live_and_search() {
         world.canaries.value[1].as_bytes()
     );
     take_away(&world, &mut said);
-    settle(&sweep, pid, "everything was taken away", &|sighting| {
+    settle(&sweep, pid, "the configuration was emptied", &|sighting| {
         sighting.canary == "the value" && sighting.form.starts_with("plain")
     });
     drop(idle);
-    settle(&sweep, pid, "the last peer went", &|_| false);
+    settle(&sweep, pid, "the last peer disconnected", &|_| false);
 
     clean(&world.around(&sweep, pid));
     search_core(&sweep, pid, world.site.path());
@@ -101,7 +100,7 @@ async fn live_and_search() {
     let records = log.lines().filter(|line| line.starts_with('{')).count();
     assert!(
         records > BAD.len() * EACH_BAD,
-        "the daemon logged {records} records only"
+        "the daemon logged only {records} records"
     );
     assert!(daemon.terminate().success(), "{log}");
     clean(&world.around(&sweep, std::process::id()));
@@ -112,7 +111,7 @@ fn clean(sightings: &[Sighting]) {
     assert!(sightings.is_empty(), "{}", list(sightings));
 }
 
-/// Has the first credential do everything that a daemon does with it.
+/// Exercises every operation with the first credential.
 async fn work(world: &World, said: &mut Said) {
     let (socket, admin) = (world.site.socket(), world.site.admin_socket());
     let canaries = &world.canaries;
@@ -120,7 +119,7 @@ async fn work(world: &World, said: &mut Said) {
     assert!(token.starts_with(&canaries.token[0]));
     assert!(
         world.bait.served() >= 5 * GOOD,
-        "they came from the issuers"
+        "the tokens came from the issuers"
     );
     said.note("an answer to a peer", calls::bad_tokens(&socket).await);
     calls::reject_and_revoke(&socket, &token, &canaries.junk).await;
@@ -136,7 +135,7 @@ async fn work(world: &World, said: &mut Said) {
     everything(world, said, &canaries.token[0]);
 }
 
-/// Replaces everything: new values in the store, fetched, and other tokens from the issuers, at work again.
+/// Replaces every secret: writes new values to the store, fetches them, and has the issuers issue other tokens.
 async fn replace(world: &World, said: &mut Said) {
     let admin = world.site.admin_socket().display().to_string();
     // Twice: the daemon keeps the one version before the current one until its stale bound.
@@ -172,20 +171,20 @@ async fn replace(world: &World, said: &mut Said) {
     assert_eq!(value, world.canaries.value[1].as_bytes());
 }
 
-/// Reloads a configuration with nothing in it.
+/// Reloads an empty configuration.
 fn take_away(world: &World, said: &mut Said) {
     world.configure_bare();
     let admin = world.site.admin_socket().display().to_string();
     let told = said.run(&["reload", "--admin-socket", &admin], "");
-    assert!(!told.is_empty(), "the reload tells what it changed");
+    assert!(!told.is_empty(), "the reload reports its changes");
 }
 
-/// The memory of a living process, nearly all of it.
+/// Searches nearly all memory of a running process.
 pub(crate) fn memory(sweep: &Sweep, pid: u32) -> Memory {
-    let memory = sweep.memory(pid).expect("root may read it");
+    let memory = sweep.memory(pid).expect("root may read the memory");
     assert!(
         Path::new(&format!("/proc/{pid}/environ")).exists(),
-        "it is alive"
+        "the process is running"
     );
     assert!(
         memory.readable > 1024 * 1024 && memory.searched * 10 > memory.readable * 9,
@@ -194,7 +193,7 @@ pub(crate) fn memory(sweep: &Sweep, pid: u32) -> Memory {
     memory
 }
 
-/// Waits until nothing stands in memory that may not.
+/// Waits until memory contains only the sightings that `may` permits.
 fn settle(sweep: &Sweep, pid: u32, when: &str, may: &dyn Fn(&Sighting) -> bool) {
     let search = || {
         let mut found = memory(sweep, pid).sightings;
@@ -211,10 +210,10 @@ fn settle(sweep: &Sweep, pid: u32, when: &str, may: &dyn Fn(&Sighting) -> bool) 
     });
     println!("  when {when}, at once: {}", list(&at_once));
     assert!(gone, "when {when}, for good: {}", list(&search()));
-    println!("  gone after {looks} looks");
+    println!("  gone after {looks} searches");
 }
 
-/// Searches what a debugger of root's can get out of the process.
+/// Searches the core that a debugger running as root can take.
 fn search_core(sweep: &Sweep, pid: u32, folder: &Path) {
     let prefix = folder.join("gcore");
     let made = Command::new("gcore")
@@ -224,7 +223,7 @@ fn search_core(sweep: &Sweep, pid: u32, folder: &Path) {
         .output();
     let core = folder.join(format!("gcore.{pid}"));
     if made.is_err() || !core.exists() {
-        eprintln!("SKIP search of a core: there is no gcore, or it makes none");
+        eprintln!("SKIP search of a core: gcore is missing or failed");
         return;
     }
     let sightings = sweep.files(&core, &|_| true);

@@ -1,4 +1,4 @@
-//! What the tests search for, and the node that holds it.
+//! The canaries, and the node that uses them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,12 +18,12 @@ use crate::support::daemon::quoted;
 use crate::support::user::own_uid;
 use crate::sweep::{Sighting, Sweep};
 
-/// Good tokens: the even ones from the issuer with HTTP/2, the odd ones from the other.
+/// Good tokens: even numbers from the issuer with HTTP/2, odd ones from the other.
 pub(crate) const GOOD: usize = 10;
-/// How often each bad answer is asked for.
+/// How often each bad answer is requested.
 pub(crate) const EACH_BAD: usize = 20;
 
-/// A text that nobody has seen before. Holds what an encoding can break, if it may.
+/// A new random text. If `awkward`, it contains characters that an encoding can break.
 fn draw(awkward: bool) -> String {
     let mut bytes = [0; 36];
     SystemRandom::new().fill(&mut bytes).unwrap();
@@ -36,7 +36,7 @@ fn draw(awkward: bool) -> String {
     }
 }
 
-/// One run's secrets.
+/// The secrets of one run.
 #[derive(Debug)]
 pub(crate) struct Canaries {
     pub(crate) client_id: String,
@@ -44,17 +44,17 @@ pub(crate) struct Canaries {
     pub(crate) client_secret: [String; 2],
     /// A value that programs may have, before and after.
     pub(crate) value: [String; 2],
-    /// The beginning of the tokens, before and after.
+    /// The prefix of the tokens, before and after.
     pub(crate) token: [String; 2],
-    /// In the answers of an issuer that has lost its mind.
+    /// In the bad answers of an issuer.
     pub(crate) bad: String,
-    /// What callers send where it does not belong.
+    /// Junk that callers send in fields where it does not belong.
     pub(crate) junk: String,
     /// Pasted into a configuration by mistake.
     pub(crate) pasted: String,
-    /// The store's key, as bytes.
+    /// The bytes of the store's key.
     pub(crate) store_key: Vec<u8>,
-    /// What unseals the other store.
+    /// The passphrase of the second store.
     pub(crate) passphrase: String,
 }
 
@@ -74,7 +74,7 @@ impl Canaries {
         }
     }
 
-    /// All of them, by name.
+    /// All secrets, by name.
     pub(crate) fn named(&self) -> Vec<(&'static str, Canary)> {
         vec![
             ("the client id", Canary::new(&self.client_id)),
@@ -104,9 +104,9 @@ pub(crate) struct World {
     pub(crate) site: Site,
     pub(crate) canaries: Canaries,
     pub(crate) bait: Arc<Bait>,
-    /// The one with HTTP/2, and the one without.
+    /// The issuer with HTTP/2, and the one without.
     issuers: [Issuer; 2],
-    /// How long connections may live.
+    /// The age limit of connections.
     age: &'static str,
 }
 
@@ -133,7 +133,7 @@ impl World {
         world
     }
 
-    /// A second store, which opens with a passphrase and holds the client's identifier too.
+    /// A second store, which is sealed with a passphrase and also holds the client's identifier.
     fn make_phrased(&self) {
         let file = self.passphrase_file();
         fs::write(&file, format!("{}\n", self.canaries.passphrase)).unwrap();
@@ -155,7 +155,7 @@ impl World {
         self.site.path().join("phrased")
     }
 
-    /// The second store, as arguments name it.
+    /// The arguments that name the second store.
     pub(crate) fn phrased(&self) -> String {
         let (store, file) = (self.phrased_store(), self.passphrase_file());
         format!(
@@ -165,12 +165,12 @@ impl World {
         )
     }
 
-    /// One issuer: its identifier, and the certificate to trust.
+    /// The first issuer's identifier, and the certificate to trust.
     pub(crate) fn issuer(&self) -> (String, &Path) {
         (self.issuers[0].url(), &self.issuers[0].ca)
     }
 
-    /// The configuration with everything in it.
+    /// The full configuration.
     pub(crate) fn full(&self) -> String {
         let mut text = SETTINGS.to_owned();
         for (n, (issuer, method)) in self
@@ -216,12 +216,12 @@ impl World {
         text
     }
 
-    /// Puts a configuration where the daemon reads it.
+    /// Writes a configuration to the path that the daemon reads.
     pub(crate) fn configure(&self, rest: &str) -> PathBuf {
         self.site.configure(&format!("{}\n{rest}", self.limits()))
     }
 
-    /// A configuration with nothing in it but the sockets.
+    /// Writes a configuration with only the sockets.
     pub(crate) fn configure_bare(&self) {
         let path = self.site.path().join("claviger.toml");
         let (socket, admin) = (
@@ -234,7 +234,7 @@ impl World {
         fs::write(path, text).unwrap();
     }
 
-    /// So many requests at once are many peers' work.
+    /// Limits raised to permit as many requests at once as many peers would send.
     fn limits(&self) -> String {
         format!(
             "[server.limits]\nrequests_per_second = 10000\nrequest_burst = 100000\nconnection_age = \"{}\"\n",
@@ -242,7 +242,7 @@ impl World {
         )
     }
 
-    /// Everything in the folder, in the places where programs leave things, and in the logs.
+    /// Searches the folder, directories where programs leave files, and the logs.
     pub(crate) fn around(&self, sweep: &Sweep, pid: u32) -> Vec<Sighting> {
         let started = fs::metadata(self.site.path().join("run"))
             .unwrap()
@@ -250,7 +250,7 @@ impl World {
             .unwrap();
         let keys = [self.site.key(), self.passphrase_file()];
         let ours = |path: &Path| keys.iter().all(|key| path != key);
-        // Others leave things there as well; what is older is none of ours.
+        // Other programs write there as well; older files are not this test's.
         let new = |path: &Path| {
             let changed = fs::metadata(path).and_then(|metadata| metadata.modified());
             changed.is_ok_and(|changed| changed >= started) && !path.starts_with(self.site.path())

@@ -1,9 +1,9 @@
-//! Cgroups for the time of a test.
+//! Cgroups that live as long as a test.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// A cgroup that goes away with this value, along with the parents that it made.
+/// A cgroup, removed on drop together with the parents it created.
 pub(crate) struct Cgroup {
     directory: PathBuf,
     /// Outermost first.
@@ -11,7 +11,7 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes `path` below the mount of the version 2 hierarchy; `Err` if that is impossible here.
+    /// Creates `path` below the mount of the version 2 hierarchy; `Err` if this machine does not permit that.
     pub(crate) fn new(path: &str) -> Result<Self, String> {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mount = mountinfo
@@ -27,14 +27,14 @@ impl Cgroup {
             cgroup.directory.push(segment);
             if !cgroup.directory.exists() {
                 fs::create_dir(&cgroup.directory)
-                    .map_err(|error| format!("needs to make cgroups: {error}"))?;
+                    .map_err(|error| format!("needs permission to create cgroups: {error}"))?;
                 cgroup.made.push(cgroup.directory.clone());
             }
         }
         Ok(cgroup)
     }
 
-    /// Moves a process into it.
+    /// Moves a process into the cgroup.
     pub(crate) fn take(&self, pid: u32) {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();
     }
@@ -43,7 +43,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for directory in self.made.iter().rev() {
-            // Fails while another test's cgroup, or a process that is on its way out, is in it.
+            // Fails while the cgroup contains another test's cgroup or an exiting process.
             fs::remove_dir(directory).ok();
         }
     }

@@ -1,8 +1,8 @@
-//! Peers as they really arrive: other users, reused pids, inherited sockets, namespaces, old kernels.
+//! Peer identification against the kernel: other users, reused pids, inherited sockets, namespaces, old kernels.
 //!
-//! Each test starts this binary again as the processes that it is about (see `roles`), and looks at them with [`Peer`]. They
-//! need root, to change user, cgroup and namespace. Where an attack would fool a check by pid, the test shows that first: the
-//! control is part of the test.
+//! Each test starts this binary again as the processes under test (see `roles`) and identifies them with [`Peer`]. The tests
+//! need root to change user, cgroup and namespace. Where an attack would defeat a check by pid, the test first demonstrates
+//! that as its control.
 
 #![expect(
     clippy::unwrap_used,
@@ -53,8 +53,8 @@ const TESTS: &[Test] = &[
         an_orphan_cannot_use_its_parents_connection,
     ),
     (
-        "another_program_in_the_same_process_proves_nothing",
-        another_program_in_the_same_process_proves_nothing,
+        "an_executable_alone_selects_no_peer",
+        an_executable_alone_selects_no_peer,
     ),
     (
         "an_executable_of_another_user_is_unknown",
@@ -65,24 +65,24 @@ const TESTS: &[Test] = &[
         an_executable_that_cannot_be_looked_up_is_unknown,
     ),
     (
-        "a_system_unit_is_read_and_a_session_is_none",
-        a_system_unit_is_read_and_a_session_is_none,
+        "a_system_unit_is_a_unit_and_a_session_is_not",
+        a_system_unit_is_a_unit_and_a_session_is_not,
     ),
     (
         "root_of_a_container_is_not_root",
         root_of_a_container_is_not_root,
     ),
     (
-        "root_of_a_container_without_a_known_name_is_not_root",
-        root_of_a_container_without_a_known_name_is_not_root,
+        "root_of_a_container_with_an_unknown_cgroup_name_is_not_root",
+        root_of_a_container_with_an_unknown_cgroup_name_is_not_root,
     ),
     (
         "a_peer_that_is_moved_to_another_cgroup_is_refused",
         a_peer_that_is_moved_to_another_cgroup_is_refused,
     ),
     (
-        "without_pidfd_info_proc_answers_the_same",
-        without_pidfd_info_proc_answers_the_same,
+        "without_pidfd_info_proc_gives_the_same_facts",
+        without_pidfd_info_proc_gives_the_same_facts,
     ),
     (
         "peers_outside_of_the_pid_namespace_are_refused",
@@ -94,16 +94,16 @@ const TESTS: &[Test] = &[
         root_of_a_user_namespace_is_its_own_user,
     ),
     (
-        "an_old_kernel_knows_users_only",
-        an_old_kernel_knows_users_only,
+        "an_old_kernel_identifies_only_users",
+        an_old_kernel_identifies_only_users,
     ),
     (
-        "an_old_kernel_pins_by_pid_if_asked_to",
-        an_old_kernel_pins_by_pid_if_asked_to,
+        "an_old_kernel_pins_by_pid_if_configured",
+        an_old_kernel_pins_by_pid_if_configured,
     ),
     (
-        "any_other_refusal_of_the_kernel_is_no_old_kernel",
-        any_other_refusal_of_the_kernel_is_no_old_kernel,
+        "other_kernel_errors_do_not_count_as_an_old_kernel",
+        other_kernel_errors_do_not_count_as_an_old_kernel,
     ),
 ];
 
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     runner::run(TESTS, roles::ALL)
 }
 
-/// A socket that anybody may connect to.
+/// A socket that every user may connect to.
 struct Socket {
     folder: tempfile::TempDir,
     listener: UnixListener,
@@ -131,7 +131,7 @@ impl Socket {
         self.folder.path().join("socket")
     }
 
-    /// Starts `name`, which connects; returns it and its connection.
+    /// Starts the role `name`, which connects; returns the process and its connection.
     fn connected(&self, name: &str, arguments: &[&str]) -> (Actor, UnixStream) {
         let path = self.path();
         let mut all = vec![path.to_str().unwrap()];
@@ -142,7 +142,7 @@ impl Socket {
     }
 }
 
-/// Identifies at once: the kernel does not wait, and neither does the attestor of these tests.
+/// Polls an identification once: neither the kernel nor the attestor of these tests makes it wait.
 fn now<T>(identified: impl Future<Output = T>) -> T {
     identified.now_or_never().unwrap()
 }
@@ -151,7 +151,7 @@ fn identify(stream: &UnixStream) -> Result<Peer, Error> {
     now(Peer::identify(stream, &Settings::default()))
 }
 
-/// Fails the test, or skips it, where the kernel is too old for it.
+/// Skips the test, or fails it with `STRICT=1`, if the kernel is too old.
 fn need_pidfd() -> Result<(), String> {
     let support = Support::probe().unwrap();
     if support.pidfd {
@@ -175,9 +175,13 @@ fn two_users_are_two_peers() -> Result<(), String> {
     assert_eq!((first.confirm(), second.confirm()), (Ok(()), Ok(())));
 
     let explained = now(Facts::of_pid(one.pid(), &Settings::default())).unwrap();
-    assert_eq!(&explained, first.facts(), "explaining a pid tells the same");
+    assert_eq!(
+        &explained,
+        first.facts(),
+        "explaining a pid gives the same facts"
+    );
 
-    // More groups than the first buffer takes.
+    // More groups than fit into the first buffer.
     let many: Vec<u32> = (2000..2100).collect();
     let text = many
         .iter()
@@ -200,7 +204,7 @@ fn a_peer_that_changes_its_user_is_refused() -> Result<(), String> {
     assert_eq!(peer.confirm(), Err(Changed::User));
     assert!(
         matches!(identify(&stream), Err(Error::Changed(Changed::User))),
-        "nor is it identified as what it was when it connected"
+        "a new identification fails, too"
     );
     Ok(())
 }
@@ -208,7 +212,7 @@ fn a_peer_that_changes_its_user_is_refused() -> Result<(), String> {
 fn a_reused_pid_is_another_peer() -> Result<(), String> {
     need_root()?;
     need_pidfd()?;
-    // In a pid namespace of its own, where the next pid can be chosen.
+    // A separate pid namespace, where the test can choose the next pid.
     let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
     let mut stage = Actor::start(wrapped(&unshare, "reuse", &[]));
     assert_eq!(stage.hear(), "identified late: Exited");
@@ -226,7 +230,7 @@ fn an_orphan_cannot_use_its_parents_connection() -> Result<(), String> {
     parent.end();
     assert!(
         Path::new(&format!("/proc/{}", parent.pid())).exists(),
-        "control: nobody has reaped it, so its pid still leads to it"
+        "control: the process is not reaped, so its pid still refers to it"
     );
     assert_eq!(peer.confirm(), Err(Changed::Exited));
     assert!(matches!(identify(&stream), Err(Error::Exited)));
@@ -236,7 +240,7 @@ fn an_orphan_cannot_use_its_parents_connection() -> Result<(), String> {
     Ok(())
 }
 
-fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
+fn an_executable_alone_selects_no_peer() -> Result<(), String> {
     need_pidfd()?;
     let socket = Socket::new();
     let settings = Settings {
@@ -250,18 +254,22 @@ fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
     assert_eq!(before.facts().executable.as_deref(), Some(own.as_path()));
 
     assert_eq!(parent.ask("execute"), "executing");
-    assert_eq!(parent.ask("echo"), "echo", "it is another program now");
+    assert_eq!(
+        parent.ask("echo"),
+        "echo",
+        "the process now runs another program"
+    );
     assert_eq!(
         before.confirm(),
         Ok(()),
-        "control: pid, user and cgroup are the same, so nothing can be seen of it"
+        "control: pid, user and cgroup are unchanged, so they do not reveal the exec"
     );
     assert_eq!(before.facts().executable.as_deref(), Some(own.as_path()));
     let after = now(Peer::identify(&stream, &settings)).unwrap();
     assert_eq!(
         after.facts().executable.as_deref(),
         Some(allowed.as_path()),
-        "control: the child that holds the socket would pass for the allowed program"
+        "control: the child that holds the socket looks like the allowed program"
     );
     let by_executable = Selector {
         executable: Some(allowed),
@@ -269,7 +277,7 @@ fn another_program_in_the_same_process_proves_nothing() -> Result<(), String> {
     };
     assert!(
         by_executable.mismatch(after.facts()).is_some(),
-        "so an executable alone selects nobody"
+        "so an executable alone matches no peer"
     );
     let by_user_too = Selector {
         user: Some(after.facts().uid),
@@ -294,7 +302,7 @@ fn an_executable_of_another_user_is_unknown() -> Result<(), String> {
         "{facts}"
     );
 
-    // Control: of its own user it is known.
+    // Control: for its own user the executable is known.
     let path = socket.path().with_file_name("same");
     let mut daemon = Actor::start(role("daemon", &[path.to_str().unwrap()]));
     assert_eq!(daemon.hear(), "listening");
@@ -307,7 +315,7 @@ fn an_executable_of_another_user_is_unknown() -> Result<(), String> {
     Ok(())
 }
 
-/// In a mount namespace of its own a peer runs `prog/cat`, where the daemon sees a file `prog`.
+/// The peer runs `prog/cat` in its own mount namespace; in the daemon's namespace `prog` is a file.
 fn an_executable_that_cannot_be_looked_up_is_unknown() -> Result<(), String> {
     need_root()?;
     let folder = tempfile::tempdir().unwrap();
@@ -328,7 +336,7 @@ fn an_executable_that_cannot_be_looked_up_is_unknown() -> Result<(), String> {
     Ok(())
 }
 
-fn a_system_unit_is_read_and_a_session_is_none() -> Result<(), String> {
+fn a_system_unit_is_a_unit_and_a_session_is_not() -> Result<(), String> {
     need_root()?;
     need_pidfd()?;
     let socket = Socket::new();
@@ -380,8 +388,8 @@ fn root_of_a_container_is_not_root() -> Result<(), String> {
     Ok(())
 }
 
-/// Runtimes may call cgroups as they like; a container that `runc` or `ctr` makes by hand is called as its user calls it.
-fn root_of_a_container_without_a_known_name_is_not_root() -> Result<(), String> {
+/// Container runtimes name cgroups freely; for containers started by hand with `runc` or `ctr` the user picks the name.
+fn root_of_a_container_with_an_unknown_cgroup_name_is_not_root() -> Result<(), String> {
     need_root()?;
     need_pidfd()?;
     let socket = Socket::new();
@@ -403,7 +411,7 @@ fn root_of_a_container_without_a_known_name_is_not_root() -> Result<(), String> 
         assert_eq!(peer.facts().nested, nested, "{wrapper:?}");
         assert_eq!(root.mismatch(peer.facts()).is_some(), nested, "{wrapper:?}");
         let explained = now(Facts::of_pid(peer.facts().pid, &Settings::default())).unwrap();
-        assert_eq!(explained.nested, nested, "explained as it is decided");
+        assert_eq!(explained.nested, nested, "explain agrees with the decision");
     }
     Ok(())
 }
@@ -421,13 +429,13 @@ fn a_peer_that_is_moved_to_another_cgroup_is_refused() -> Result<(), String> {
     there.take(actor.pid());
     assert_eq!(peer.confirm(), Err(Changed::Cgroup));
     here.take(actor.pid());
-    assert_eq!(peer.confirm(), Ok(()), "it is back where it was");
+    assert_eq!(peer.confirm(), Ok(()), "accepted again after the move back");
     drop(actor);
     Ok(())
 }
 
-/// Linux 6.5 to 6.12 pin a peer but cannot describe it.
-fn without_pidfd_info_proc_answers_the_same() -> Result<(), String> {
+/// Linux 6.5 to 6.12 can pin a peer by pidfd but lack `PIDFD_GET_INFO`.
+fn without_pidfd_info_proc_gives_the_same_facts() -> Result<(), String> {
     need_root()?;
     need_pidfd()?;
     let socket = Socket::new();
@@ -473,7 +481,7 @@ fn peers_outside_of_the_pid_namespace_are_refused() -> Result<(), String> {
     assert_eq!(daemon.hear(), "refused: OutsidePidNamespace");
     drop(daemon);
 
-    // The pidfd of a process outside, too, however it got in.
+    // The same for the pidfd of an outside process that was passed in.
     let own = rustix::process::pidfd_open(
         rustix::process::getpid(),
         rustix::process::PidfdFlags::empty(),
@@ -494,7 +502,7 @@ fn unmapped_users_are_refused() -> Result<(), String> {
     let socket = Socket::new();
     let path = socket.path().with_file_name("inside");
     let path = path.to_str().unwrap();
-    // The daemon in a user namespace that maps nobody.
+    // The daemon runs in a user namespace without a uid mapping.
     let mut daemon = Actor::start(wrapped(&["unshare", "--user"], "daemon", &[path]));
     assert_eq!(daemon.hear(), "listening");
     let _peer = Actor::start(role("connect", &[path]));
@@ -517,7 +525,11 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
     ];
     let command = wrapped(&unshare, "connect", &[path.to_str().unwrap(), "report"]);
     let mut actor = Actor::start(command);
-    assert_eq!(actor.hear(), "I am 0", "control: inside it is root");
+    assert_eq!(
+        actor.hear(),
+        "I am 0",
+        "control: the peer is root inside the namespace"
+    );
     assert_eq!(actor.hear(), "connected");
     let stream = socket.listener.accept().unwrap().0;
     assert_eq!(identify(&stream).unwrap().facts().uid, 1001);
@@ -535,14 +547,14 @@ fn filtered(folder: &Path, errno: i32, options: &[&str]) -> (Actor, Actor) {
     (daemon, peer)
 }
 
-fn an_old_kernel_knows_users_only() -> Result<(), String> {
+fn an_old_kernel_identifies_only_users() -> Result<(), String> {
     need_root()?;
     let socket = Socket::new();
     let (mut daemon, mut peer) = filtered(socket.folder.path(), nix::libc::ENOPROTOOPT, &["probe"]);
     let warnings = daemon.hear();
     assert!(
         warnings.contains("cannot pin peers"),
-        "warned at start: {warnings}"
+        "the daemon warns at start: {warnings}"
     );
     let facts = daemon.hear();
     let expected = format!("uid=1001 gid=1001 pid={} unit=None", peer.pid());
@@ -554,11 +566,15 @@ fn an_old_kernel_knows_users_only() -> Result<(), String> {
     assert_eq!(daemon.ask("match user=1001"), "None");
     assert_eq!(daemon.ask("match unit=billing.service"), "Some(Unit)");
     peer.reap();
-    assert_eq!(daemon.ask("confirm"), "Ok(())", "there is nothing to ask");
+    assert_eq!(
+        daemon.ask("confirm"),
+        "Ok(())",
+        "without a pidfd there is nothing to check"
+    );
     Ok(())
 }
 
-fn an_old_kernel_pins_by_pid_if_asked_to() -> Result<(), String> {
+fn an_old_kernel_pins_by_pid_if_configured() -> Result<(), String> {
     need_root()?;
     let socket = Socket::new();
     let (mut daemon, mut peer) =
@@ -574,7 +590,7 @@ fn an_old_kernel_pins_by_pid_if_asked_to() -> Result<(), String> {
     Ok(())
 }
 
-fn any_other_refusal_of_the_kernel_is_no_old_kernel() -> Result<(), String> {
+fn other_kernel_errors_do_not_count_as_an_old_kernel() -> Result<(), String> {
     need_root()?;
     let socket = Socket::new();
     for (errno, refusal) in [

@@ -1,4 +1,4 @@
-//! The processes that the tests are about.
+//! The processes under test.
 
 use std::fs;
 use std::io::{Read as _, stdin};
@@ -33,7 +33,7 @@ pub(crate) const ALL: &[Role] = &[
     ("reuse", reuse),
 ];
 
-/// Becomes user and group `id`, with the supplementary `groups`.
+/// Switches to user and group `id`, with the supplementary `groups`.
 fn become_user(id: u32, groups: &str) {
     let groups: Vec<Gid> = groups
         .split(',')
@@ -46,7 +46,7 @@ fn become_user(id: u32, groups: &str) {
     setresuid(user, user, user).unwrap();
 }
 
-/// Connects to a path, as some user, and stays.
+/// Connects to a path, optionally as another user, and keeps running.
 fn connect(arguments: &[String]) {
     let path = &arguments[0];
     match arguments.get(1).map(String::as_str) {
@@ -61,14 +61,14 @@ fn connect(arguments: &[String]) {
     let stream = UnixStream::connect(path).unwrap();
     tell("connected");
     while let Some(line) = told() {
-        let id = line.strip_prefix("become ").expect("a known word");
+        let id = line.strip_prefix("become ").expect("the command `become`");
         become_user(id.parse().unwrap(), "");
         tell("done");
     }
     drop(stream);
 }
 
-/// Connects, leaves the connection to a child, and ends when told.
+/// Connects, passes the connection to a child, and exits on command.
 fn orphan(arguments: &[String]) {
     let stream = UnixStream::connect(&arguments[0]).unwrap();
     leave_behind(stream);
@@ -76,10 +76,10 @@ fn orphan(arguments: &[String]) {
     assert_eq!(told(), None);
 }
 
-/// Leaves `stream` to a child that holds it as its standard input.
+/// Passes `stream` to a child as its standard input.
 #[expect(
     clippy::zombie_processes,
-    reason = "it outlives this process: that is the attack"
+    reason = "the child must outlive this process: that is the attack"
 )]
 fn leave_behind(stream: UnixStream) {
     role("hold", &[])
@@ -94,7 +94,7 @@ fn hold(_arguments: &[String]) {
     stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// Connects, leaves the connection to a child, and becomes another program when told.
+/// Connects, passes the connection to a child, and executes another program on command.
 fn execute(arguments: &[String]) {
     let stream = UnixStream::connect(&arguments[0]).unwrap();
     leave_behind(stream);
@@ -118,11 +118,11 @@ fn deny(call: libc::c_long, argument: u8, value: u64, errno: i32) {
     apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();
 }
 
-/// Waits for one peer, identifies it, and answers questions about it.
+/// Accepts one peer, identifies it, and answers queries about it.
 fn daemon(arguments: &[String]) {
     let listener = UnixListener::bind(&arguments[0]).unwrap();
-    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    fs::set_permissions(&arguments[0], everybody).unwrap();
+    let world = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(&arguments[0], world).unwrap();
     let mut settings = Settings {
         attestors: vec![Arc::new(ProcExecutable)],
         ..Settings::default()
@@ -138,7 +138,7 @@ fn daemon(arguments: &[String]) {
                 let option = u64::try_from(libc::SO_PEERPIDFD).unwrap();
                 deny(libc::SYS_getsockopt, 2, option, errno.parse().unwrap());
             }
-            (other, _) => panic!("no option {other}"),
+            (other, _) => panic!("unknown option {other}"),
         }
     }
     tell("listening");
@@ -184,23 +184,23 @@ fn answer(peer: &Peer, support: Support) {
             }
             ("match user", user) => selector.user = Some(user.parse().unwrap()),
             ("match unit", unit) => selector.unit = Some(unit.to_owned()),
-            (other, _) => panic!("no question {other}"),
+            (other, _) => panic!("unknown query {other}"),
         }
         tell(&format!("{:?}", selector.mismatch(facts)));
     }
 }
 
-/// Says what the kernel says of the pidfd that is its standard input.
+/// Prints what the kernel reports about the pidfd on standard input.
 fn describe(_arguments: &[String]) {
     tell(&format!("{:?}", memory::pidfd_info(stdin().as_fd())));
 }
 
-/// In a pid namespace: has an innocent program get the pid of a peer that left its connection to a child.
+/// In a pid namespace: gives an innocent program the pid of a peer that passed its connection to a child and exited.
 fn reuse(_arguments: &[String]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    // Pids below 300 are not given a second time, unless they are asked for.
+    // The kernel reuses pids below 300 only on request.
     let mut attacker = Actor::start(role("orphan", &[path.to_str().unwrap()]));
     assert_eq!(attacker.hear(), "connected");
     let stream = listener.accept().unwrap().0;
@@ -220,7 +220,7 @@ fn reuse(_arguments: &[String]) {
     assert_eq!(
         program.canonicalize().unwrap(),
         Path::new("/bin/cat").canonicalize().unwrap(),
-        "control: who asks by pid is told of the innocent program"
+        "control: a lookup by pid returns the innocent program"
     );
     let late = now(Peer::identify(&stream, &Settings::default())).unwrap_err();
     tell(&format!("identified late: {late:?}"));

@@ -15,7 +15,7 @@ from claviger.v1 import tokens_pb2, tokens_pb2_grpc
 
 def main(socket: str, name: str) -> None:
     metadata = (("claviger-request", "true"),)
-    # By default the C core sends the socket's path as `:authority`, escaped, which no strict HTTP/2 server takes.
+    # By default the C core sends the escaped socket path as `:authority`, which strict HTTP/2 servers reject.
     options = (("grpc.default_authority", "claviger"),)
     with grpc.insecure_channel(f"unix:{socket}", options) as channel:
         tokens = tokens_pb2_grpc.TokensStub(channel)

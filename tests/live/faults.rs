@@ -1,4 +1,4 @@
-//! Issuers that fail, stumble or answer oddly.
+//! Issuers that are down, slow or answer in unusual ways.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn retry_after_is_passed_on_and_kept() {
         .fault(json!({ "path": "/token", "times": 1000, "status": 429, "headers": headers }))
         .await;
     let mark = world.provider.mark().await;
-    // A caller with little time is told at once; nobody sleeps on its behalf.
+    // A caller with a short deadline gets the error at once; the daemon does not wait on its behalf.
     let refused = world
         .caller
         .ask_within(named("api"), Duration::from_secs(20))
@@ -33,7 +33,7 @@ async fn retry_after_is_passed_on_and_kept() {
         (Code::ResourceExhausted, "RATE_LIMITED"),
         "{refused:?}"
     );
-    let wait = retry_after(&refused).expect("it says how long to wait");
+    let wait = retry_after(&refused).expect("the error has a retry delay");
     assert!(
         (Duration::from_secs(20)..=Duration::from_mins(1)).contains(&wait),
         "{wait:?}"
@@ -45,8 +45,8 @@ async fn retry_after_is_passed_on_and_kept() {
 }
 
 #[tokio::test]
-async fn a_short_outage_is_not_seen_by_the_caller() {
-    let Some(plan) = Plan::draw("a_short_outage_is_not_seen_by_the_caller") else {
+async fn a_short_outage_is_hidden_from_the_caller() {
+    let Some(plan) = Plan::draw("a_short_outage_is_hidden_from_the_caller") else {
         return;
     };
     let mut world = plan.token("api", "basic", "").start().await;
@@ -61,8 +61,8 @@ async fn a_short_outage_is_not_seen_by_the_caller() {
 }
 
 #[tokio::test]
-async fn a_long_outage_is_not_hammered() {
-    let Some(plan) = Plan::draw("a_long_outage_is_not_hammered") else {
+async fn requests_back_off_during_a_long_outage() {
+    let Some(plan) = Plan::draw("requests_back_off_during_a_long_outage") else {
         return;
     };
     let mut world = plan.token("api", "basic", "").start().await;
@@ -89,13 +89,13 @@ async fn a_long_outage_is_not_hammered() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_tried_again() {
-    let Some(plan) = Plan::draw("a_lost_connection_is_tried_again") else {
+async fn a_lost_connection_is_retried() {
+    let Some(plan) = Plan::draw("a_lost_connection_is_retried") else {
         return;
     };
     let plan = plan.token("reset", "basic", "").token("lost", "basic", "");
     let mut world = plan.start().await;
-    // With `lost` the issuer has made a token that nobody got; for this grant that harms nobody.
+    // With `lost` the issuer issues a token that never arrives; for this grant that does no harm.
     for (mode, grants) in [("reset", 1), ("lost", 2)] {
         world
             .provider
@@ -110,9 +110,8 @@ async fn a_lost_connection_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_repeats_its_token_is_not_asked_over_and_over() {
-    let Some(plan) = Plan::draw("an_issuer_that_repeats_its_token_is_not_asked_over_and_over")
-    else {
+async fn an_issuer_that_repeats_its_token_is_not_asked_in_a_loop() {
+    let Some(plan) = Plan::draw("an_issuer_that_repeats_its_token_is_not_asked_in_a_loop") else {
         return;
     };
     let mut world = plan.token("api", "basic", "").start().await;
@@ -142,8 +141,8 @@ async fn an_issuer_that_repeats_its_token_is_not_asked_over_and_over() {
 }
 
 #[tokio::test]
-async fn every_spelling_of_a_lifetime_is_understood() {
-    let Some(plan) = Plan::draw("every_spelling_of_a_lifetime_is_understood") else {
+async fn every_encoding_of_a_lifetime_is_accepted() {
+    let Some(plan) = Plan::draw("every_encoding_of_a_lifetime_is_accepted") else {
         return;
     };
     let day = 24 * 3600;
@@ -186,8 +185,8 @@ async fn every_spelling_of_a_lifetime_is_understood() {
 }
 
 #[tokio::test]
-async fn a_token_without_a_future_is_not_kept() {
-    let Some(plan) = Plan::draw("a_token_without_a_future_is_not_kept") else {
+async fn an_expired_token_is_not_cached() {
+    let Some(plan) = Plan::draw("an_expired_token_is_not_cached") else {
         return;
     };
     let cases = [
@@ -206,7 +205,7 @@ async fn a_token_without_a_future_is_not_kept() {
         world.provider.reply_token(1000, &body).await;
         let mark = world.provider.mark().await;
         for _ in 0..3 {
-            // Served once with nothing left, or refused: both are honest. What it must not do is claim a lifetime.
+            // Serving it once with no lifetime left and refusing are both correct. The answer must not claim a lifetime.
             if let Ok(answer) = world.caller.get(name).await {
                 assert_eq!(lifetime(&answer), 0, "{name}: {answer:?}");
             }
@@ -220,8 +219,8 @@ async fn a_token_without_a_future_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_form_encoded_answer_is_understood() {
-    let Some(plan) = Plan::draw("a_form_encoded_answer_is_understood") else {
+async fn a_form_encoded_answer_is_accepted() {
+    let Some(plan) = Plan::draw("a_form_encoded_answer_is_accepted") else {
         return;
     };
     let mut world = plan.token("api", "basic", "").start().await;
@@ -237,9 +236,8 @@ async fn a_form_encoded_answer_is_understood() {
 }
 
 #[tokio::test]
-async fn an_error_is_an_error_whatever_its_status_and_its_words_go_nowhere() {
-    let Some(plan) =
-        Plan::draw("an_error_is_an_error_whatever_its_status_and_its_words_go_nowhere")
+async fn an_error_body_fails_under_any_status_and_its_text_is_dropped() {
+    let Some(plan) = Plan::draw("an_error_body_fails_under_any_status_and_its_text_is_dropped")
     else {
         return;
     };
@@ -287,8 +285,8 @@ async fn an_error_is_an_error_whatever_its_status_and_its_words_go_nowhere() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_token_are_refused() {
-    let Some(plan) = Plan::draw("answers_that_are_no_token_are_refused") else {
+async fn answers_without_a_token_are_rejected() {
+    let Some(plan) = Plan::draw("answers_without_a_token_are_rejected") else {
         return;
     };
     let long = format!(

@@ -1,4 +1,4 @@
-//! Tokens as they should be: the client credentials grant in its variations.
+//! The client credentials grant in its variations.
 
 use std::collections::BTreeSet;
 
@@ -59,8 +59,8 @@ async fn each_way_of_client_authentication_carries_an_awkward_secret() {
 }
 
 #[tokio::test]
-async fn a_held_token_is_answered_without_asking_the_issuer() {
-    let Some(plan) = Plan::draw("a_held_token_is_answered_without_asking_the_issuer") else {
+async fn a_cached_token_is_served_without_asking_the_issuer() {
+    let Some(plan) = Plan::draw("a_cached_token_is_served_without_asking_the_issuer") else {
         return;
     };
     let mut world = plan.token("api", "basic", SCOPES).start().await;
@@ -78,8 +78,8 @@ async fn a_held_token_is_answered_without_asking_the_issuer() {
 }
 
 #[tokio::test]
-async fn a_rule_narrows_the_scopes_that_are_asked_for() {
-    let Some(plan) = Plan::draw("a_rule_narrows_the_scopes_that_are_asked_for") else {
+async fn a_rule_narrows_the_requested_scopes() {
+    let Some(plan) = Plan::draw("a_rule_narrows_the_requested_scopes") else {
         return;
     };
     let plan = plan
@@ -99,9 +99,8 @@ async fn a_rule_narrows_the_scopes_that_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_caller_may_ask_for_fewer_scopes_and_gets_a_token_of_its_own() {
-    let Some(plan) = Plan::draw("a_caller_may_ask_for_fewer_scopes_and_gets_a_token_of_its_own")
-    else {
+async fn a_request_for_fewer_scopes_gets_a_separate_token() {
+    let Some(plan) = Plan::draw("a_request_for_fewer_scopes_gets_a_separate_token") else {
         return;
     };
     let mut world = plan.token("api", "basic", SCOPES).start().await;
@@ -116,8 +115,8 @@ async fn a_caller_may_ask_for_fewer_scopes_and_gets_a_token_of_its_own() {
 }
 
 #[tokio::test]
-async fn each_resource_has_its_own_token_with_its_own_audience() {
-    let Some(plan) = Plan::draw("each_resource_has_its_own_token_with_its_own_audience") else {
+async fn each_resource_has_its_own_token_and_audience() {
+    let Some(plan) = Plan::draw("each_resource_has_its_own_token_and_audience") else {
         return;
     };
     let resource =
@@ -147,8 +146,8 @@ async fn each_resource_has_its_own_token_with_its_own_audience() {
 }
 
 #[tokio::test]
-async fn an_unknown_resource_is_refused_by_its_name() {
-    let Some(plan) = Plan::draw("an_unknown_resource_is_refused_by_its_name") else {
+async fn the_refusal_of_an_unknown_resource_names_it() {
+    let Some(plan) = Plan::draw("the_refusal_of_an_unknown_resource_names_it") else {
         return;
     };
     let plan = plan.token(
@@ -166,8 +165,8 @@ async fn an_unknown_resource_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_asked_to_end_does_so_with_success() {
-    let Some(plan) = Plan::draw("a_daemon_that_is_asked_to_end_does_so_with_success") else {
+async fn a_daemon_that_receives_sigterm_exits_with_success() {
+    let Some(plan) = Plan::draw("a_daemon_that_receives_sigterm_exits_with_success") else {
         return;
     };
     let mut world = plan.token("api", "basic", SCOPES).start().await;
@@ -176,7 +175,7 @@ async fn a_daemon_that_is_asked_to_end_does_so_with_success() {
     assert!(world.daemon.terminate().success());
     assert!(
         std::os::unix::net::UnixStream::connect(socket).is_err(),
-        "somebody still listens"
+        "a process still listens on the socket"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Both sockets as `grpcurl` sees them, which knows nothing of claviger but what reflection tells it.
+//! Both sockets through `grpcurl`, which learns the services of claviger only by reflection.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::support::{OrSkip as _, installed, rig, root};
 use crate::world::Plan;
 
-/// Makes every request one that is meant for claviger, those of reflection included.
+/// Adds the request header to every request, those of reflection included.
 const MEANT: [&str; 2] = ["-H", "claviger-request: true"];
-/// Those of reflection alone: the call itself carries no header.
+/// Adds the request header only to the requests of reflection.
 const MEANT_BY_REFLECTION: [&str; 2] = ["-reflect-header", "claviger-request: true"];
 
-/// Runs `grpcurl` on a socket, with `flags` before its path and `call` after it. It needs no `-authority`: to a unix socket it
+/// Runs `grpcurl` on a socket, with `flags` before its path and `call` after it. Needs no `-authority`: on a unix socket it
 /// sends `localhost`, as every client in Go does.
 fn grpcurl(socket: &Path, flags: &[&str], call: &[&str]) -> Output {
     Command::new(rig().join("bin/grpcurl"))
@@ -26,7 +26,7 @@ fn grpcurl(socket: &Path, flags: &[&str], call: &[&str]) -> Output {
         .expect("grpcurl runs")
 }
 
-/// What it printed, if the call succeeded.
+/// The output of a successful call.
 fn said(output: Output) -> String {
     assert!(
         output.status.success(),
@@ -43,7 +43,7 @@ fn answer(output: Output) -> Value {
 
 /// The status of a refused call, with the details that reflection let it decode.
 fn refusal(output: &Output) -> Value {
-    // Its exit status is the code of gRPC, above 64.
+    // The exit status is 64 plus the gRPC code.
     let text = String::from_utf8_lossy(&output.stderr);
     let status: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
     assert_eq!(
@@ -100,7 +100,7 @@ async fn both_sockets_describe_themselves() {
                 "{described}"
             );
         }
-        // Even what a socket serves is told to nobody who does not mean it.
+        // Reflection, too, requires the request header.
         let unmeant = grpcurl(&socket, &[], &["list"]);
         let complaint = String::from_utf8_lossy(&unmeant.stderr).into_owned();
         assert!(
@@ -148,8 +148,8 @@ async fn grpcurl_gets_a_token() {
 }
 
 #[tokio::test]
-async fn grpcurl_reads_why_it_is_refused_and_what_to_do() {
-    let name = "grpcurl_reads_why_it_is_refused_and_what_to_do";
+async fn grpcurl_reads_the_reason_and_the_remedy() {
+    let name = "grpcurl_reads_the_reason_and_the_remedy";
     let (Some(plan), Some(())) = (Plan::draw(name), installed("grpcurl").or_skip(name)) else {
         return;
     };

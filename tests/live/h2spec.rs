@@ -1,7 +1,7 @@
 //! HTTP/2 on the broker socket, judged by h2spec.
 //!
-//! h2spec speaks TCP alone, so a relay stands between. Each of its cases must pass but for those of two lists, which say why
-//! not.
+//! h2spec only speaks TCP, so the test runs a relay. Every case must pass, except those in two lists, which state the
+//! reasons.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -16,13 +16,13 @@ use crate::world::Plan;
 /// How many cases the pinned version has, the strict ones included.
 const CASES: usize = 146;
 
-/// Cases that fail, and must: HTTP/1.1 is spoken on the same socket, so whatever is no preface of HTTP/2 is answered in
-/// HTTP/1.1 (400) before the connection is closed. h2spec expects no answer.
+/// Cases that must fail: the same socket speaks HTTP/1.1, so bytes other than an HTTP/2 preface are answered in HTTP/1.1
+/// (400) before the connection is closed. h2spec expects no answer.
 const OTHER_PROTOCOL: [&str; 1] = ["http2/3.5/2"];
 
-/// Cases that may fail: h2spec begins a request, and breaks a rule before it has ended it. The HTTP dialect reads no body, so
-/// the whole answer may have left before the fault comes. The stream is closed by then, and what comes on it is to be ignored
-/// (RFC 9113, sections 5.1 and 8.1). Each of them must pass when the fault is faster.
+/// Cases that may fail: h2spec begins a request and violates the protocol before it ends the request. The HTTP dialect reads
+/// no body, so the whole answer may have been sent before the violation arrives. By then the stream is closed, and the daemon
+/// must ignore its frames (RFC 9113, sections 5.1 and 8.1). Each case must pass when the violation arrives first.
 const RACES: [&str; 7] = [
     "http2/5.1/8",
     "http2/5.1/9",
@@ -33,10 +33,10 @@ const RACES: [&str; 7] = [
     "http2/8.1.2.6/2",
 ];
 
-/// How often a lost race is run again, at most. On a busy machine about one in ten is lost.
+/// The maximum number of retries of a lost race. On a busy machine about one in ten is lost.
 const RUNS: u32 = 20;
 
-/// Passes on what comes at a port of loopback, which is returned, to a unix socket, and back, for as long as the test runs.
+/// Relays between a loopback port, which it returns, and a unix socket, for as long as the test runs.
 async fn relay(socket: PathBuf) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bindable");
     let port = listener.local_addr().expect("it is bound").port();
@@ -52,21 +52,21 @@ async fn relay(socket: PathBuf) -> u16 {
     port
 }
 
-/// Passes on one direction. Each ends by itself: the daemon's last words must arrive though it takes no more.
+/// Relays one direction. Each ends by itself: the daemon's last bytes must arrive even after it stops reading.
 async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
     let passed = copy(&mut from, &mut to).await;
     drop(to);
     if passed.is_err() {
-        // Unread bytes would turn the end of the connection into a reset.
+        // Unread bytes would turn the close into a reset.
         let _read = copy(&mut from, &mut sink()).await;
     }
 }
 
 async fn h2spec(port: u16, arguments: &[&str]) -> Output {
     Command::new(rig().join("bin/h2spec"))
-        // A path that is answered with a body, and needs no header.
+        // A path whose answer has a body, and that needs no request header.
         .args(["--strict", "--host", "127.0.0.1", "--path", "/health"])
-        // In seconds: what a lost race costs.
+        // In seconds: how long a lost race takes.
         .args(["--timeout", "4", "--port", &port.to_string()])
         .args(arguments)
         .env_clear()
@@ -95,8 +95,8 @@ fn cases(report: &Path) -> Vec<(String, bool)> {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_as_its_standard_says() {
-    let name = "http2_is_spoken_as_its_standard_says";
+async fn http2_conforms_to_its_standard() {
+    let name = "http2_conforms_to_its_standard";
     let (Some(plan), Some(())) = (Plan::draw(name), installed("h2spec").or_skip(name)) else {
         return;
     };
@@ -128,13 +128,13 @@ async fn http2_is_spoken_as_its_standard_says() {
     for case in OTHER_PROTOCOL {
         assert!(
             failed.contains(&case),
-            "{case} passes: take it off the list"
+            "{case} passes: remove it from the list"
         );
     }
     for race in RACES {
         assert!(
             cases.iter().any(|(case, _)| case == race),
-            "there is no {race}"
+            "h2spec has no case {race}"
         );
         let mut won = !failed.contains(&race);
         for _ in 0..RUNS {
@@ -147,7 +147,7 @@ async fn http2_is_spoken_as_its_standard_says() {
         assert!(won, "{race} never passes:\n{said}");
     }
 
-    // It lives, nobody else noticed, and it goes on serving.
+    // The daemon still runs and serves other connections.
     let after = world.caller.get("api").await.unwrap();
     assert_eq!(after.fingerprint, before.fingerprint);
     let mut newcomer = Caller::connect(&world.site.socket()).await;

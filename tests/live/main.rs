@@ -1,7 +1,7 @@
 //! The daemon against a real authorization server, seen from outside.
 //!
-//! Each test starts its own server and its own daemon, and judges by the server's log and by the answers on the socket
-//! alone. `make rig` installs the server; without it, the tests say that they are skipped.
+//! Each test starts its own server and its own daemon, and checks only the server's log and the answers on the socket.
+//! `make rig` installs the server; without it, the tests report that they are skipped.
 
 #![expect(
     clippy::expect_used,
@@ -9,7 +9,7 @@
     clippy::panic,
     clippy::string_slice,
     unreachable_pub,
-    reason = "helpers of tests: what goes wrong is reported by a panic"
+    reason = "test helpers report failures by a panic"
 )]
 
 #[path = "../support/mod.rs"]

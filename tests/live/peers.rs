@@ -1,4 +1,4 @@
-//! Callers of every kind: other users, other languages, other dialects.
+//! Callers as other users, in other languages and over other dialects.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::user::{OTHER_STRANGER, STRANGER, command_as, own_uid};
 use crate::support::{OrSkip as _, Skip, installed, rig, root};
 use crate::world::{Plan, World};
 
-/// What `curl` got.
+/// The answer that `curl` received.
 struct Answer {
     status: u32,
     headers: String,
@@ -42,14 +42,14 @@ fn curl(mut command: Command, socket: &Path, arguments: &[&str]) -> Answer {
         "curl: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let end = memchr::memmem::find(&output.stdout, b"\r\n\r\n").expect("there are headers");
+    let end = memchr::memmem::find(&output.stdout, b"\r\n\r\n").expect("the answer has headers");
     let headers = String::from_utf8_lossy(&output.stdout[..end]).to_lowercase();
     let status = headers
         .split_whitespace()
         .nth(1)
         .and_then(|status| status.parse().ok());
     Answer {
-        status: status.expect("there is a status line"),
+        status: status.expect("the answer has a status line"),
         headers,
         body: output.stdout[end + 4..].to_vec(),
     }
@@ -58,7 +58,7 @@ fn curl(mut command: Command, socket: &Path, arguments: &[&str]) -> Answer {
 fn own_curl() -> Result<Command, Skip> {
     match Command::new("curl").arg("--version").output() {
         Ok(_) => Ok(Command::new("curl")),
-        Err(_) => Err(Skip::because("there is no curl")),
+        Err(_) => Err(Skip::because("curl is not installed")),
     }
 }
 
@@ -99,8 +99,8 @@ async fn curl_gets_a_token_as_json() {
 }
 
 #[tokio::test]
-async fn an_operator_sees_the_endpoints_that_were_checked() {
-    let name = "an_operator_sees_the_endpoints_that_were_checked";
+async fn an_operator_sees_the_checked_endpoints() {
+    let name = "an_operator_sees_the_checked_endpoints";
     let (Some(plan), Some(_)) = (Plan::draw(name), own_curl().or_skip(name)) else {
         return;
     };
@@ -117,7 +117,11 @@ async fn an_operator_sees_the_endpoints_that_were_checked() {
     let (status, headers, body) = look(&world);
     assert_eq!((status, &body["error"]), (503, &json!("NOT_READ_YET")));
     assert!(headers.contains("retry-after: 60"), "{headers}");
-    assert_eq!(world.provider.requests(mark).await, 0, "to look is free");
+    assert_eq!(
+        world.provider.requests(mark).await,
+        0,
+        "reading the metadata sends no request"
+    );
     world.caller.get("api").await.unwrap();
     let mark = world.provider.mark().await;
     let (status, _, body) = look(&world);
@@ -136,15 +140,15 @@ async fn an_operator_sees_the_endpoints_that_were_checked() {
             "token_endpoint",
             "token_endpoint_auth_methods_supported",
         ],
-        "nothing else of {} fields",
+        "none of the {} other fields is shown",
         published.as_object().unwrap().len()
     );
     assert_eq!(world.provider.requests(mark).await, 0);
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_meant_is_refused() {
-    let name = "a_request_that_is_not_meant_is_refused";
+async fn a_request_without_the_header_is_refused() {
+    let name = "a_request_without_the_header_is_refused";
     let (Some(plan), Some(command)) = (Plan::draw(name), own_curl().or_skip(name)) else {
         return;
     };
@@ -162,8 +166,8 @@ async fn a_request_that_is_not_meant_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_user_that_a_rule_names_gets_the_token() {
-    let name = "only_the_user_that_a_rule_names_gets_the_token";
+async fn only_the_user_in_the_rule_gets_the_token() {
+    let name = "only_the_user_in_the_rule_gets_the_token";
     let Some(plan) = Plan::draw(name) else {
         return;
     };
@@ -186,7 +190,7 @@ async fn only_the_user_that_a_rule_names_gets_the_token() {
     assert_eq!(curl(stranger, &socket, &json).status, 200);
     let mark = world.provider.mark().await;
     assert_eq!(curl(other, &socket, &json).status, 403);
-    // Even the user that runs the daemon has no right that no rule gives.
+    // Even the daemon's own user needs a rule.
     assert_ne!(own_uid(), STRANGER);
     let refused = world.caller.get("api").await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
@@ -194,8 +198,8 @@ async fn only_the_user_that_a_rule_names_gets_the_token() {
 }
 
 #[tokio::test]
-async fn grpc_of_other_users_is_judged_by_the_kernels_word() {
-    let name = "grpc_of_other_users_is_judged_by_the_kernels_word";
+async fn grpc_callers_are_identified_by_the_kernel() {
+    let name = "grpc_callers_are_identified_by_the_kernel";
     let Some(plan) = Plan::draw(name) else {
         return;
     };
@@ -213,7 +217,7 @@ async fn grpc_of_other_users_is_judged_by_the_kernels_word() {
         let Some(command) = command_as(uid, "curl").or_skip(name) else {
             return;
         };
-        // What a peer claims about itself changes nothing.
+        // Headers in which a peer claims another identity change nothing.
         let claim = format!("x-forwarded-uid: {STRANGER}");
         let answer = curl(
             command,
@@ -267,7 +271,7 @@ async fn the_lines_of_python_in_the_readme_work() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let (_, rest) = readme
         .split_once("```python\n")
-        .expect("there are such lines");
+        .expect("the README has lines of Python");
     let (lines, _) = rest.split_once("```").expect("they end");
     let socket = world.site.socket();
     let shown = "unix:///run/claviger/broker.sock";
@@ -281,7 +285,7 @@ async fn the_lines_of_python_in_the_readme_work() {
     );
 }
 
-/// What a client that ends well says about what it was given.
+/// The JSON report of a client that exits successfully.
 fn said_by(client: &mut Command) -> Value {
     let output = client.output().expect("the client runs");
     assert!(
@@ -289,7 +293,7 @@ fn said_by(client: &mut Command) -> Value {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).expect("it says JSON")
+    serde_json::from_slice(&output.stdout).expect("the client prints JSON")
 }
 
 #[tokio::test]
@@ -358,15 +362,15 @@ async fn a_client_in_go_gets_a_token_and_reads_refusals() {
 }
 
 #[test]
-fn the_readme_shows_the_go_that_is_tested() {
+fn the_readme_shows_the_tested_go_code() {
     let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let (readme, tested) = (text("README.md"), text("tests/live/go/main.go"));
     let shown = readme
         .split_once("```go\n")
         .and_then(|(_, rest)| rest.split_once("```"));
-    let (shown, _) = shown.expect("the README has a part in Go");
+    let (shown, _) = shown.expect("the README has a section in Go");
     assert!(
         shown.contains("claviger-request") && tested.contains(shown),
-        "the README shows other Go than tests/live/go/main.go has:\n{shown}"
+        "the Go code in the README differs from tests/live/go/main.go:\n{shown}"
     );
 }

@@ -1,4 +1,4 @@
-//! Issuers and answers that must not be trusted.
+//! Issuers and answers that the daemon must not trust.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use crate::support::daemon::NotReady;
 use crate::support::oidc::{METADATA, OidcProvider};
 use crate::world::{Plan, World};
 
-/// Somebody who waits for a secret to be sent to the wrong place.
+/// An attacker's listener, to which the daemon must not send a secret.
 struct Thief(TcpListener);
 
 impl Thief {
@@ -26,19 +26,19 @@ impl Thief {
         self.0.local_addr().expect("it is bound").to_string()
     }
 
-    /// Fails if anybody has connected.
+    /// Fails if a connection arrived.
     fn assert_lonely(&self) {
         let visit = self.0.accept().map(|(_, from)| from);
         assert!(
             visit
                 .as_ref()
                 .is_err_and(|error| error.kind() == ErrorKind::WouldBlock),
-            "somebody came: {visit:?}"
+            "a connection arrived: {visit:?}"
         );
     }
 }
 
-/// Answers every request for metadata with this.
+/// Answers every request for metadata with `metadata`.
 async fn publish(provider: &OidcProvider, metadata: &Value) {
     let faults: Vec<_> = METADATA
         .iter()
@@ -53,8 +53,8 @@ async fn publish(provider: &OidcProvider, metadata: &Value) {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_tried_once_and_then_remembered() {
-    let Some(plan) = Plan::draw("a_wrong_secret_is_tried_once_and_then_remembered") else {
+async fn a_rejected_secret_is_not_sent_again() {
+    let Some(plan) = Plan::draw("a_rejected_secret_is_not_sent_again") else {
         return;
     };
     let mut world = plan.token("api", "wrong", "").start().await;
@@ -64,7 +64,7 @@ async fn a_wrong_secret_is_tried_once_and_then_remembered() {
     assert_eq!(world.provider.token_requests(mark).await, 1);
     for _ in 0..1000 {
         let refused = world.caller.get("api").await.unwrap_err();
-        // Refusals spend the caller's own budget, so that the later ones may be about that.
+        // Refusals use up the caller's rate budget, so later refusals may state that reason.
         assert!(
             ["INVALID_CLIENT", "RATE_LIMITED"].contains(&reason(&refused).as_str()),
             "{refused:?}"
@@ -73,7 +73,7 @@ async fn a_wrong_secret_is_tried_once_and_then_remembered() {
     let requests = world.provider.token_requests(mark).await;
     assert!(
         requests <= 3,
-        "{requests} requests with a secret that is known to be wrong"
+        "{requests} requests with a secret that the issuer rejected"
     );
 }
 
@@ -85,11 +85,11 @@ async fn plain_http_to_an_issuer_is_a_configuration_error() {
     let plan = plan.token("api", "basic", "");
     assert!(plan.issuer.starts_with("http://"));
     let NotReady { status, log } =
-        Daemon::try_start(&plan.site, &plan.configure()).expect_err("it must not start");
+        Daemon::try_start(&plan.site, &plan.configure()).expect_err("the daemon must not start");
     assert_eq!(status.and_then(|status| status.code()), Some(78), "{log}");
     assert!(
         log.contains("issuers.rig"),
-        "the message names no place:\n{log}"
+        "the message names no position in the file:\n{log}"
     );
     assert!(!plan.site.socket().exists());
     assert_eq!(plan.provider.requests(0).await, 0);
@@ -136,7 +136,7 @@ async fn assert_metadata_refused(mut world: World) {
         .caller
         .get("api")
         .await
-        .expect_err("it must be refused");
+        .expect_err("the request must be refused");
     assert_eq!(reason(&refused), "METADATA_REFUSED", "{refused:?}");
     assert_eq!(world.provider.token_requests(0).await, 0);
 }
@@ -165,17 +165,15 @@ async fn a_redirect_is_never_followed() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_configured_is_refused_like_one_that_is_not_allowed() {
-    let Some(plan) =
-        Plan::draw("a_name_that_is_not_configured_is_refused_like_one_that_is_not_allowed")
-    else {
+async fn an_unknown_name_is_refused_like_a_forbidden_one() {
+    let Some(plan) = Plan::draw("an_unknown_name_is_refused_like_a_forbidden_one") else {
         return;
     };
     let plan = plan.token("mine", "basic", "").token("other", "basic", "");
     let plan = plan.allow(crate::support::user::own_uid(), "tokens = [\"mine\"]");
     let mut world = plan.start().await;
     let other = world.caller.get("other").await.unwrap_err();
-    let unknown = world.caller.get("nobody-has-this").await.unwrap_err();
+    let unknown = world.caller.get("no-such-token").await.unwrap_err();
     assert_eq!(other.code(), Code::PermissionDenied, "{other:?}");
     assert_eq!(
         (unknown.code(), unknown.message()),

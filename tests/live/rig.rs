@@ -1,4 +1,4 @@
-//! The rig itself: what the other tests take for granted.
+//! The rig itself, on which the other tests depend.
 
 use serde_json::json;
 
@@ -7,8 +7,8 @@ use crate::support::user::{OTHER_STRANGER, STRANGER, command_as};
 use crate::support::{OidcProvider, OrSkip as _};
 
 #[tokio::test]
-async fn the_server_logs_what_it_is_asked_and_fails_on_command() {
-    let name = "the_server_logs_what_it_is_asked_and_fails_on_command";
+async fn the_server_logs_requests_and_injects_faults() {
+    let name = "the_server_logs_requests_and_injects_faults";
     let Some(provider) = OidcProvider::start().or_skip(name) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Secrets where they must not be.
+//! Searches for leaked secrets.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -17,8 +17,8 @@ use crate::support::{Daemon, OrSkip as _, Site, Skip};
 use crate::world::Plan;
 
 #[tokio::test]
-async fn no_secret_shows_around_the_daemon() {
-    let Some(plan) = Plan::draw("no_secret_shows_around_the_daemon") else {
+async fn no_secret_leaks_around_the_daemon() {
+    let Some(plan) = Plan::draw("no_secret_leaks_around_the_daemon") else {
         return;
     };
     let plan = plan
@@ -39,7 +39,7 @@ async fn no_secret_shows_around_the_daemon() {
     }
     world.caller.get("bad").await.unwrap_err();
     world.caller.get("not-configured").await.unwrap_err();
-    // Everything the daemon and the store keep lies below this folder: sockets, configuration, sealed records, logs.
+    // All files of the daemon and the store are below this folder: sockets, configuration, sealed records, logs.
     let places = [world.site.path()];
     for (what, canary) in &canaries {
         let found = canary.sightings(world.daemon.pid(), &places);
@@ -53,7 +53,7 @@ async fn no_secret_shows_around_the_daemon() {
     assert!(world.daemon.terminate().success());
     for (what, canary) in &canaries {
         let found = canary.sightings(std::process::id(), &[site.path()]);
-        assert!(found.is_empty(), "{what} was left behind: {found:?}");
+        assert!(found.is_empty(), "{what} leaked: {found:?}");
     }
 }
 
@@ -67,13 +67,13 @@ async fn a_replaced_token_leaves_the_memory() {
     let old = world.caller.get("api").await.unwrap();
     let pid = world.daemon.pid();
     let canary = Canary::new(&old.access_token);
-    // While it is held it is there: the search finds what there is to find.
+    // Control: the search finds a token in use.
     let Some(held) = canary.count_in_memory(pid).or_skip(name) else {
         return;
     };
     assert!(
         held > 0,
-        "a held token is nowhere in memory, so the search proves nothing"
+        "control failed: the search does not find a cached token"
     );
     let mut wish = named("api");
     wish.force_refresh = true;
@@ -83,13 +83,13 @@ async fn a_replaced_token_leaves_the_memory() {
     let wiped = eventually(|| canary.count_in_memory(pid) == Ok(0));
     assert!(
         wiped,
-        "the old token still stands in {:?} places",
+        "the old token is still in memory {:?} times",
         canary.count_in_memory(pid)
     );
 }
 
-/// The keys of a store in every form in which the daemon meets them: the file's text, the key in it, and what the page on the
-/// format says is derived from that.
+/// The keys of a store in every form that the daemon handles: the file's text, the key in it, and the keys that the documented
+/// format derives from it.
 fn keys_of(site: &Site) -> Vec<(&'static str, Vec<u8>)> {
     let text = fs::read_to_string(site.key()).expect("readable");
     let root = STANDARD.decode(text.trim()).expect("base64");
@@ -110,7 +110,7 @@ fn keys_of(site: &Site) -> Vec<(&'static str, Vec<u8>)> {
     let digits = hexadecimal(hashed.as_ref());
     assert!(
         generation.join(format!("{digits}.index")).exists(),
-        "this is not how keys are derived, so a search for them proves nothing"
+        "control failed: the store derives its keys in another way"
     );
     vec![
         ("the text of the key file", text.trim().into()),
@@ -120,7 +120,7 @@ fn keys_of(site: &Site) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Whether root may look into processes, and the kernel has memory into which root may not look.
+/// Whether root may read other processes' memory, and the kernel has memory that root may not read.
 fn can_show_secret_memory() -> Result<(), Skip> {
     if own_uid() != 0 {
         return Err(Skip::because("needs root"));
@@ -142,7 +142,8 @@ async fn root_does_not_find_the_keys_of_the_store() {
     let site = Site::new();
     site.put("motto", "a value that the daemon reads with its keys");
     let keys = keys_of(&site);
-    let counted = |pid, wanted: &[u8]| count_readable(pid, wanted).expect("root may look");
+    let counted =
+        |pid, wanted: &[u8]| count_readable(pid, wanted).expect("root may read the memory");
 
     let config = site.configure(&format!(
         "[secrets.motto]\nreference = \"local:motto\"\n\n[[allow]]\nuser = {}\nsecrets = [\"motto\"]\n",
@@ -153,7 +154,7 @@ async fn root_does_not_find_the_keys_of_the_store() {
     let marker = socket.to_str().expect("our paths are UTF-8").as_bytes();
     assert!(
         counted(daemon.pid(), marker) > 0,
-        "control: what is no secret is found"
+        "control: the search finds data that is not secret"
     );
     let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.pid())).expect("readable");
     assert!(maps.contains("secretmem"), "no secret pages:\n{maps}");
@@ -161,7 +162,7 @@ async fn root_does_not_find_the_keys_of_the_store() {
         assert_eq!(counted(daemon.pid(), key), 0, "{what} was found");
     }
 
-    // Control: a command keeps the same keys on its heap while it waits for a value.
+    // Control: a command has the same keys on its heap while it waits for input.
     let mut waiting = Command::new(BINARY)
         .args(["file", "put", "other", "--store"])
         .arg(site.store())

@@ -1,4 +1,4 @@
-//! Many callers, one token: how little the issuer is asked.
+//! Many callers of one token cause few requests to the issuer.
 
 use std::collections::BTreeSet;
 
@@ -36,17 +36,13 @@ async fn five_hundred_callers_of_a_cold_token_cause_one_request() {
         .into_iter()
         .map(|answer| answer.unwrap().access_token)
         .collect();
-    assert_eq!(
-        tokens.len(),
-        1,
-        "callers of one flight got different tokens"
-    );
+    assert_eq!(tokens.len(), 1, "callers of one fetch got different tokens");
     assert_eq!(world.provider.token_requests(mark).await, 1);
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_does_not_take_the_flight_with_it() {
-    let Some(plan) = Plan::draw("a_caller_that_leaves_does_not_take_the_flight_with_it") else {
+async fn a_fetch_continues_when_its_first_caller_disconnects() {
+    let Some(plan) = Plan::draw("a_fetch_continues_when_its_first_caller_disconnects") else {
         return;
     };
     let mut world = plan.token("api", "basic", "").start().await;
@@ -94,7 +90,7 @@ async fn a_hundred_reports_about_one_token_cause_one_renewal() {
     );
     assert!(
         tokens.len() == 1 && !tokens.contains(&first.access_token),
-        "the refused token was served again"
+        "the rejected token was served again"
     );
     assert_eq!(world.provider.token_requests(mark).await, 2);
 
@@ -123,7 +119,7 @@ async fn a_caller_that_needs_more_time_gets_a_newer_token() {
         world.caller.ask(wish.clone()).await.unwrap().access_token,
         first.access_token
     );
-    // All but one second of its life: when that second is over, only another token will do.
+    // All but one second of its lifetime: after that second only a new token is long enough.
     wish.min_remaining = Some(seconds(599));
     let mut answer = world.caller.ask(wish.clone()).await.unwrap();
     for _ in 0..100_000 {
@@ -134,7 +130,7 @@ async fn a_caller_that_needs_more_time_gets_a_newer_token() {
     }
     assert!(answer.generation > first.generation, "{answer:?}");
     assert_eq!(world.provider.token_requests(mark).await, 2);
-    // More than the issuer ever gives is refused without asking it.
+    // A lifetime longer than the issuer's tokens have is refused without a request.
     wish.min_remaining = Some(seconds(601));
     let refused = world.caller.ask(wish).await.unwrap_err();
     assert_eq!(
@@ -170,6 +166,6 @@ async fn forced_renewals_are_limited() {
             assert!(["RENEWAL_LIMITED", "RATE_LIMITED"].contains(&reason(&refused).as_str()));
         }
     }
-    // Whoever does not insist is served all the same.
+    // A request without a forced renewal is still served.
     world.caller.get("api").await.unwrap();
 }

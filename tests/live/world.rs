@@ -8,19 +8,19 @@ use crate::support::oidc::AWKWARD_SECRET;
 use crate::support::user::own_uid;
 use crate::support::{Caller, Daemon, OidcProvider, OrSkip as _, Site};
 
-/// The id of the client whose id itself needs encoding.
+/// A client id that needs encoding.
 const ODD_ID: &str = "cc:b&sic+2";
 
-/// What a test is about to start.
+/// A world under construction.
 #[derive(Debug)]
 pub struct Plan {
     pub provider: OidcProvider,
     pub site: Site,
-    /// The issuer that the daemon is told.
+    /// The issuer in the daemon's configuration.
     pub issuer: String,
-    /// The certificates that it is told to trust.
+    /// The certificates that the configuration trusts.
     pub ca: PathBuf,
-    /// More lines of the issuer's table.
+    /// Further lines of the issuer's table.
     pub issuer_lines: String,
     tokens: String,
     rules: String,
@@ -32,7 +32,7 @@ impl Plan {
         Some(Self::with(OidcProvider::start().or_skip(name)?))
     }
 
-    /// The same with a server that speaks plain HTTP.
+    /// As [`draw`](Self::draw), with a server that speaks plain HTTP.
     pub fn draw_plain(name: &str) -> Option<Self> {
         Some(Self::with(OidcProvider::start_plain().or_skip(name)?))
     }
@@ -46,7 +46,7 @@ impl Plan {
         Self {
             issuer: provider.issuer.clone(),
             ca: provider.pki("ca.pem"),
-            // The default of 10 a minute is tested by the one test that takes these lines away.
+            // One test removes these lines to test the default of 10 a minute.
             issuer_lines: "requests_per_minute = 600\n".to_owned(),
             provider,
             site,
@@ -65,13 +65,13 @@ impl Plan {
         self
     }
 
-    /// Adds a rule for `uid`, with the lines that say what it allows.
+    /// Adds a rule for `uid`, with the `lines` that state what it allows.
     pub fn allow(mut self, uid: u32, lines: &str) -> Self {
         write!(self.rules, "[[allow]]\nuser = {uid}\n{lines}\n\n").expect("a string takes text");
         self
     }
 
-    /// Writes the configuration. Without a rule of its own, a test may ask for all tokens.
+    /// Writes the configuration. Without an explicit rule, the test's user may request all tokens.
     pub fn configure(&self) -> PathBuf {
         let (issuer, ca, issuer_lines) = (&self.issuer, quoted(&self.ca), &self.issuer_lines);
         let mut text = format!("[issuers.rig]\nissuer = {issuer:?}\nca = {ca}\n{issuer_lines}\n");
@@ -139,7 +139,7 @@ fn token_name(line: &str) -> Option<&str> {
     line.strip_prefix("[tokens.")?.strip_suffix(']')
 }
 
-/// A test's whole world. Fields are dropped in their order: callers first, servers last.
+/// A server, a daemon and a caller. Fields are dropped in order: caller first, server last.
 #[derive(Debug)]
 pub struct World {
     pub caller: Caller,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks deny.toml with cargo-deny, where there is one; with STRICT=1, and so in CI, it is built if there is none. The tests
-# check the parts that matter most by themselves (tests/tidy.rs), on every run.
+# Checks deny.toml with cargo-deny if it is installed; with STRICT=1, as in CI, builds it first if it is missing. On every
+# run, tests/tidy.rs checks the most important parts without it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 version=0.20.2
@@ -13,7 +13,7 @@ if ! command -v cargo-deny >/dev/null; then
     exit
   fi
   echo "building cargo-deny $version, which takes some minutes once"
-  # A tool that runs for a second: not worth an optimizing compiler.
+  # It runs for a second, so optimizing the build is not worth the time.
   CARGO_PROFILE_RELEASE_OPT_LEVEL=0 "${install[@]}" --quiet
 fi
 cargo fetch --locked --quiet

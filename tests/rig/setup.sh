@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Installs the servers and clients of the live tests into target/rig. Nothing outside that folder is touched but the caches of
-# npm, pip and go, and what is there already is not installed again: each part has a stamp with the digest of what it was
-# made from.
+# Installs the servers and clients of the live tests into target/rig. Outside of it, only the caches of npm, pip and go are
+# written. Each part has a stamp with the digest of its inputs; a part whose stamp matches is not installed again.
 #
-# A part that cannot be installed is reported, and the tests that need it skip themselves. With STRICT=1 it is an error.
+# A part that cannot be installed is reported, and the tests that need it are skipped. With STRICT=1 it is an error.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/rig
@@ -34,7 +33,7 @@ python() {
   "$rig/venv/bin/python" -c 'import sys; sys.path.insert(0, sys.argv[1]); import claviger.v1.tokens_pb2_grpc' "$rig/py"
 }
 
-# Runs the go command in a copy of the module of tests/live/go: its go.mod and go.sum pin the tools and all that they need.
+# Runs the go command in a copy of the module tests/live/go, whose go.mod and go.sum pin the tools and their dependencies.
 in_go() {
   local root="$PWD"
   mkdir -p "$rig/go" "$rig/bin"
@@ -60,7 +59,7 @@ h2spec() {
 go_client() {
   local stubs=claviger.test/live/clavigerv1 options=() file
   in_go install google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
-  # The .proto files name no package of Go; whoever generates says which.
+  # The .proto files have no go_package option, so the packages are given here.
   for file in proto/claviger/v1/*.proto; do
     options+=("--go_opt=M${file#proto/}=$stubs" "--go-grpc_opt=M${file#proto/}=$stubs")
   done
@@ -88,7 +87,7 @@ part() { # name, tools, function, inputs...
   done
   echo "rig: installing $name"
   rm -f "$rig/$name.stamp"
-  # In a process of its own, because bash switches errexit off inside a condition.
+  # In a subprocess, because bash disables errexit inside a condition.
   if "$here/setup.sh" --install "$install"; then
     echo "$want" >"$rig/$name.stamp"
   else
@@ -106,7 +105,7 @@ part oidc-provider "node npm openssl" oidc_provider "$here"/oidc-provider/*
 part python "python3" python "$here/requirements.txt" proto/claviger/v1/*.proto
 part grpcurl "go" grpcurl "$live_go"/go.{mod,sum}
 part h2spec "go" h2spec "$live_go"/go.{mod,sum}
-# After the Python client, whose protoc it uses.
+# After the Python client, because it uses its protoc.
 part go-client "go python3" go_client "$live_go"/* "$here/requirements.txt" proto/claviger/v1/*.proto
 
 if [ "${#failed[@]}" -gt 0 ] && [ "${STRICT:-}" = 1 ]; then

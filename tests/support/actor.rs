@@ -1,7 +1,7 @@
-//! Processes that tests start and talk with.
+//! Processes that tests start and communicate with.
 //!
-//! A test and a role talk by lines on the role's standard input and output; a role ends when its input does, and dies with
-//! the test. See `runner` for how a role comes to life.
+//! A test and a role exchange lines over the role's standard input and output. A role exits at the end of its input, and is
+//! killed with the test. See `runner` for how a role is started.
 
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-/// `Err` unless the tests run as root.
+/// Returns `Err` unless the tests run as root.
 pub(crate) fn need_root() -> Result<(), String> {
     if rustix::process::geteuid().is_root() {
         Ok(())
@@ -38,7 +38,7 @@ pub(crate) fn wrapped(wrapper: &[&str], name: &str, arguments: &[&str]) -> Comma
     command
 }
 
-/// A binary where every user can start it: another user cannot look into private folders.
+/// A copy of a binary that every user can execute: other users cannot enter private directories.
 pub(crate) fn within_reach(own: &Path) -> PathBuf {
     let open = |folder: &Path| {
         folder
@@ -58,7 +58,7 @@ pub(crate) fn within_reach(own: &Path) -> PathBuf {
     copy
 }
 
-/// A role that runs, and that dies with this value.
+/// A running role. Killed when dropped.
 pub(crate) struct Actor {
     child: process::Child,
     input: Option<ChildStdin>,
@@ -66,7 +66,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// Starts it.
+    /// Starts the role.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
@@ -80,7 +80,7 @@ impl Actor {
         }
     }
 
-    /// The pid of the process that was started: the wrapper, if there is one that forks.
+    /// The pid of the started process: that of the wrapper, if it forks.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -95,13 +95,13 @@ impl Actor {
         self.output.next().expect("the role ended").unwrap()
     }
 
-    /// Says something and waits for the answer.
+    /// Sends a line and waits for the reply.
     pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.hear()
     }
 
-    /// Ends its input, which ends it, but does not reap it: it stays as a zombie.
+    /// Closes the role's input, so that it exits, but does not reap it: it stays a zombie.
     pub(crate) fn end(&mut self) {
         self.input = None;
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -110,7 +110,7 @@ impl Actor {
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
     }
 
-    /// Waits until it is gone for good.
+    /// Reaps the role.
     pub(crate) fn reap(&mut self) -> ExitStatus {
         self.end();
         self.child.wait().unwrap()
@@ -132,7 +132,7 @@ pub(crate) fn tell(line: &str) {
     std::io::stdout().flush().unwrap();
 }
 
-/// For roles: waits for a line of the test, byte by byte, so that nothing is taken that is meant for somebody else.
+/// For roles: reads a line from the test, byte by byte, so that input for a later reader stays unread.
 pub(crate) fn told() -> Option<String> {
     let mut line = Vec::new();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! The search for secrets where they must not be.
+//! Searches for leaked secrets.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +13,7 @@ use super::Skip;
 /// Memory is read in pieces of this size.
 const PIECE: usize = 4 * 1024 * 1024;
 
-/// A piece of a secret that counts as the secret, in bytes: what is wiped in part only has leaked.
+/// The length in bytes of a fragment that counts as the secret: a partly wiped secret has leaked.
 const FRAGMENT: usize = 16;
 
 /// A secret, in every form in which it could leak.
@@ -23,7 +23,7 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// At least 12 characters, or it would be found by chance.
+    /// At least 12 characters, so that no match is accidental.
     pub fn new(secret: &str) -> Self {
         let mut canary = Self::of_bytes(secret.as_bytes());
         let wide = secret.encode_utf16();
@@ -40,9 +40,9 @@ impl Canary {
         canary
     }
 
-    /// A secret that is no text.
+    /// A binary secret.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        assert!(bytes.len() >= 12, "too short to be searched for");
+        assert!(bytes.len() >= 12, "too short to search for");
         let mut canary = Self { forms: Vec::new() };
         canary.add("plain", bytes.to_vec());
         if bytes.len() >= 2 * FRAGMENT {
@@ -65,7 +65,7 @@ impl Canary {
         canary
     }
 
-    /// In base64, whatever stands before it.
+    /// Adds the base64 forms for every alignment.
     fn add_base64(&mut self, of: &str, bytes: &[u8]) {
         for before in 0..3_usize {
             let shifted = [&vec![0; before], bytes].concat();
@@ -74,7 +74,7 @@ impl Canary {
                 ("base64url", &URL_SAFE_NO_PAD),
             ] {
                 let text = engine.encode(&shifted);
-                // The first and last characters also hold bits of the neighbours.
+                // The first and last characters also encode bits of the neighboring bytes.
                 let first = (before * 8).div_ceil(6);
                 let last = shifted.len() * 8 / 6;
                 let text = text.as_bytes()[first..last].into();
@@ -83,7 +83,7 @@ impl Canary {
         }
     }
 
-    /// Adds a form, unless it looks like one that there is.
+    /// Adds a form, unless the list already contains it.
     fn add(&mut self, name: &str, form: Vec<u8>) {
         if self.forms.iter().all(|(_, known)| *known != form) {
             self.forms.push((name.to_owned(), form));
@@ -97,13 +97,13 @@ impl Canary {
             .map(|(name, form)| (name.as_str(), form.as_slice()))
     }
 
-    /// The first form that `text` holds.
+    /// The first form that `text` contains.
     pub fn sighted(&self, text: &[u8]) -> Option<&str> {
         let found = |(_, form): &(&str, &[u8])| memmem::find(text, form).is_some();
         self.forms().find(found).map(|(name, _)| name)
     }
 
-    /// Where the canary shows around a process: its environment, its arguments, and the files in `places`.
+    /// Where the canary occurs around a process: its environment, its arguments, and the files in `places`.
     pub fn sightings(&self, pid: u32, places: &[&Path]) -> Vec<String> {
         let mut files: Vec<_> = ["environ", "cmdline"]
             .map(|name| PathBuf::from(format!("/proc/{pid}/{name}")))
@@ -118,20 +118,20 @@ impl Canary {
             .collect()
     }
 
-    /// How often the plain form stands in the memory of a process.
+    /// How often the plain form occurs in the memory of a process.
     pub fn count_in_memory(&self, pid: u32) -> Result<usize, Skip> {
         let (_, plain) = self.forms.first().expect("the plain form");
         count_in(pid, plain, "rw")
     }
 }
 
-/// How often these bytes stand in any memory of a process that it can read itself, except where the kernel lets nobody else
-/// look: there they are not counted.
+/// How often these bytes occur in the readable memory of a process. Memory that the kernel hides from other processes is not
+/// counted.
 pub fn count_readable(pid: u32, wanted: &[u8]) -> Result<usize, Skip> {
     count_in(pid, wanted, "r")
 }
 
-/// The same, in memory whose permissions begin with `permissions`.
+/// As above, in mappings whose permissions begin with `permissions`.
 fn count_in(pid: u32, wanted: &[u8], permissions: &str) -> Result<usize, Skip> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|error| {
         Skip::because(format!(
@@ -149,10 +149,10 @@ fn count_in(pid: u32, wanted: &[u8], permissions: &str) -> Result<usize, Skip> {
         while at < end {
             let length = PIECE.min(usize::try_from(end - at).unwrap_or(PIECE));
             let mut piece = vec![0; length];
-            // Pages of memfd_secret and the like refuse; that is what they are for.
+            // Pages of memfd_secret and similar mappings cannot be read, by design.
             let read = memory.read_at(&mut piece, at).unwrap_or(0);
             count += memmem::find_iter(&piece[..read], wanted).count();
-            // Overlap, so that nothing hides on the border; at the end of a range there is no border.
+            // Pieces overlap, so that no match is cut at a border; the end of a range needs no overlap.
             let step = if at + length as u64 >= end {
                 length
             } else {
@@ -173,7 +173,7 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The range of a line of `/proc/PID/maps`, if its permissions begin so.
+/// The range in a line of `/proc/PID/maps`, if its permissions begin with `permissions`.
 fn range(line: &str, permissions: &str) -> Option<(u64, u64)> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-')?;
@@ -242,7 +242,7 @@ fn every_form_is_sighted() {
 
 #[test]
 fn memory_is_searched() {
-    // Built at run time, so that the text does not stand in the binary as well.
+    // Built at run time, so that the binary does not contain the text as well.
     let secret: String = (0..32_u8)
         .map(|n| char::from(b'a' + (n * 7 + 3) % 26))
         .collect();

@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-/// How long a caller waits when a test does not say.
+/// The default deadline of a call.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// One connection to the broker socket.
@@ -32,17 +32,17 @@ impl Caller {
         }
     }
 
-    /// Asks for a token by name.
+    /// Requests a token by name.
     pub async fn get(&mut self, name: &str) -> Result<GetTokenResponse, Status> {
         self.ask(named(name)).await
     }
 
-    /// Asks for a token.
+    /// Requests a token.
     pub async fn ask(&mut self, wish: GetTokenRequest) -> Result<GetTokenResponse, Status> {
         self.ask_within(wish, PATIENCE).await
     }
 
-    /// Asks for a token with a deadline.
+    /// Requests a token with a deadline.
     pub async fn ask_within(
         &mut self,
         wish: GetTokenRequest,
@@ -55,8 +55,8 @@ impl Caller {
             .into_inner())
     }
 
-    /// Asks for a token as a browser or a tricked server would: without the header that says it is meant.
-    pub async fn ask_by_accident(&mut self, name: &str) -> Result<GetTokenResponse, Status> {
+    /// Requests a token without the request header, as a browser or a server tricked into a request (SSRF) would.
+    pub async fn ask_without_header(&mut self, name: &str) -> Result<GetTokenResponse, Status> {
         Ok(self.tokens.get_token(named(name)).await?.into_inner())
     }
 
@@ -80,7 +80,7 @@ impl Caller {
     }
 }
 
-/// A wish for a token, by name alone.
+/// A request for a token, by name alone.
 pub fn named(name: &str) -> GetTokenRequest {
     GetTokenRequest {
         name: name.to_owned(),
@@ -93,7 +93,7 @@ pub fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-/// The lifetime left, in seconds.
+/// The remaining lifetime, in seconds.
 pub fn lifetime(answer: &GetTokenResponse) -> i64 {
     answer.lifetime_left.as_ref().map_or(0, |left| left.seconds)
 }
@@ -108,7 +108,7 @@ pub fn reason(status: &Status) -> String {
     info.map(|info| info.reason.clone()).unwrap_or_default()
 }
 
-/// How long a failure asks to wait.
+/// The retry delay in a failure.
 pub fn retry_after(status: &Status) -> Option<Duration> {
     status.get_error_details().retry_info()?.retry_delay
 }

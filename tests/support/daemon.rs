@@ -1,4 +1,4 @@
-//! The real daemon, as its operator would run it.
+//! The real daemon, run as an operator would run it.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// The compiled binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_claviger");
 
-/// How often, and how long, something is looked at before it counts as never coming: 60 s.
+/// Number and interval of the polls before a wait fails: 60 s in total.
 const LOOKS: u32 = 1200;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -27,10 +27,10 @@ pub struct Site {
 }
 
 impl Site {
-    /// An empty store with a key of its own.
+    /// Creates an empty store and its key.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Other users must be able to reach the socket, and nothing else.
+        // Other users must be able to reach the socket and nothing else.
         set_mode(folder.path(), 0o711);
         for (name, mode) in [("run", 0o711), ("run/admin", 0o700), ("state", 0o700)] {
             let path = folder.path().join(name);
@@ -119,7 +119,7 @@ impl Site {
     }
 }
 
-/// A path as a string of TOML. Every string of JSON is one.
+/// A path as a TOML string. Every JSON string is one.
 pub fn quoted(path: &Path) -> String {
     serde_json::to_string(path).expect("our paths are UTF-8")
 }
@@ -127,9 +127,9 @@ pub fn quoted(path: &Path) -> String {
 /// A daemon that did not become ready.
 #[derive(Debug)]
 pub struct NotReady {
-    /// How it ended; `None` if it ran on without becoming ready, and was killed.
+    /// Its exit status; `None` if it kept running without becoming ready and was killed.
     pub status: Option<ExitStatus>,
-    /// What it said.
+    /// Its output and log.
     pub log: String,
 }
 
@@ -148,7 +148,7 @@ impl Daemon {
         })
     }
 
-    /// As [`start`](Self::start); or how it failed.
+    /// As [`start`](Self::start), but returns how the start failed.
     pub fn try_start(site: &Site, config: &Path) -> Result<Self, NotReady> {
         let notify = site.path().join("notify.sock");
         let _gone = fs::remove_file(&notify);
@@ -212,12 +212,12 @@ impl Daemon {
         self.child.id()
     }
 
-    /// The files that hold what it printed and logged.
+    /// The files with its output and log.
     pub fn log_files(&self) -> &[PathBuf] {
         &self.logs
     }
 
-    /// All that it printed and logged.
+    /// Its output and log.
     pub fn log(&self) -> String {
         self.logs
             .iter()
@@ -225,7 +225,7 @@ impl Daemon {
             .collect()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits until it has exited.
     pub fn terminate(self) -> ExitStatus {
         self.end_by(Signal::SIGTERM)
     }
@@ -236,7 +236,7 @@ impl Daemon {
         kill(pid, signal).expect("it is our child");
     }
 
-    /// Sends it a signal, and waits until it has ended.
+    /// Sends it a signal and waits until it has exited.
     pub fn end_by(mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         for _ in 0..LOOKS {
@@ -245,7 +245,7 @@ impl Daemon {
             }
             pause();
         }
-        panic!("the daemon does not end:\n{}", self.log());
+        panic!("the daemon did not exit:\n{}", self.log());
     }
 }
 
@@ -256,7 +256,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Whether `look` became true before patience ran out.
+/// Polls `look` until it is true; `false` after the time limit.
 pub fn eventually(mut look: impl FnMut() -> bool) -> bool {
     for _ in 0..LOOKS {
         if look() {
@@ -269,13 +269,13 @@ pub fn eventually(mut look: impl FnMut() -> bool) -> bool {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "between two looks at another process, which gives no event to wait for"
+    reason = "polls another process, which provides no event to wait for"
 )]
 fn pause() {
     thread::sleep(BETWEEN_LOOKS);
 }
 
-/// Runs a command of the binary to its end, with `input`.
+/// Runs a command of the binary with `input`, and waits for it.
 fn run(command: &mut Command, input: &str) {
     let mut child = command
         .stdin(Stdio::piped())
@@ -284,7 +284,7 @@ fn run(command: &mut Command, input: &str) {
         .spawn()
         .expect("the binary runs");
     let mut stdin = child.stdin.take().expect("it is piped");
-    // A command that reads nothing may have gone already; its status says whether that is wrong.
+    // A command that reads no input may have exited already; its status shows whether that is an error.
     let _written = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");

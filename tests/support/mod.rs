@@ -1,8 +1,7 @@
-//! What tests with real processes share: servers, the daemon, clients, other users, and the search for leaked secrets.
+//! Shared by tests with real processes: servers, the daemon, clients, other users, and the search for leaked secrets.
 //!
-//! Everything that is started here ends when its value is dropped, by its own process id. A test that cannot run says so
-//! through [`OrSkip`]; with `STRICT=1` that is a failure. Waiting is bounded everywhere, and a wait that ends without the
-//! awaited thing panics with what was seen instead.
+//! Dropping a value ends the process it started, by its process id. A test that cannot run is skipped through [`OrSkip`];
+//! with `STRICT=1` that is a failure. Every wait is bounded, and one that times out panics with what was observed instead.
 
 pub mod canary;
 pub mod client;
@@ -23,12 +22,12 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where `tests/rig/setup.sh` installs.
+/// Where `tests/rig/setup.sh` installs the rig.
 pub fn rig() -> PathBuf {
     root().join("target/rig")
 }
 
-/// Whether it has installed a part; each has a stamp.
+/// Whether a part of the rig is installed; each part has a stamp.
 pub fn installed(part: &str) -> Result<(), Skip> {
     if rig().join(format!("{part}.stamp")).exists() {
         Ok(())

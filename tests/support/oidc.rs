@@ -14,19 +14,19 @@ use tempfile::TempDir;
 
 use super::Skip;
 
-/// Where it publishes its metadata: RFC 8414, then OpenID Connect.
+/// The paths of its metadata: RFC 8414, then OpenID Connect.
 pub const METADATA: [&str; 2] = [
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
 ];
 
-/// The secret of the clients `cc-basic`, `cc:b&sic+2` and `cc-post`: every character that an encoding can break.
+/// The secret of the clients `cc-basic`, `cc:b&sic+2` and `cc-post`, with every character that an encoding can break.
 pub const AWKWARD_SECRET: &str = r#"p+s s%2F:w&rd=~!*'()"<>[]{}|^`#@,;?/\.-_$"#;
 
-/// Starting takes a second; a machine under load gets more.
+/// Starting takes about a second, and longer on a loaded machine.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// A running server. Ends when dropped, or when this process does.
+/// A running server. Ends when dropped, or when this process exits.
 #[derive(Debug)]
 pub struct OidcProvider {
     child: Child,
@@ -39,12 +39,12 @@ pub struct OidcProvider {
 }
 
 impl OidcProvider {
-    /// Starts one with TLS on a free port.
+    /// Starts a server with TLS on a free port.
     pub fn start() -> Result<Self, Skip> {
         Self::launch(&[])
     }
 
-    /// Starts one that speaks plain HTTP.
+    /// Starts a server that speaks plain HTTP.
     pub fn start_plain() -> Result<Self, Skip> {
         Self::launch(&["--http"])
     }
@@ -76,7 +76,7 @@ impl OidcProvider {
             .stdout(Stdio::piped())
             .stderr(File::create(&errors).expect("writable"))
             .spawn()
-            .expect("node runs, for it has installed the server");
+            .expect("node runs: the rig was installed with it");
         let ready = first_line(&mut child);
         let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|_| {
             end(&mut child);
@@ -85,7 +85,12 @@ impl OidcProvider {
                 fs::read_to_string(&errors).unwrap_or_default()
             )
         });
-        let text = |key: &str| ready[key].as_str().expect("the server says it").to_owned();
+        let text = |key: &str| {
+            ready[key]
+                .as_str()
+                .expect("the server's ready line has it")
+                .to_owned()
+        };
         let trusted = fs::read(pki.join("ca.pem")).expect("mkcerts.sh makes it");
         Ok(Self {
             child,
@@ -96,7 +101,7 @@ impl OidcProvider {
         })
     }
 
-    /// A file of its certificates: `ca.pem`, `evilca.pem`, …
+    /// The path of one of its certificates: `ca.pem`, `evilca.pem`, …
     pub fn pki(&self, file: &str) -> PathBuf {
         self.folder.path().join("pki").join(file)
     }
@@ -141,7 +146,7 @@ impl OidcProvider {
         answer.expect("the server answers").status().as_u16()
     }
 
-    /// The metadata document as the server means it. Asking for it is logged, like every request.
+    /// The metadata document as the server publishes it. The request is logged like every other.
     pub async fn metadata(&self) -> Value {
         let answer = self
             .control
@@ -180,7 +185,7 @@ impl OidcProvider {
         log
     }
 
-    /// The length of the log, to read on from later.
+    /// The current length of the log, for a later [`log_from`](Self::log_from).
     pub async fn mark(&self) -> usize {
         self.log_from(0).await.len()
     }
@@ -222,7 +227,7 @@ fn end(child: &mut Child) {
     child.wait().expect("it is our child");
 }
 
-/// The first line that the child prints, or nothing if it ends or takes too long.
+/// The first line that the child prints; empty if it exits or times out.
 fn first_line(child: &mut Child) -> String {
     let output = child.stdout.take().expect("it is piped");
     let (send, receive) = mpsc::channel();

@@ -1,22 +1,22 @@
-//! Runs tests that need processes of their own.
+//! Runs tests that start processes.
 //!
-//! A test binary with this runner has two lives: `cargo test` runs its table of tests one after the other, and the tests start
-//! the same binary again with `--role=…`, as the connecting program, the daemon or the attacker. A role starts with one
-//! thread, which the ordinary harness cannot promise. Tests talk with a role by lines on its standard input and output; a
-//! role ends when its input does.
+//! A test binary with this runner is started in two ways: `cargo test` runs its table of tests one after the other, and the
+//! tests start the same binary again with `--role=…`, as the connecting program, the daemon or the attacker. A role starts
+//! with one thread, which the ordinary harness cannot guarantee. Tests and roles exchange lines over the role's standard
+//! input and output; a role exits at the end of its input.
 //!
-//! What cannot run here says `SKIP` and why; with `STRICT=1` in the environment that is a failure.
+//! A test that cannot run on this machine prints `SKIP` and the reason; with `STRICT=1` in the environment that is a failure.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-/// One test: its name, and what it does. `Err` is the reason why it cannot run on this machine.
+/// A test: its name and its function. `Err` is the reason why it cannot run on this machine.
 pub(crate) type Test = (&'static str, fn() -> Result<(), String>);
 
-/// A process that tests start: gets its arguments.
+/// A role: its name and its function, which receives the arguments.
 pub(crate) type Role = (&'static str, fn(&[String]));
 
-/// Runs the role or the tests that the command line asks for.
+/// Runs the role or the tests that the command line selects.
 pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(name) = arguments
@@ -27,7 +27,7 @@ pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
         role(&arguments[1..]);
         return ExitCode::SUCCESS;
     }
-    #[expect(clippy::disallowed_methods, reason = "how CI asks for no skips")]
+    #[expect(clippy::disallowed_methods, reason = "CI sets it to forbid skips")]
     let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
     let words: Vec<&String> = arguments
         .iter()
@@ -56,7 +56,7 @@ pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
             }
         }
     }
-    // There only is one if a test needed it.
+    // The directory exists only if a test needed it.
     std::fs::remove_dir_all(folder_for_others()).unwrap_or(());
     println!("\n{passed} passed; {failed} failed; {skipped} skipped");
     if failed > 0 || (strict && skipped > 0) {
@@ -65,7 +65,7 @@ pub(crate) fn run(tests: &[Test], roles: &[Role]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Where copies of binaries are put that other users cannot reach where they lie.
+/// The directory for copies of binaries whose own directory other users cannot enter.
 pub(crate) fn folder_for_others() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("claviger-role-{}", std::process::id()))
 }

@@ -1,4 +1,4 @@
-//! Tests that cannot run here.
+//! Skips tests that cannot run on this machine.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -14,9 +14,9 @@ impl Skip {
     }
 }
 
-/// Turns a missing prerequisite into a skipped test.
+/// Skips a test whose prerequisite is missing.
 pub trait OrSkip<T> {
-    /// The value; or `None`, after saying loudly that the test `name` is skipped.
+    /// Returns the value, or reports that the test `name` is skipped and returns `None`.
     fn or_skip(self, name: &str) -> Option<T>;
 }
 
@@ -32,7 +32,7 @@ impl<T> OrSkip<T> for Result<T, Skip> {
     }
 }
 
-/// Writes past the capturing of the test harness, which hides what passing tests print; `make test` repeats the list.
+/// Bypasses the test harness, which captures the output of passing tests; `make test` repeats the list.
 fn report(name: &str, Skip(reason): &Skip) {
     assert!(
         !strict(),
@@ -51,7 +51,7 @@ fn report(name: &str, Skip(reason): &Skip) {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "how CI asks for every test to run"
+    reason = "CI sets it to require every test to run"
 )]
 fn strict() -> bool {
     std::env::var_os("STRICT").is_some_and(|value| value == "1")

@@ -1,7 +1,7 @@
-//! The search of a whole process, and of what lies around it, for many canaries at once.
+//! Searches a whole process and its surroundings for many canaries at once.
 //!
-//! Every readable mapping is searched, in one pass for all forms of all canaries, and what could not be read is counted: a
-//! search that saw little proves little.
+//! Searches every readable mapping for all forms of all canaries in one pass, and counts the bytes that could not be read, so
+//! that a test can reject a search that covered too little.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,17 +16,17 @@ use super::canary::Canary;
 /// Memory and large files are read in pieces of this size.
 const PIECE: usize = 4 * 1024 * 1024;
 
-/// Pieces without anything in them, which are most of a process, are passed over by this many bytes.
+/// Runs of zero bytes, most of a process, are skipped in steps of this many bytes.
 const BLOCK: usize = 4096;
 
-/// Where one form of a canary was seen.
+/// Where one form of a canary was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sighting {
     /// The name of the canary.
     pub canary: String,
     /// Its form.
     pub form: String,
-    /// The mapping or file, and where in it.
+    /// The mapping or file, and the position in it.
     pub place: String,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Sighting {
     }
 }
 
-/// What was found in the memory of a process, and how much of it was seen.
+/// What was found in the memory of a process, and how much of it was searched.
 #[derive(Debug)]
 pub struct Memory {
     /// What was found.
@@ -66,7 +66,7 @@ struct Needle {
 }
 
 impl Sweep {
-    /// A search for all of these, by name.
+    /// A search for these canaries, by name.
     pub fn of<'a>(canaries: impl IntoIterator<Item = (&'a str, &'a Canary)>) -> Self {
         let mut sweep = Self {
             needles: Vec::new(),
@@ -94,7 +94,7 @@ impl Sweep {
         sweep
     }
 
-    /// Searches a text that was seen at `place`.
+    /// Searches a text found at `place`.
     pub fn text(&self, place: &str, text: &[u8]) -> Vec<Sighting> {
         let mut sightings = Vec::new();
         self.each(text, |needle, at| {
@@ -103,8 +103,8 @@ impl Sweep {
         sightings
     }
 
-    /// Searches a file, or every file below a directory, by content and by name. What vanishes or is no regular file is
-    /// passed over.
+    /// Searches a file, or every file below a directory, by content and by name. Skips files that vanish and files that are not
+    /// regular.
     pub fn files(&self, path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<Sighting> {
         let Ok(metadata) = fs::symlink_metadata(path) else {
             return Vec::new();
@@ -166,10 +166,10 @@ impl Sweep {
         let mut piece = vec![0; PIECE + self.longest];
         let (mut at, mut searched) = (range.start, 0);
         while at < range.end {
-            // Pieces overlap by the longest needle, so that nothing hides on a border.
+            // Pieces overlap by the longest needle, so that no match is cut at a border.
             let length =
                 usize::try_from(range.end - at).map_or(piece.len(), |rest| rest.min(piece.len()));
-            // Pages of `memfd_secret` and the like refuse; that is what they are for.
+            // Pages of `memfd_secret` and similar mappings cannot be read, by design.
             let read = file.read_at(&mut piece[..length], at).unwrap_or(0);
             let border = if read == piece.len() { PIECE } else { read };
             self.each(&piece[..read], |needle, offset| {
@@ -179,7 +179,7 @@ impl Sweep {
                 }
             });
             searched += border as u64;
-            // Behind a page that cannot be read there may be others that can.
+            // Readable pages may follow an unreadable one.
             at += if border == 0 {
                 BLOCK as u64
             } else {
@@ -232,7 +232,7 @@ struct Mapping<'a> {
 }
 
 impl<'a> Mapping<'a> {
-    /// If the process may read it. The kernel's own pages hold nothing of anybody, and refuse.
+    /// The mapping, if the process may read it. The kernel's own pages are left out: they hold no user data and cannot be read.
     fn readable(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
@@ -245,7 +245,7 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// The stack pointers of the threads of a process that wait in the kernel, as all do that have nothing to do.
+/// The stack pointers of a process's threads that wait in the kernel, as every idle thread does.
 fn stacks(pid: u32) -> Vec<(String, u64)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()

@@ -1,13 +1,13 @@
-//! Other users, so that peers differ.
+//! Other users, for tests with different peers.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use super::Skip;
 
-/// A user id that no real user has, with a group id of the same number.
+/// A uid without a real user, with a gid of the same number.
 pub const STRANGER: u32 = 42_001;
-/// A second one.
+/// A second such uid.
 pub const OTHER_STRANGER: u32 = 42_002;
 
 /// The user that the tests run as.
@@ -41,8 +41,6 @@ pub fn command_as(uid: u32, program: &str) -> Result<Command, Skip> {
             command.arg(program).current_dir("/");
             Ok(command)
         }
-        _ => Err(Skip::because(
-            "only root, or somebody with sudo, can act as another user",
-        )),
+        _ => Err(Skip::because("acting as another user needs root or sudo")),
     }
 }

@@ -1,4 +1,4 @@
-//! Starting, stopping and restarting: the sockets are systemd's, and programs notice nothing.
+//! Socket activation: systemd holds the sockets, so programs do not notice a start, stop or restart.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -35,9 +35,9 @@ fn the_first_program_that_connects_starts_the_service() {
     assert_eq!(
         node.property("Type"),
         "notify",
-        "so it has said that it is ready"
+        "the service has reported that it is ready"
     );
-    // It takes two sockets, so the other unit came along.
+    // The service needs both sockets, so systemd started the other socket unit too.
     assert_eq!(rights(&node, "/run/claviger/admin"), (0, 0, 0o700));
     assert_eq!(rights(&node, ADMIN), (0, 0, 0o600));
     let status = node.machine.ok(&["claviger", "status"]);
@@ -94,24 +94,28 @@ fn programs_wait_through_a_restart() {
         meta.ino()
     };
     let (before, pid) = (socket(), node.pid());
-    // The new daemon does not start before somebody opens the gate.
+    // The drop-in holds the new daemon back until the gate opens.
     let gate = node.machine.path("/run/gate");
     mknodat(CWD, &gate, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     node.drop_in("gate", "ExecStartPre=/usr/bin/cat /run/gate\n");
     node.systemctl(&["restart", "--no-block", "claviger.service"]);
     node.becomes("SubState", "start-pre");
-    assert_eq!(socket(), before, "it is the same one");
+    assert_eq!(socket(), before, "the socket is the same one");
 
     let words = as_unit("billing.service", &[], &["claviger", "token", "api"]);
     let program = node.machine.command(0, &words).spawn().unwrap();
-    // A connection that nobody has accepted yet is one that connects, and bears the path of the listener.
+    // A connection that is not accepted yet is listed as connecting, under the path of the listener.
     let connected = |line: &str| line.contains(" 02 ") && line.ends_with(BROKER);
     let waiting = || {
         let sockets = node.machine.ok(&["cat", "/proc/net/unix"]);
         sockets.lines().any(connected)
     };
     assert!(eventually(waiting), "{}", node.machine.story());
-    assert_eq!(node.property("SubState"), "start-pre", "nobody serves yet");
+    assert_eq!(
+        node.property("SubState"),
+        "start-pre",
+        "the service does not serve yet"
+    );
     fs::write(gate, "").unwrap();
     let said = program.wait_with_output().unwrap();
     assert!(said.status.success(), "{said:?}\n{}", node.machine.story());
@@ -147,7 +151,7 @@ fn the_sockets_are_where_their_units_say() {
     let words = ["claviger", "token", "api", "--socket", elsewhere];
     let said = node.run_as("billing.service", &[], &words);
     assert_eq!(said.code, Some(0), "{said:?}");
-    // It finds itself, too.
+    // The daemon's own watchdog probe finds the socket, too.
     let fed = || node.property("WatchdogTimestampMonotonic");
     let first = fed();
     assert!(eventually(|| fed() != first), "{}", node.machine.story());
@@ -159,23 +163,27 @@ fn the_sockets_are_where_their_units_say() {
 }
 
 #[test]
-fn a_mended_configuration_brings_everything_back() {
+fn fixing_the_configuration_restores_the_service() {
     let Some(node) = Node::start() else { return };
     let good = node.machine.read(CONFIG);
     node.machine.write(CONFIG, "nonsense = true");
     let restart = ["systemctl", "restart", "claviger.service"];
     assert_ne!(node.machine.run(&restart).code, Some(0));
     assert_eq!(node.property("ExecMainStatus"), "78");
-    assert_eq!(node.property("NRestarts"), "0", "that would not heal it");
+    assert_eq!(
+        node.property("NRestarts"),
+        "0",
+        "a restart cannot fix a wrong configuration"
+    );
 
-    // A program starts it again and again; systemd ends that, and takes the sockets away.
+    // Each connection starts the service again, until systemd hits the start limit and closes the sockets.
     assert_ne!(node.token_as("billing.service", &[]).code, Some(0));
     node.machine
         .becomes("claviger.socket", "ActiveState", "failed");
     assert!(!node.machine.path(BROKER).exists());
 
     node.machine.write(CONFIG, &good);
-    // For a moment it may have been started too often.
+    // systemd may still be applying the start limit.
     let back = eventually(|| node.machine.run(&restart).code == Some(0));
     assert!(back, "{}", node.machine.story());
     assert!(listens(&node, "claviger.socket") && listens(&node, "claviger-admin.socket"));

@@ -1,4 +1,4 @@
-//! The key of the store as a credential of the service.
+//! The store's key as a systemd credential of the service.
 
 use crate::node::{CONFIG, Node, SECRET, block};
 use crate::support::daemon::eventually;
@@ -6,14 +6,14 @@ use crate::support::daemon::eventually;
 const PLAIN: &str = "/etc/claviger/secrets.key";
 const PASSED: &str = "/run/credentials/claviger.service/secrets.key";
 
-/// Has the daemon read its key where systemd puts it.
+/// Configures the daemon to read its key from systemd's credential directory.
 fn expect_credential(node: &Node) {
     let configuration = node.machine.read(CONFIG).replace(PLAIN, PASSED);
     node.machine.write(CONFIG, &configuration);
 }
 
 #[test]
-fn a_file_that_only_root_reads_is_passed_on() {
+fn a_key_file_readable_only_by_root_is_passed_as_a_credential() {
     let Some(node) = Node::install() else { return };
     node.machine.ok(&["chown", "root:", PLAIN]);
     let refused = node
@@ -34,7 +34,7 @@ fn a_file_that_only_root_reads_is_passed_on() {
 #[test]
 fn a_key_can_be_encrypted_for_the_host() {
     let Some(node) = Node::install() else { return };
-    // By default systemd wants a disk for the key of the host, and this machine lives in memory.
+    // By default systemd keeps the host key on a disk; this machine's file system is in memory.
     let encrypt = block("systemd-creds").replace("encrypt ", "encrypt --with-key=host ");
     node.machine.shell(&encrypt, "");
     let key = node.machine.read(PLAIN);
@@ -43,7 +43,7 @@ fn a_key_can_be_encrypted_for_the_host() {
         .read("/etc/claviger/credentials/secrets.key.cred");
     assert!(
         !sealed.contains(key.trim()),
-        "control: it is another text now"
+        "control: the encrypted text differs from the key"
     );
     node.machine.ok(&["rm", PLAIN]);
     expect_credential(&node);
@@ -53,7 +53,7 @@ fn a_key_can_be_encrypted_for_the_host() {
     );
     node.systemctl(&["start", "claviger.service"]);
     node.serves();
-    // The store can still be worked on, and the daemon sees it.
+    // Commands can still change the store, and the daemon sees the change.
     let changed = node.machine.shell(&block(PASSED), "another secret");
     assert!(changed.contains("is now at version 2"), "{changed}");
     let refreshed = node.machine.ok(&["claviger", "refresh"]);

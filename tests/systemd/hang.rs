@@ -1,14 +1,14 @@
-//! A daemon that hangs, in whole or in part, is replaced.
+//! systemd replaces a daemon that hangs, in whole or in part.
 
 use std::fs;
 
 use crate::node::Node;
 use crate::support::daemon::eventually;
 
-/// What systemd says when it has not heard of a service for too long.
+/// What systemd logs when a service misses its watchdog deadline.
 const TIMEOUT: &str = "claviger.service: Watchdog timeout";
 
-/// A node whose daemon has shown more than once that it lives.
+/// A node whose daemon has fed the watchdog more than once.
 fn watched() -> Option<Node> {
     let node = Node::start()?;
     node.drop_in("watchdog", "WatchdogSec=6s\n");
@@ -23,7 +23,7 @@ fn watched() -> Option<Node> {
     Some(node)
 }
 
-/// Waits until there is another daemon than `pid`, and sees that it serves.
+/// Waits until another process replaces `pid`, and checks that it serves.
 fn replaced(node: &Node, pid: &str) {
     let other = || node.property("ActiveState") == "active" && node.pid() != pid;
     assert!(eventually(other), "{}", node.machine.story());
@@ -33,7 +33,7 @@ fn replaced(node: &Node, pid: &str) {
 }
 
 #[test]
-fn a_daemon_that_stands_still_is_replaced() {
+fn a_frozen_daemon_is_replaced() {
     let Some(node) = watched() else { return };
     let pid = node.pid();
     node.systemctl(&[
@@ -45,13 +45,13 @@ fn a_daemon_that_stands_still_is_replaced() {
     replaced(&node, &pid);
 }
 
-/// The main loop goes on, and so do the other threads that serve.
+/// The main loop and the other workers keep running.
 #[test]
-fn a_daemon_with_one_thread_that_hangs_is_replaced() {
+fn a_daemon_with_one_frozen_worker_is_replaced() {
     let Some(node) = watched() else { return };
     let pid = node.pid();
     let service = node.machine.cgroup("system.slice/claviger.service");
-    // A cgroup for threads can hold, and freeze, some of a process.
+    // A threaded cgroup can freeze single threads of a process.
     let frozen = service.join("frozen");
     fs::create_dir(&frozen).unwrap();
     fs::write(frozen.join("cgroup.type"), "threaded").unwrap();
@@ -64,7 +64,7 @@ fn a_daemon_with_one_thread_that_hangs_is_replaced() {
             let name = fs::read_to_string(thread.join("comm")).unwrap();
             name.starts_with("claviger-serve-")
         })
-        .expect("a thread that serves");
+        .expect("a worker thread");
     let id = serving.file_name().unwrap().to_str().unwrap();
     fs::write(frozen.join("cgroup.threads"), id).unwrap();
     fs::write(frozen.join("cgroup.freeze"), "1").unwrap();

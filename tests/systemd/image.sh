@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the file system of a small machine, and becomes its systemd. Runs as the first process of new namespaces.
+# Builds the file system of a small machine and executes its systemd. Runs as the first process of new namespaces.
 #
 #   image.sh enter CGROUP FOLDER PROGRAM
 #
-# CGROUP is an empty cgroup, which becomes the root of the machine's. FOLDER holds `root`, where the machine is put together,
+# CGROUP is an empty cgroup, which becomes the machine's root cgroup. FOLDER holds `root`, where the machine is assembled,
 # and `host`, which the machine sees as /run/host. PROGRAM and the files of deploy/systemd lie in /srv/release there.
 #
-# Programs and libraries are the host's, read-only; everything else is made here and lives in memory. Of the host's units
-# none is seen.
+# Programs and libraries are the host's, read-only; everything else is created here, in memory. The machine sees none of the
+# host's units.
 set -eu
 if [ "$1" = enter ]; then
     echo 0 >"$2/cgroup.procs"
@@ -30,7 +30,7 @@ for part in bin lib lib32 lib64 libexec sbin share; do
     mount -o remount,bind,ro "$to"
     [ "$part" = bin ] || [ "$part" = share ] || [ "$part" = libexec ] || ln -s "usr/$part" "$part"
 done
-# A folder of its own, so that something can be installed there.
+# A writable directory, so that files can be installed there.
 ln -s usr/bin bin
 ln -s ../run var/run
 (cd usr/bin && ln -s ../host/bin/* .)
@@ -45,7 +45,7 @@ touch srv/release/claviger
 mount --bind "$program" srv/release/claviger
 
 mount -t proc -o nosuid,nodev,noexec proc proc
-# What is set there is set for the host.
+# Settings there would apply to the host.
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o nosuid,nodev,noexec,ro sysfs sys
@@ -62,7 +62,7 @@ mount -t tmpfs -o mode=1777,nosuid,nodev memory dev/shm
 mount -t tmpfs -o mode=0755,nosuid,nodev run run
 mkdir run/host
 mount --bind "$folder/host" run/host
-# What systemd says goes there, for the case that a test fails.
+# systemd logs there; a failed test prints it.
 touch dev/kmsg
 mount --bind "$folder/host/kmsg" dev/kmsg
 
@@ -92,7 +92,7 @@ mkdir host
 pivot_root . host
 umount -l /host
 rmdir /host
-# As container managers do: credentials of services are mounts that have to spread.
+# As container managers do: mounts of service credentials must propagate.
 mount --make-rshared /
 exec env -i container=claviger-test NOTIFY_SOCKET=/run/host/notify PATH=/usr/bin:/usr/sbin \
     /usr/lib/systemd/systemd --system --unit=multi-user.target --log-target=kmsg --show-status=no </dev/null

@@ -1,7 +1,7 @@
-//! A small machine with a systemd of its own.
+//! A small machine that runs its own systemd.
 //!
-//! Owns its namespaces, its cgroup and its end. Commands run in it as somebody's who has logged in: in a session's cgroup,
-//! which is no unit. Every wait is for an event or a bounded number of looks.
+//! Owns its namespaces, its cgroup and its shutdown. Commands run as those of a logged-in user: in a session's cgroup,
+//! which is not a unit. Every wait is for an event or a bounded number of polls.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -20,7 +20,7 @@ use crate::support::{Skip, root};
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
-/// What a machine needs to be put together, beside systemd.
+/// Programs that a machine needs, besides systemd.
 const NAMESPACES: [&str; 7] = [
     "--mount",
     "--uts",
@@ -31,7 +31,7 @@ const NAMESPACES: [&str; 7] = [
     "--kill-child",
 ];
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -55,14 +55,14 @@ impl From<Output> for Said {
 pub(crate) struct Machine {
     /// `unshare`, which waits for the first process.
     keeper: Child,
-    /// The first process, as it is seen from outside; 0 until it is known.
+    /// The first process, as the host numbers it; 0 until it is known.
     init: u32,
     cgroup: PathBuf,
     folder: TempDir,
 }
 
 impl Machine {
-    /// Boots one, and waits until systemd says that all is started.
+    /// Boots a machine, and waits until systemd reports that startup is complete.
     pub(crate) fn boot() -> Result<Self, Skip> {
         let hierarchy = prerequisites()?;
         let folder = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ impl Machine {
         }
         let notify = UnixDatagram::bind(folder.path().join("host/notify")).unwrap();
         let cgroup = new_cgroup(&hierarchy)?;
-        // If the test dies, so does `unshare`, and with it everything in the namespaces.
+        // If the test dies, `unshare` dies too, and with it everything in the namespaces.
         let keeper = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare"])
             .args(NAMESPACES)
@@ -118,37 +118,37 @@ impl Machine {
                 }
             }
         });
-        assert!(booted, "the machine does not come up:\n{}", self.story());
+        assert!(booted, "the machine did not boot:\n{}", self.story());
     }
 
-    /// Where a file of the machine is, seen from outside.
+    /// The path of one of the machine's files, as the host sees it.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))
     }
 
-    /// What a file of the machine holds.
+    /// Reads a file of the machine.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Writes a file of the machine, and the folders above it.
+    /// Writes a file of the machine, and creates its parent directories.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    /// A cgroup of the machine, seen from outside.
+    /// A cgroup of the machine, as the host sees it.
     pub(crate) fn cgroup(&self, path: &str) -> PathBuf {
         self.cgroup.join(path)
     }
 
-    /// The namespace of its network.
+    /// The machine's network namespace.
     pub(crate) fn network(&self) -> fs::File {
         fs::File::open(format!("/proc/{}/ns/net", self.init)).unwrap()
     }
 
-    /// A command in a session of `uid`. It is ended after a minute.
+    /// A command in a session of `uid`. It is killed after a minute.
     pub(crate) fn command(&self, uid: u32, words: &[&str]) -> Command {
         let session = format!("user.slice/user-{uid}.slice/session-1.scope");
         let session = self.cgroup(&session);
@@ -170,19 +170,19 @@ impl Machine {
         command
     }
 
-    /// Runs a command of root to its end.
+    /// Runs a command as root and waits for it.
     pub(crate) fn run(&self, words: &[&str]) -> Said {
         self.command(0, words).output().unwrap().into()
     }
 
-    /// Runs a command of root that must succeed; what it printed.
+    /// Runs a command as root that must succeed, and returns its output.
     pub(crate) fn ok(&self, words: &[&str]) -> String {
         let said = self.run(words);
         assert_eq!(said.code, Some(0), "{words:?}: {said:?}\n{}", self.story());
         said.out
     }
 
-    /// Runs lines for a shell, each of which must succeed, in the folder with the release; `input` is their input.
+    /// Runs shell lines in the release's directory with `input` as standard input; each must succeed.
     pub(crate) fn shell(&self, lines: &str, input: &str) -> String {
         let script = format!("set -eu\ncd /srv/release\n{lines}");
         let mut child = self
@@ -190,7 +190,7 @@ impl Machine {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        // A shell that reads nothing may be gone already.
+        // A shell that reads no input may have exited already.
         let _written = child.stdin.take().unwrap().write_all(input.as_bytes());
         let said = Said::from(child.wait_with_output().unwrap());
         assert_eq!(said.code, Some(0), "{lines}\n{said:?}\n{}", self.story());
@@ -203,24 +203,24 @@ impl Machine {
         value.trim().to_owned()
     }
 
-    /// Whether a property has a value before patience runs out.
+    /// Waits until a property has a value; panics after the time limit.
     pub(crate) fn becomes(&self, unit: &str, name: &str, value: &str) {
         let reached = eventually(|| self.property(unit, name) == value);
         assert!(
             reached,
-            "{unit}: {name} is {}, and not {value}\n{}",
+            "{unit}: {name} is {}, expected {value}\n{}",
             self.property(unit, name),
             self.story()
         );
     }
 
-    /// What systemd has logged.
+    /// systemd's log.
     pub(crate) fn log(&self) -> String {
         let log = self.folder.path().join("host/kmsg");
         String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
     }
 
-    /// What is worth to be read when something went wrong.
+    /// What helps to understand a failed test.
     pub(crate) fn story(&self) -> String {
         let boot = fs::read_to_string(self.folder.path().join("host/boot")).unwrap_or_default();
         let daemon = fs::read_to_string(self.path(crate::node::LOG)).unwrap_or_default();
@@ -233,9 +233,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // All that ever entered it: its first process, and commands that are not over.
+        // Every process in it: the first one, and commands that still run.
         fs::write(self.cgroup.join("cgroup.kill"), "1").unwrap_or(());
-        // It has gone with the first process, unless that never came to be.
+        // `unshare` exits with the first process, unless that one never started.
         self.keeper.kill().unwrap_or(());
         self.keeper.wait().unwrap();
         let gone = eventually(|| remove(&self.cgroup));
@@ -247,7 +247,7 @@ impl Drop for Machine {
     }
 }
 
-/// Removes a cgroup and those in it. `false` while something is left, such as a process on its way out.
+/// Removes a cgroup and its children. `false` while something is left, such as an exiting process.
 fn remove(cgroup: &Path) -> bool {
     let Ok(inside) = fs::read_dir(cgroup) else {
         return true;
@@ -260,13 +260,13 @@ fn remove(cgroup: &Path) -> bool {
     fs::remove_dir(cgroup).is_ok()
 }
 
-/// Where the version 2 hierarchy is mounted, if a machine can be made here.
+/// Where the version 2 hierarchy is mounted, if this host can run a machine.
 fn prerequisites() -> Result<PathBuf, Skip> {
     if own_uid() != 0 {
         return Err(Skip::because("needs root"));
     }
     if !Path::new(SYSTEMD).exists() {
-        return Err(Skip::because(format!("there is no {SYSTEMD}")));
+        return Err(Skip::because(format!("{SYSTEMD} does not exist")));
     }
     if !Support::probe().is_ok_and(|support| support.pidfd) {
         return Err(Skip::because("needs Linux 6.5"));
@@ -297,6 +297,8 @@ fn new_cgroup(hierarchy: &Path) -> Result<PathBuf, Skip> {
     let cgroup = hierarchy.join(name);
     match fs::create_dir(&cgroup) {
         Ok(()) => Ok(cgroup),
-        Err(error) => Err(Skip::because(format!("needs to make cgroups: {error}"))),
+        Err(error) => Err(Skip::because(format!(
+            "needs permission to create cgroups: {error}"
+        ))),
     }
 }

@@ -1,10 +1,10 @@
 //! The units of `deploy/systemd` under a real systemd.
 //!
-//! Each test boots a small machine of its own: systemd as the first process of new namespaces, with a cgroup of its own,
+//! Each test boots a small machine: systemd as the first process of new namespaces, with its own cgroup,
 //! the host's programs and nothing else of the host (`image.sh`, `machine`). The compiled daemon is installed there by the
-//! commands of `deploy/systemd/README.md` (`node`), and judged by what its users and operators meet.
+//! commands of `deploy/systemd/README.md` (`node`), and checked through what users and operators see.
 //!
-//! Needs root, systemd, the version 2 cgroup hierarchy and Linux 6.5. A machine ends with its test: its processes are
+//! Needs root, systemd, the version 2 cgroup hierarchy and Linux 6.5. A machine is removed with its test: its processes are
 //! killed through its cgroup, and its mounts go with its namespaces.
 
 #![expect(
@@ -14,11 +14,11 @@
     clippy::panic,
     clippy::string_slice,
     unreachable_pub,
-    reason = "helpers of tests: what goes wrong is reported by a panic"
+    reason = "test helpers report failures by a panic"
 )]
 
 #[path = "../canary/issuer.rs"]
-#[expect(dead_code, reason = "only its good answers are wanted here")]
+#[expect(dead_code, reason = "these tests use only its successful responses")]
 mod issuer;
 #[path = "../support/mod.rs"]
 #[expect(

@@ -16,21 +16,21 @@ pub(crate) const LOG: &str = "/var/log/claviger.txt";
 /// The configuration.
 pub(crate) const CONFIG: &str = "/etc/claviger/claviger.toml";
 
-/// The beginning of every token.
+/// The prefix of every token.
 pub(crate) const TOKEN: &str = "a-token-of-the-test";
 
-/// The client secret, which programs may read by its name `password`, too.
+/// The client secret, which programs may also read under the name `password`.
 pub(crate) const SECRET: &str = "s3cret of the client";
 
-/// A user that programs run as.
+/// The user that programs run as.
 pub(crate) const APP: u32 = 1234;
 
 const SERVICE: &str = "claviger.service";
 
-/// An issuer in the network of a machine.
+/// An issuer inside a machine's network namespace.
 struct Lodger {
     issuer: Issuer,
-    /// Its end ends the thread.
+    /// Dropping it ends the thread.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,7 +42,7 @@ impl Lodger {
         let (tell, told) = mpsc::channel();
         let (end, ended) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
-            // Of this thread alone; sockets stay where they are made.
+            // Affects only this thread; a socket stays in the namespace it was created in.
             setns(network, CloneFlags::CLONE_NEWNET).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -77,14 +77,14 @@ impl Drop for Lodger {
     }
 }
 
-/// A machine with claviger on it.
+/// A machine with claviger installed.
 pub(crate) struct Node {
     issuer: Lodger,
     pub(crate) machine: Machine,
 }
 
 impl Node {
-    /// Installs it and configures it, and starts nothing.
+    /// Installs and configures claviger without starting it.
     pub(crate) fn install() -> Option<Self> {
         let machine = Machine::boot().or_skip("systemd")?;
         machine.shell(&block("systemd-sysusers"), "");
@@ -101,14 +101,14 @@ impl Node {
         Some(node)
     }
 
-    /// The same, and everything is started.
+    /// Installs, configures and starts claviger.
     pub(crate) fn start() -> Option<Self> {
         let node = Self::install()?;
         node.systemctl(&["start", SERVICE]);
         Some(node)
     }
 
-    /// The configuration, with further lines at its end. Everything by name: the way through the resolver of the system.
+    /// Writes the configuration, with `more` appended. It uses host names, to exercise the system's resolver.
     pub(crate) fn configure(&self, more: &str) {
         let (url, port) = (self.issuer.issuer.url(), self.issuer.port());
         self.machine.write(
@@ -152,14 +152,14 @@ secrets = ["password"]
         );
     }
 
-    /// Writes a drop-in of the service, and has systemd read it.
+    /// Writes a drop-in of the service, and reloads systemd.
     pub(crate) fn drop_in(&self, name: &str, lines: &str) {
         let path = format!("/etc/systemd/system/{SERVICE}.d/{name}.conf");
         self.machine.write(&path, &format!("[Service]\n{lines}"));
         self.systemctl(&["daemon-reload"]);
     }
 
-    /// Runs `systemctl`, which must succeed.
+    /// Runs `systemctl`; panics if it fails.
     pub(crate) fn systemctl(&self, words: &[&str]) {
         self.machine.ok(&[&["systemctl"], words].concat());
     }
@@ -169,34 +169,34 @@ secrets = ["password"]
         self.machine.property(SERVICE, name)
     }
 
-    /// Waits for a property of the service.
+    /// Waits until a property of the service has a value.
     pub(crate) fn becomes(&self, name: &str, value: &str) {
         self.machine.becomes(SERVICE, name, value);
     }
 
-    /// The daemon's process, as the machine numbers it.
+    /// The daemon's pid inside the machine.
     pub(crate) fn pid(&self) -> String {
         self.property("MainPID")
     }
 
-    /// What the daemon has printed and logged.
+    /// The daemon's output and log.
     pub(crate) fn log(&self) -> String {
         self.machine.read(LOG)
     }
 
-    /// Asks for the token as the unit `name`, which runs with `options`.
+    /// Requests the token as the unit `name`, which runs with `options`.
     pub(crate) fn token_as(&self, name: &str, options: &[&str]) -> Said {
         self.run_as(name, options, &["claviger", "token", "api"])
     }
 
-    /// Runs a program as a unit of the system, to its end.
+    /// Runs a program as a system unit and waits for it.
     pub(crate) fn run_as(&self, name: &str, options: &[&str], words: &[&str]) -> Said {
         let said = self.machine.run(&as_unit(name, options, words));
         let code = match said.code {
             Some(0) => Some(0),
             _ => self.machine.property(name, "ExecMainStatus").parse().ok(),
         };
-        // A unit that failed is remembered, and could not be made anew.
+        // systemd keeps a failed unit, which would prevent a new one of the same name.
         self.machine.run(&["systemctl", "reset-failed", name]);
         Said {
             code,
@@ -205,7 +205,7 @@ secrets = ["password"]
         }
     }
 
-    /// Asks as the unit that may have the token, and gets it.
+    /// Requests the token as the permitted unit, and checks that it arrives.
     pub(crate) fn serves(&self) {
         let said = self.token_as("billing.service", &[]);
         assert!(
@@ -216,7 +216,7 @@ secrets = ["password"]
     }
 }
 
-/// The command that runs a program as a unit of the system, to its end.
+/// The command that runs a program as a system unit and waits for it.
 pub(crate) fn as_unit<'a>(name: &'a str, options: &[&'a str], words: &[&'a str]) -> Vec<&'a str> {
     let run = ["systemd-run", "--quiet", "--unit", name];
     let properties = [
@@ -227,7 +227,7 @@ pub(crate) fn as_unit<'a>(name: &'a str, options: &[&'a str], words: &[&'a str])
     [&run[..], &properties, options, &["--"], words].concat()
 }
 
-/// The commands of the README that contain `text`.
+/// The one block of commands of the README that contains `text`.
 pub(crate) fn block(text: &str) -> String {
     let readme = std::fs::read_to_string(root().join("deploy/systemd/README.md")).unwrap();
     let mut blocks = readme
@@ -235,7 +235,12 @@ pub(crate) fn block(text: &str) -> String {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .filter(|block| block.contains(text));
-    let found = blocks.next().unwrap_or_else(|| panic!("no block {text}"));
-    assert!(blocks.next().is_none(), "{text} is in several blocks");
+    let found = blocks
+        .next()
+        .unwrap_or_else(|| panic!("no block of the README contains {text}"));
+    assert!(
+        blocks.next().is_none(),
+        "several blocks of the README contain {text}"
+    );
     found.to_owned()
 }

@@ -1,26 +1,26 @@
-//! `systemctl reload` does it, or says that it did not.
+//! `systemctl reload` applies the configuration or reports why not.
 
 use crate::node::{CONFIG, Node};
 use crate::support::daemon::eventually;
 
 const RELOAD: [&str; 3] = ["systemctl", "reload", "claviger.service"];
 
-/// How many reloads the log tells of.
+/// How many reloads the log reports.
 fn reloaded(node: &Node) -> usize {
     node.log().matches("configuration reloaded").count()
 }
 
 #[test]
-fn a_reload_tells_what_came_of_it() {
+fn a_reload_reports_its_outcome() {
     let Some(node) = Node::start() else { return };
     let pid = node.pid();
     assert_eq!(node.token_as("other.service", &[]).code, Some(77));
     node.configure("[[allow]]\nunit = \"other.service\"\ntokens = [\"api\"]\n");
     node.machine.ok(&["claviger", "reload", "--dry-run"]);
-    assert_eq!(reloaded(&node), 0, "that was none");
+    assert_eq!(reloaded(&node), 0, "no reload yet");
     node.machine.ok(&RELOAD);
     assert_eq!(reloaded(&node), 1);
-    // It is in force when the command is done.
+    // The new configuration is active when the command returns.
     assert_eq!(node.token_as("other.service", &[]).code, Some(0));
 
     let good = node.machine.read(CONFIG);
@@ -33,12 +33,12 @@ fn a_reload_tells_what_came_of_it() {
     let said = log.lines().filter(|line| line.contains(&place)).count();
     assert_eq!(
         said, 2,
-        "by the command and by the daemon, with the line:\n{log}"
+        "the command and the daemon both report the line:\n{log}"
     );
     assert_eq!(
         node.property("ActiveState"),
         "active",
-        "the old one goes on"
+        "the old configuration stays in use"
     );
     assert_eq!(node.token_as("other.service", &[]).code, Some(0));
     let status = node
@@ -55,7 +55,7 @@ fn a_reload_tells_what_came_of_it() {
     node.machine.ok(&RELOAD);
     assert_eq!(node.token_as("other.service", &[]).code, Some(77));
     node.serves();
-    // By its own signal, too, for those who are used to it.
+    // SIGHUP reloads, too.
     node.configure("[[allow]]\nunit = \"other.service\"\ntokens = [\"api\"]\n");
     node.systemctl(&["kill", "--signal=HUP", "claviger.service"]);
     assert!(eventually(|| reloaded(&node) == 3), "{}", node.log());

@@ -1,4 +1,4 @@
-//! What the unit takes from the daemon, and that it leaves enough.
+//! The unit's sandbox: what it denies the daemon, and that the daemon still works.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use crate::node::{Node, TOKEN};
 use crate::support::daemon::eventually;
 
-/// Everything that operators and programs can ask for.
+/// Every operation of operators and programs.
 fn drive(node: &Node) {
     node.serves();
     let api = ["claviger", "token", "api"];
@@ -54,7 +54,7 @@ fn drive(node: &Node) {
     node.systemctl(&["reload", "claviger.service"]);
 }
 
-/// The filter answers with an error, which a daemon could swallow. Here it kills, so nothing is swallowed.
+/// As shipped the filter returns an error, which the daemon could ignore. Here it kills, so no denied call goes unnoticed.
 #[test]
 fn no_system_call_is_missed() {
     let Some(node) = Node::install() else { return };
@@ -76,7 +76,7 @@ fn no_system_call_is_missed() {
     node.systemctl(&["stop", "claviger.service"]);
     assert_eq!(node.property("Result"), "success");
 
-    // Control: without the line that lets it, a call that the daemon needs kills it.
+    // Control: without the line that allows a needed call, the filter kills the daemon.
     let unit = node
         .machine
         .read("/usr/lib/systemd/system/claviger.service");
@@ -98,13 +98,13 @@ fn the_kernel_confirms_every_protection() {
     let process = format!("/proc/{}", node.pid());
     let user = machine.ok(&["id", "--user", "claviger"]);
     let tasks = machine.path(&format!("{process}/task"));
-    // A thread that worked on a file may be gone again.
+    // A thread of the blocking pool may have exited since.
     let threads: Vec<_> = fs::read_dir(tasks)
         .unwrap()
         .flatten()
         .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
         .collect();
-    assert!(threads.len() > 1, "control: there are threads that serve");
+    assert!(threads.len() > 1, "control: there are worker threads");
     for status in &threads {
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -126,21 +126,24 @@ fn the_kernel_confirms_every_protection() {
         }
     }
     let maps = machine.read(&format!("{process}/maps"));
-    assert!(maps.contains("/secretmem"), "the keys of the store: {maps}");
+    assert!(
+        maps.contains("/secretmem"),
+        "the store's keys are in secret memory: {maps}"
+    );
 
     looks(&node, &process, user.trim());
     limits(&node, &process);
     let status = machine.ok(&["claviger", "status"]);
     assert!(
         status.contains('✓') && !status.contains('✗'),
-        "as it says itself: {status}"
+        "the daemon reports the same: {status}"
     );
 }
 
-/// Nobody but root may look into the process.
+/// Only root may inspect the process.
 fn looks(node: &Node, process: &str, user: &str) {
     let machine = &node.machine;
-    // Whoever may not be looked into belongs to root.
+    // The /proc files of an undumpable process belong to root.
     let environment = format!("{process}/environ");
     let owner = |path: &str| fs::metadata(machine.path(path)).unwrap().uid();
     assert_eq!(owner(&environment), 0);
@@ -148,7 +151,7 @@ fn looks(node: &Node, process: &str, user: &str) {
     assert_ne!(
         machine.run(&peek).code,
         Some(0),
-        "its own user may not either"
+        "its own user may not inspect it either"
     );
     let bare = [
         "systemd-run",
@@ -163,11 +166,15 @@ fn looks(node: &Node, process: &str, user: &str) {
         "/proc/{}/environ",
         machine.property("bare.service", "MainPID")
     );
-    assert_eq!(owner(&bare).to_string(), user, "control: an ordinary one");
+    assert_eq!(
+        owner(&bare).to_string(),
+        user,
+        "control: an ordinary process"
+    );
     machine.ok(&["runuser", "-u", "claviger", "--", "cat", &bare]);
 }
 
-/// Limits that systemd sets, as far as the machine can: it may lack a controller, or the privilege to raise a limit.
+/// Limits that systemd sets. The machine may lack a controller, or the privilege to raise a limit.
 fn limits(node: &Node, process: &str) {
     let limits = node.machine.read(&format!("{process}/limits"));
     let row = |name: &str| limits.lines().find_map(|line| line.strip_prefix(name));
@@ -201,18 +208,18 @@ fn limits(node: &Node, process: &str) {
     }
 }
 
-/// As shipped the daemon reaches this host only, and what a drop-in allows.
+/// As shipped the daemon reaches only this host; a drop-in opens more.
 #[test]
 fn the_network_is_closed_until_it_is_opened() {
     let Some(node) = Node::start() else { return };
     node.serves();
-    // Without the line for this host nothing is left.
+    // Without the line for this host the daemon reaches nothing.
     node.drop_in("network", "IPAddressAllow=\n");
     node.systemctl(&["restart", "claviger.service"]);
     let said = node.token_as("billing.service", &[]);
     assert_eq!(said.code, Some(69), "{said:?}\n{}", node.machine.story());
     node.drop_in("network", "IPAddressAllow=\nIPAddressAllow=127.0.0.1\n");
     let open = || node.token_as("billing.service", &[]).out.starts_with(TOKEN);
-    // A failed issuer is left alone for a moment.
+    // The daemon backs off after a failed request to the issuer.
     assert!(eventually(open), "{}", node.machine.story());
 }

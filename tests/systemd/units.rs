@@ -1,11 +1,11 @@
-//! Rules by unit, for programs that systemd has started.
+//! Rules by unit, for programs that systemd started.
 
 use std::fs;
 
 use crate::node::{APP, Node, TOKEN};
 
 #[test]
-fn a_unit_is_known_by_its_name() {
+fn a_unit_is_identified_by_its_name() {
     let Some(node) = Node::start() else { return };
     for options in [
         &[] as &[&str],
@@ -32,7 +32,7 @@ fn a_unit_is_known_by_its_name() {
     let session = node.machine.run(&["claviger", "token", "api"]);
     assert_eq!(session.code, Some(77), "{session:?}");
 
-    // Why, for a program that runs.
+    // `explain` for a running program.
     node.machine.ok(&[
         "systemd-run",
         "--quiet",
@@ -56,12 +56,12 @@ fn a_unit_is_known_by_its_name() {
     assert!(would.contains("allowed"), "{would}");
 }
 
-/// Everybody has a systemd, and names the units there.
+/// Each user has a systemd instance and chooses the names of its units.
 #[test]
-fn a_users_own_unit_is_none() {
+fn a_users_own_unit_does_not_count_as_a_unit() {
     let Some(node) = Node::start() else { return };
     let machine = &node.machine;
-    // As the distributions have it, without PAM.
+    // The unit that distributions ship, without PAM.
     machine.write(
         "/etc/systemd/system/user@.service",
         "[Service]\nType=notify\nUser=%i\nSlice=user-%i.slice\nDelegate=yes\nRuntimeDirectory=user/%i\n\
@@ -88,9 +88,9 @@ fn a_users_own_unit_is_none() {
     let cgroup = format!("user.slice/user-{APP}.slice/{manager}");
     assert!(
         fs::exists(machine.cgroup(&cgroup)).unwrap(),
-        "control: the manager is where managers of users are"
+        "control: the manager runs in the cgroup of user managers"
     );
-    // It tells of a user, and of no unit.
+    // The explanation names a user and no unit.
     let log = node.log();
     let refusal = log.lines().find(|line| line.contains("request refused"));
     let refusal = refusal.unwrap_or_else(|| panic!("{log}"));
@@ -98,6 +98,6 @@ fn a_users_own_unit_is_none() {
         refusal.contains(&format!("peer.uid={APP}")) && !refusal.contains("peer.unit"),
         "{refusal}"
     );
-    // The manager itself is a unit of the system's, but not that one.
+    // The manager itself is a system unit, but not the one of that name.
     assert_eq!(node.token_as("billing.service", &[]).code, Some(0));
 }

@@ -1,8 +1,8 @@
-// A caller in Go: asks the daemon for a token over its socket, and prints what it may about the answers.
+// A caller in Go: requests a token over the daemon's socket, and prints the answers without the secrets.
 //
 //	go-client SOCKET NAME REFUSED
 //
-// The access token itself goes nowhere. NAME may be had, REFUSED may not. The package clavigerv1 is generated from proto/
+// It never prints the access token. NAME is permitted, REFUSED is not. The package clavigerv1 is generated from proto/
 // when the rig is installed.
 package main
 
@@ -56,7 +56,7 @@ func watched(ctx context.Context, conn *grpc.ClientConn, name string) (*pb.GetTo
 	return stream.Recv()
 }
 
-// What may be told of a failure.
+// The fields of a failure that may be printed.
 func told(err error) map[string]string {
 	reason, remedy := refusal(err)
 	return map[string]string{"code": status.Code(err).String(), "reason": reason, "remedy": remedy}
