@@ -1,4 +1,4 @@
-//! The files in `deploy/`, checked by the tools that will read them.
+//! Checks the files in `deploy/` with the tools that read them.
 
 #![expect(
     clippy::unwrap_used,
@@ -72,7 +72,7 @@ fn run(program: &str, arguments: &[&str], file: &Path) -> Result<Output, String>
         .map_err(|error| format!("needs {program}: {error}"))
 }
 
-/// Everything that a program said.
+/// The standard output and error of a program.
 fn said(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
@@ -100,7 +100,7 @@ fn the_units_are_understood() -> Result<(), String> {
             "claviger.socket",
             "claviger-admin.socket",
         ] {
-            // The program need not be installed where the units are checked.
+            // The program need not be installed on this machine.
             let text = text(file).replace("/usr/bin/claviger ", "/bin/true ");
             fs::write(scratch.path().join(file), change(text)).unwrap();
         }
@@ -147,7 +147,7 @@ fn the_user_is_understood() -> Result<(), String> {
     Ok(())
 }
 
-/// Each of these would make all peers unknown, or one another.
+/// Each of these settings would make all peers unidentifiable or indistinguishable.
 fn the_unit_leaves_peers_visible() -> Result<(), String> {
     for (setting, value) in [
         ("ProtectProc", "default"),
@@ -156,7 +156,7 @@ fn the_unit_leaves_peers_visible() -> Result<(), String> {
     ] {
         assert_eq!(values("claviger.service", setting), [value]);
     }
-    // The directories of the sockets are root's; this would give them to the daemon.
+    // The directories of the sockets belong to root; this setting would give them to the daemon.
     assert!(values("claviger.service", "RuntimeDirectory").is_empty());
     Ok(())
 }
@@ -179,7 +179,7 @@ fn the_unit_keeps_secrets_off_the_disk() -> Result<(), String> {
     Ok(())
 }
 
-/// systemd gives up for good after this many starts in this time; a daemon that crashes must not use them up.
+/// systemd stops restarting after this many starts in this time; a crashing daemon must not reach the limit.
 fn the_unit_is_restarted_for_ever() -> Result<(), String> {
     let seconds = |setting| {
         let values = values("claviger.service", setting);
@@ -220,7 +220,7 @@ fn the_sockets_have_names_and_modes() -> Result<(), String> {
             assert_eq!(values(file, setting), [value], "{file}: {setting}");
         }
     }
-    // The admin socket's unit must not be the one that makes the common directory: it would be 0700.
+    // The admin socket's unit must not create the common directory, which would then have mode 0700.
     assert_eq!(
         values("claviger-admin.socket", "After"),
         ["claviger.socket"]

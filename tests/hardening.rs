@@ -1,4 +1,4 @@
-//! A hardened process, looked at from outside: by the kernel, by another process of its user, and by root.
+//! A hardened process, inspected from outside: by the kernel, by another process of its user, and by root.
 //!
 //! Each test starts this binary again as a process that hardens itself or not; the one that does not is the control. The
 //! binary has the wiping allocator, as the daemon does.
@@ -36,7 +36,7 @@ use runner::Role;
 #[global_allocator]
 static ALLOCATOR: WipingAllocator = WipingAllocator::system();
 
-/// What root gets on every machine.
+/// The protections that root gets on every machine.
 const PROTECTIONS: [&str; 5] = [
     "no core dumps",
     "not dumpable",
@@ -76,16 +76,13 @@ fn main() -> ExitCode {
                 "root_does_not_find_what_secret_pages_hold",
                 root_does_not_find_what_secret_pages_hold,
             ),
-            (
-                "nothing_is_left_of_what_was_freed",
-                nothing_is_left_of_what_was_freed,
-            ),
+            ("freed_memory_is_zeroed", freed_memory_is_zeroed),
         ],
         ROLES,
     )
 }
 
-/// Byte number `index` of the canary of `seed`. Computed anew wherever it is needed, so that no buffer has it by accident.
+/// Byte `index` of the canary of `seed`. Computed on each use, so that no buffer contains it by accident.
 fn canary(seed: u64, index: usize) -> u8 {
     let mut word = seed.wrapping_add((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -101,11 +98,11 @@ fn become_user(id: u32) {
     nix::unistd::setgroups(&[]).unwrap();
     nix::unistd::setresgid(group, group, group).unwrap();
     nix::unistd::setresuid(user, user, user).unwrap();
-    // Changing the user has made the process undumpable, which would hide whether hardening does.
+    // Changing the user made the process undumpable, which would hide whether hardening does so.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
 }
 
-/// Becomes a user, hardens itself, gets threads, and says what holds. Each only if it is asked to.
+/// The role under test: on request it changes its user, hardens itself, starts threads, and reports its protections.
 fn target(arguments: &[String]) {
     let mut hardened = false;
     for option in arguments {
@@ -120,11 +117,11 @@ fn target(arguments: &[String]) {
                     Err(error) => return tell(&error.to_string()),
                 }
             }
-            (other, _) => panic!("no option {other}"),
+            (other, _) => panic!("unknown option {other}"),
         }
     }
     if !hardened {
-        // Where Yama is at work, it would deny what the control is to show.
+        // Yama, if active, would deny the access that the control must show.
         rustix::process::set_ptracer(PTracer::Any).ok();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -157,13 +154,13 @@ fn target(arguments: &[String]) {
                 tell(&format!("{changed:?}"));
             }
             "abort" => std::process::abort(),
-            other => panic!("no word {other}"),
+            other => panic!("unknown command {other}"),
         }
     }
     drop(runtime);
 }
 
-/// Has the kernel refuse all system calls but these, as systemd does for a unit.
+/// Has the kernel deny all system calls except these, as systemd does for a unit.
 fn allow_only(calls: &[&str]) {
     let architecture: seccompiler::TargetArch = std::env::consts::ARCH.try_into().unwrap();
     let compile = |calls: &[&str]| {
@@ -177,7 +174,7 @@ fn allow_only(calls: &[&str]) {
         );
         seccompiler::compile_from_json(text.as_bytes(), architecture)
     };
-    // systemd's groups contain the names of all architectures.
+    // systemd's groups contain names of all architectures.
     let known: Vec<&str> = calls
         .iter()
         .copied()
@@ -225,18 +222,18 @@ fn calls_of_the_unit() -> Result<Vec<String>, String> {
     Ok(allowed.into_iter().collect())
 }
 
-/// A call is itself; a group is all that it contains, groups included.
+/// Expands a group to its calls, recursively; a call expands to itself.
 fn expand(name: &str, groups: &HashMap<String, Vec<String>>) -> Vec<String> {
     if !name.starts_with('@') {
         return vec![name.to_owned()];
     }
     let group = groups
         .get(name)
-        .unwrap_or_else(|| panic!("no group {name}"));
+        .unwrap_or_else(|| panic!("unknown group {name}"));
     group.iter().flat_map(|name| expand(name, groups)).collect()
 }
 
-/// As user 1001, tries to read the memory of a process.
+/// Tries to read the memory of a process as user 1001.
 fn reader(arguments: &[String]) {
     become_user(1001);
     let attempt = || -> io::Result<()> {
@@ -248,7 +245,7 @@ fn reader(arguments: &[String]) {
     tell(&format!("{:?}", attempt().map_err(|error| error.kind())));
 }
 
-/// Holds a canary in some way.
+/// Keeps a canary in memory in the given way.
 fn keeper(arguments: &[String]) {
     let seed: u64 = arguments[1].parse().unwrap();
     let fill = |bytes: &mut [u8]| {
@@ -271,7 +268,7 @@ fn keeper(arguments: &[String]) {
             assert_eq!(bytes[63], canary(seed, 63));
         }
         "freed" => {
-            // Grows by moving, so that there are several blocks to forget.
+            // Grows by reallocation, so that several blocks are freed.
             let mut bytes = Vec::new();
             for index in 0..5000 {
                 bytes.push(canary(seed, index));
@@ -281,11 +278,11 @@ fn keeper(arguments: &[String]) {
             tell("ready");
             assert_eq!(told(), None);
         }
-        other => panic!("no way {other}"),
+        other => panic!("unknown way {other}"),
     }
 }
 
-/// How often the first 64 bytes of a canary are in the memory of a process. Reads as root.
+/// How often the first 64 bytes of a canary occur in the memory of a process. Reads as root.
 fn hits(pid: u32, seed: u64) -> usize {
     let wanted: Vec<u8> = (0..64).map(|index| canary(seed, index)).collect();
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
@@ -300,7 +297,7 @@ fn hits(pid: u32, seed: u64) -> usize {
             continue;
         }
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-        // Secret pages answer with an error: that is the point.
+        // Secret pages return an error, by design.
         if memory.read_exact_at(&mut bytes, start).is_ok() {
             read += 1;
             found += bytes.windows(64).filter(|bytes| *bytes == wanted).count();
@@ -310,7 +307,7 @@ fn hits(pid: u32, seed: u64) -> usize {
     found
 }
 
-/// A number that no other run has.
+/// A seed that differs between runs.
 fn seed() -> u64 {
     u64::from(std::process::id()) << 32 | u64::from(fastrand::u32(..))
 }
@@ -347,7 +344,7 @@ fn every_thread_of_a_hardened_process_is() -> Result<(), String> {
         ("VmSwap", "0 kB"),
     ] {
         let values = statuses(hardened.pid(), name);
-        assert!(values.len() >= 4, "it has threads");
+        assert!(values.len() >= 4, "the process has threads");
         assert!(
             values.iter().all(|value| value == wanted),
             "{name}: {values:?}"
@@ -391,7 +388,7 @@ fn a_hardened_process_without_root_is_hardened_too() -> Result<(), String> {
     assert!(report.contains("no capabilities: yes"), "{report}");
     assert!(
         report.contains("empty bounding set: NO"),
-        "nobody but root may empty it, and the report does not pretend: {report}"
+        "only root may empty it, and the report says that it is not: {report}"
     );
     Ok(())
 }
@@ -407,7 +404,7 @@ fn strict_needs_what_only_a_service_manager_gives() -> Result<(), String> {
     Ok(())
 }
 
-/// In the unit there is no way back from a filter that is too narrow, and no error that would tell.
+/// A filter that is too narrow cannot be undone inside the unit, and causes no visible error.
 fn the_units_filter_lets_the_process_protect_itself() -> Result<(), String> {
     need_root()?;
     let only = format!("only={}", calls_of_the_unit()?.join(","));
@@ -420,13 +417,13 @@ fn the_units_filter_lets_the_process_protect_itself() -> Result<(), String> {
     assert_eq!(
         confined.ask("forbidden"),
         "Err(PermissionDenied)",
-        "control: it is at work"
+        "control: the filter is active"
     );
     let mut free = target_with(&["harden"]);
     assert_eq!(
         confined.ask("pages"),
         free.ask("pages"),
-        "no worse than without the filter"
+        "the backing is the same as without the filter"
     );
     Ok(())
 }
@@ -514,12 +511,12 @@ fn root_does_not_find_what_secret_pages_hold() -> Result<(), String> {
     assert_eq!(hits(pages.pid(), seed), 0);
     assert!(
         pages.reap().success(),
-        "it could read them itself all the time"
+        "the process itself can read its pages"
     );
     Ok(())
 }
 
-fn nothing_is_left_of_what_was_freed() -> Result<(), String> {
+fn freed_memory_is_zeroed() -> Result<(), String> {
     need_root()?;
     let seed = seed();
     let mut freed = Actor::start(role("keeper", &["freed", &seed.to_string()]));
@@ -529,7 +526,7 @@ fn nothing_is_left_of_what_was_freed() -> Result<(), String> {
     assert_eq!(control.hear(), "ready");
     assert!(
         hits(control.pid(), seed) >= 1,
-        "control: alive, it is found"
+        "control: memory in use is found"
     );
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! The house rules, tested.
 //!
-//! Each rule reads the sources and ARCHITECTURE.md and lists what breaks it, with file and line. Each has a control beside
-//! it: a small tree that breaks the rule and must be caught, so that no rule passes because it sees nothing.
+//! Each rule reads the sources and ARCHITECTURE.md and lists its violations with file and line. Each has a control: a small
+//! tree that violates the rule and must be caught, so that no rule passes because it reads nothing.
 //!
-//! An exception is a line in a list below, with its reason.
+//! Exceptions are listed below, each with its reason.
 
 #![expect(
     clippy::case_sensitive_file_extension_comparisons,
@@ -14,7 +14,7 @@
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     unreachable_pub,
-    reason = "helpers of tests: a broken house rule is reported by a panic"
+    reason = "test helpers report a violation by a panic"
 )]
 
 #[path = "tidy/architecture.rs"]
@@ -37,7 +37,7 @@ use serde_json::json;
 use architecture::Architecture;
 use source::Source;
 
-/// Fails with everything that was found, one per line.
+/// Fails with all violations, one per line.
 fn assert_none(faults: &[String]) {
     assert!(
         faults.is_empty(),
@@ -47,7 +47,7 @@ fn assert_none(faults: &[String]) {
     );
 }
 
-/// Asserts that exactly these places are reported, in this order.
+/// Asserts that exactly these locations are reported, in this order.
 fn assert_caught(faults: &[String], places: &[&str]) {
     let named = faults.len() == places.len()
         && faults
@@ -78,7 +78,7 @@ fn rooms_import_only_from_lower_floors() {
 }
 
 #[test]
-fn no_file_of_the_server_imports_itself_by_way_of_others() {
+fn the_server_has_no_import_cycles() {
     assert_none(&layering::circles(
         source::production(),
         "crates/server/src/",
@@ -218,7 +218,7 @@ fn modules_have_names_and_documentation() {
 }
 
 #[test]
-fn control_nameless_and_undocumented_modules_are_caught() {
+fn control_unclear_names_and_missing_documentation_are_caught() {
     let long = "//! line\n".repeat(16);
     let sources = [
         Source::parse("src/oauth/utils.rs", "//! Things.\n"),
@@ -419,7 +419,7 @@ fn control_unlisted_plaintext_is_caught() {
 }
 
 #[test]
-fn files_of_tests_are_told_from_production() {
+fn test_files_are_not_production() {
     let sources = source::without_tests(vec![
         Source::parse("src/a/mod.rs", "mod b;\n#[cfg(test)]\nmod tests;\n"),
         Source::parse("src/a/tests.rs", "fn f() { x.unwrap() }\n"),
@@ -433,7 +433,7 @@ fn files_of_tests_are_told_from_production() {
     assert!(
         tree.iter()
             .any(|source| source.path == "crates/core/src/policy/rights.rs"),
-        "the tree is not seen"
+        "control: the rule reads no tree"
     );
     assert!(
         tree.iter()
@@ -518,7 +518,7 @@ fn control_private_mentions_are_caught() {
     );
     assert!(
         prose::texts().iter().any(|(path, _)| path == "src/lib.rs"),
-        "the tree is not seen"
+        "control: the rule reads no tree"
     );
 }
 
@@ -527,11 +527,14 @@ fn no_banned_or_doubled_crate_is_linked() {
     let tree = dependencies::tree();
     assert!(
         tree.lines().any(|line| line.starts_with("rustls v")),
-        "the tree is not seen"
+        "control: the rule reads no tree"
     );
     assert_none(&dependencies::faults(&tree));
     let lock = prose::text_of("Cargo.lock");
-    assert!(lock.contains("source = "), "the lock file is not seen");
+    assert!(
+        lock.contains("source = "),
+        "control: the rule reads no lock file"
+    );
     assert_none(&dependencies::foreign_sources(&lock));
 }
 
@@ -540,7 +543,7 @@ fn every_linked_crate_has_a_license_that_is_allowed() {
     let tree = dependencies::licenses();
     assert!(
         tree.lines().any(|line| line.contains("| rustls v")),
-        "the tree is not seen"
+        "control: the rule reads no tree"
     );
     let allowed = dependencies::allowed_licenses(&prose::text_of("deny.toml"));
     assert_none(&dependencies::foreign_licenses(&tree, &allowed));
@@ -566,7 +569,7 @@ fn core_links_no_network_client() {
     let tree = dependencies::links_of("claviger-core");
     assert!(
         tree.lines().any(|line| line.starts_with("tokio v")),
-        "the tree is not seen"
+        "control: the rule reads no tree"
     );
     assert_none(&dependencies::network_clients(&tree));
     let control = "tokio v1\nreqwest v0.13.5\naws-sdk-kms v1.0.0\n";

@@ -102,11 +102,11 @@ pub(crate) async fn bad_tokens(socket: &Path) -> String {
             }));
         }
     }
-    let mut told = String::new();
+    let mut answers = String::new();
     for task in tasks {
-        told.push_str(&task.await.unwrap());
+        answers.push_str(&task.await.unwrap());
     }
-    told
+    answers
 }
 
 /// Reports a token with junk in every text field, then revokes it.
@@ -158,14 +158,14 @@ fn send(socket: &Path, bytes: &[u8], ends: bool) -> Vec<u8> {
 
 /// Sends twenty malformed calls of each kind, with junk in them. Returns the daemon's answers.
 pub(crate) fn malformed(socket: &Path, junk: &str) -> Vec<u8> {
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for n in 0..20_usize {
         for call in calls(n, junk) {
-            told.extend(send(socket, &call, true));
-            told.push(b'\n');
+            answers.extend(send(socket, &call, true));
+            answers.push(b'\n');
         }
     }
-    told
+    answers
 }
 
 fn calls(n: usize, junk: &str) -> Vec<Vec<u8>> {

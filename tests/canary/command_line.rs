@@ -177,8 +177,8 @@ fn import(world: &World, said: &mut Said) {
         ] {
             // With the secret already present there is nothing to write.
             world.site.put("clients/secret", "an older one");
-            let told = run(&good, &format!("{more} --output {output}"));
-            assert_eq!(env.exists(), !is_moved, "{more}: {told}");
+            let printed = run(&good, &format!("{more} --output {output}"));
+            assert_eq!(env.exists(), !is_moved, "{more}: {printed}");
         }
         let pasted = &canaries.pasted;
         for text in [

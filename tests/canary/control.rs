@@ -45,7 +45,7 @@ fn catch(world: &World) {
         "{held:?}"
     );
     let around = names(&around(&sweep, pid, &log));
-    // The token leaks through a derived `Debug`, the answer's text through an error, the rest through environment and arguments.
+    // The token leaks through a derived `Debug`, the answer through an error, the rest through environment and arguments.
     let expected = [
         "an old token",
         "a bad answer",

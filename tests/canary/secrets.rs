@@ -175,8 +175,8 @@ async fn replace(world: &World, said: &mut Said) {
 fn take_away(world: &World, said: &mut Said) {
     world.configure_bare();
     let admin = world.site.admin_socket().display().to_string();
-    let told = said.run(&["reload", "--admin-socket", &admin], "");
-    assert!(!told.is_empty(), "the reload reports its changes");
+    let output = said.run(&["reload", "--admin-socket", &admin], "");
+    assert!(!output.is_empty(), "the reload reports its changes");
 }
 
 /// Searches nearly all memory of a running process.

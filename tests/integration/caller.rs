@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt as _;
 
-/// Metadata that goes with every request.
+/// Metadata that is added to every request.
 #[derive(Clone, Debug)]
 pub(crate) struct With(pub(crate) Vec<(&'static str, &'static str)>);
 
@@ -40,7 +40,7 @@ impl Interceptor for With {
 /// A channel whose requests carry metadata.
 pub(crate) type Wire = InterceptedService<Channel, With>;
 
-/// A channel over a connection that exists.
+/// A channel over an existing connection.
 pub(crate) async fn channel_over(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
     let mut stream = Some(stream);
     let connector = tower::service_fn(move |_uri| {
@@ -52,12 +52,12 @@ pub(crate) async fn channel_over(stream: UnixStream) -> Result<Channel, tonic::t
         .await
 }
 
-/// The metadata of a request that is meant for claviger.
+/// The metadata with claviger's request header.
 pub(crate) fn meant() -> With {
     With(vec![(REQUEST_HEADER, REQUEST_HEADER_VALUE)])
 }
 
-/// A program that asks for tokens and secrets over one connection.
+/// A program that requests tokens and secrets over one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) tokens: TokensClient<Wire>,
@@ -70,7 +70,7 @@ impl Caller {
         Self::over(UnixStream::connect(socket).await.unwrap()).await
     }
 
-    /// A caller, unless the daemon turns its connection away.
+    /// A caller; `None` if the daemon refuses the connection.
     pub(crate) async fn admitted(socket: &Path) -> Option<Self> {
         let stream = UnixStream::connect(socket).await.unwrap();
         let channel = channel_over(stream).await.ok()?;
@@ -140,7 +140,7 @@ impl Caller {
         Ok(self.secrets.watch_secret(request).await?.into_inner())
     }
 
-    /// Reports a token as refused with this HTTP status.
+    /// Reports a token as rejected with this HTTP status.
     pub(crate) async fn report(
         &mut self,
         name: &str,
@@ -178,7 +178,7 @@ impl Caller {
     }
 }
 
-/// A wish for a token as it comes.
+/// A request for a token without further conditions.
 pub(crate) fn wish(name: &str) -> GetTokenRequest {
     GetTokenRequest {
         name: name.to_owned(),
@@ -231,7 +231,7 @@ impl Admin {
             .into_inner()
     }
 
-    /// The explanation for a peer that is a running process.
+    /// Explains the decision for a running process as the peer.
     pub(crate) async fn explain(&mut self, pid: u32, name: &str) -> bool {
         let request = ExplainRequest {
             pid,
@@ -248,7 +248,7 @@ impl Admin {
     }
 }
 
-/// What a refusal says: its code, its stable reason and its remedy. Every refusal has all three.
+/// The code, stable reason and remedy of a refusal. Every refusal has all three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: Code,
@@ -257,7 +257,7 @@ pub(crate) struct Refusal {
     pub(crate) retry: Option<Duration>,
 }
 
-/// Reads a refusal, and checks what every one of them must have.
+/// Reads a refusal, and checks the parts that every refusal must have.
 pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Refusal {
     let status = outcome.expect_err("a refusal");
     let details = status.get_error_details();

@@ -17,18 +17,18 @@ use crate::table;
 
 table![
     every_command_explains_itself,
-    wrong_usage_is_told_apart,
+    usage_errors_have_their_own_exit_code,
     a_token_is_printed_for_people_and_for_programs,
     refusals_have_exit_codes_and_remedies,
-    status_tells_what_is_held_and_no_secret,
+    status_lists_cached_tokens_without_secrets,
     explain_decides_as_a_request_would,
-    refresh_and_reload_say_what_they_did,
+    refresh_and_reload_report_what_they_did,
     check_finds_what_the_daemon_would,
     without_a_daemon_every_command_says_how_to_start_one,
-    an_impostor_is_not_asked,
+    an_impostor_receives_no_request,
     a_store_is_filled_and_read_back,
-    output_that_nobody_takes_is_no_panic,
-    what_prints_nothing_for_programs_says_so,
+    a_closed_output_causes_no_panic,
+    commands_without_json_output_say_so,
 ];
 
 /// A command against a daemon's sockets.
@@ -86,7 +86,7 @@ fn every_command_explains_itself() -> Result<(), String> {
     Ok(())
 }
 
-fn wrong_usage_is_told_apart() -> Result<(), String> {
+fn usage_errors_have_their_own_exit_code() -> Result<(), String> {
     for arguments in [
         &[] as &[&str],
         &["no-such-command"],
@@ -178,7 +178,7 @@ fn refusals_have_exit_codes_and_remedies() -> Result<(), String> {
     Ok(())
 }
 
-fn status_tells_what_is_held_and_no_secret() -> Result<(), String> {
+fn status_lists_cached_tokens_without_secrets() -> Result<(), String> {
     let program = Program::on(run(Node::new()));
     let token = against(&program.node, &["token", "api"]).out;
     let text = against(&program.node, &["status"]);
@@ -258,7 +258,7 @@ fn explain_decides_as_a_request_would() -> Result<(), String> {
     Ok(())
 }
 
-fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
+fn refresh_and_reload_report_what_they_did() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     against(&program.node, &["token", "api"]);
     let text = against(&program.node, &["refresh"]);
@@ -296,7 +296,7 @@ fn refresh_and_reload_say_what_they_did() -> Result<(), String> {
         dry.out.contains("can be applied") && dry.out.contains("allow: changed"),
         "{dry:?}"
     );
-    // What a service manager would have read meanwhile, so that there is room for more.
+    // Drains the notifications, as a service manager would, so that more fit.
     assert!(program.hear("READY=1"));
     let dry = json(&program.node, &["reload", "--dry-run"]);
     assert_eq!(
@@ -354,7 +354,7 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
             .iter()
             .all(|probe| probe["ok"] == true)
     );
-    assert_eq!(node.issuer.requests(), 0, "no token is spent");
+    assert_eq!(node.issuer.requests(), 0, "no token is requested");
     node.put("oauth/demo", b"{\"client_id\": \"x\"}");
     let missing = check(&[]);
     let wanted = "client_secret: the value has no such field";
@@ -389,10 +389,10 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
     );
     assert!(broken.err.contains("would not start"), "{broken:?}");
     std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-    let nobody = node
+    let unreachable = node
         .configuration()
         .replace(&node.issuer.url(), "http://127.0.0.1:9");
-    node.write("claviger.toml", &nobody);
+    node.write("claviger.toml", &unreachable);
     node.put_client_secret("a better secret");
     let alone = check(&[]);
     assert!(
@@ -400,7 +400,7 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
         "{alone:?}"
     );
     assert!(alone.err.contains("when a token is requested"), "{alone:?}");
-    let absent = nobody.replace(
+    let absent = unreachable.replace(
         "[issuers.demo]\n",
         "[issuers.demo]\nca = \"/nonexistent.pem\"\n",
     );
@@ -450,7 +450,7 @@ fn without_a_daemon_every_command_says_how_to_start_one() -> Result<(), String> 
     Ok(())
 }
 
-fn an_impostor_is_not_asked() -> Result<(), String> {
+fn an_impostor_receives_no_request() -> Result<(), String> {
     need_root()?;
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
@@ -466,7 +466,7 @@ fn an_impostor_is_not_asked() -> Result<(), String> {
         assert_eq!(finished.code, Some(77), "{finished:?}");
         assert!(finished.err.contains("served by uid 42001"), "{finished:?}");
     }
-    // One of another user that may not even connect to the admin socket is told where it belongs.
+    // A user that may not connect to the admin socket is told its owner and mode.
     let program = Program::on(run(Node::new()));
     let admin = program.node.admin_socket();
     let mut command = Command::new(within_reach(Path::new(BINARY)));
@@ -505,7 +505,7 @@ fn a_store_is_filled_and_read_back() -> Result<(), String> {
     assert_eq!(
         file(&["init", "--generate-key", &key], b"").code,
         Some(73),
-        "never over another"
+        "an existing store is never overwritten"
     );
     assert!(Path::new(&key).exists());
     assert_eq!(file(&["put", "a/b"], b"value\n").code, Some(0));
@@ -525,7 +525,7 @@ fn a_store_is_filled_and_read_back() -> Result<(), String> {
     Ok(())
 }
 
-fn output_that_nobody_takes_is_no_panic() -> Result<(), String> {
+fn a_closed_output_causes_no_panic() -> Result<(), String> {
     let commands: &[&[&str]] = &[
         &["--help"],
         &["token", "--help"],
@@ -551,7 +551,7 @@ fn output_that_nobody_takes_is_no_panic() -> Result<(), String> {
     Ok(())
 }
 
-fn what_prints_nothing_for_programs_says_so() -> Result<(), String> {
+fn commands_without_json_output_say_so() -> Result<(), String> {
     for arguments in [
         &["demo"] as &[&str],
         &["run"],

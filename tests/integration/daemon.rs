@@ -12,10 +12,10 @@ use claviger_server::{Limits, Sockets};
 use crate::caller::{Admin, Caller};
 use crate::node::Node;
 
-/// Threads that serve connections, besides the runtime that runs the rest.
+/// Worker threads for connections, besides the main runtime.
 const THREADS: usize = 2;
 
-/// A daemon in this process, on the node's sockets. Not hardened: the tests must be able to look into themselves.
+/// A daemon in this process, on the node's sockets. Not hardened: tests must be able to inspect their own process.
 pub(crate) struct TestDaemon {
     pub(crate) node: Node,
     pub(crate) running: Running,
@@ -27,17 +27,17 @@ impl TestDaemon {
         Self::on(Node::new().await).await
     }
 
-    /// Starts one on a node that was prepared.
+    /// Starts one on a prepared node.
     pub(crate) async fn on(node: Node) -> Self {
         Self::with(node, |_limits| {}).await
     }
 
-    /// Starts one with limits that no configuration may have, because a test cannot wait as long as the shortest allowed.
+    /// Starts one with limits below those that a configuration permits, because a test cannot wait that long.
     pub(crate) async fn with(node: Node, change: impl FnOnce(&mut Limits)) -> Self {
         Self::launch(node, Arc::new(SystemClock), change).await
     }
 
-    /// Starts one by a clock that the test moves.
+    /// Starts one with a clock that the test advances.
     pub(crate) async fn at(node: Node, clock: Arc<dyn Clock>) -> Self {
         Self::launch(node, clock, |_limits| {}).await
     }
@@ -70,7 +70,7 @@ impl TestDaemon {
         Admin::connect(&self.node.admin_socket()).await
     }
 
-    /// Ends it in good order.
+    /// Shuts it down gracefully.
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }

@@ -1,4 +1,4 @@
-//! `claviger demo`, the first thing that anybody runs.
+//! `claviger demo`, the first command that a new user runs.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
@@ -19,7 +19,7 @@ table![
     the_demo_shows_everything_and_leaves_nothing,
     the_demo_needs_no_privileges,
     an_interrupted_demo_leaves_nothing,
-    a_demo_without_a_fit_place_says_what_to_do,
+    a_demo_without_a_usable_folder_says_what_to_do,
 ];
 
 /// Runs it with its folder in `place`.
@@ -63,7 +63,7 @@ fn the_demo_needs_no_privileges() -> Result<(), String> {
     Ok(())
 }
 
-/// One that stays, in a process group of its own as a shell would start it, and has told its story.
+/// A demo that keeps running, in its own process group as a shell would start it, after it has printed its output.
 fn staying(place: &Path) -> Child {
     let mut child = Command::new(BINARY)
         .args(["demo", "--stay"])
@@ -82,7 +82,7 @@ fn staying(place: &Path) -> Child {
 }
 
 fn an_interrupted_demo_leaves_nothing() -> Result<(), String> {
-    // Ctrl-C reaches the whole group; a closed terminal and `kill` reach the demo alone.
+    // Ctrl-C signals the whole group; a closed terminal and `kill` signal only the demo.
     for (signal, group) in [
         (Signal::SIGINT, true),
         (Signal::SIGHUP, false),
@@ -98,7 +98,7 @@ fn an_interrupted_demo_leaves_nothing() -> Result<(), String> {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
         assert!(is_empty(place.path()), "{signal}: the folder is gone");
     }
-    // In the middle, at whatever point it is just then.
+    // Interrupts the demo at an arbitrary point.
     for _ in 0..5 {
         let place = tempfile::tempdir().unwrap();
         let mut child = Command::new(BINARY)
@@ -110,7 +110,7 @@ fn an_interrupted_demo_leaves_nothing() -> Result<(), String> {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Signals are expected before there is a folder.
+        // The demo installs its signal handlers before it creates the folder.
         while is_empty(place.path()) && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
@@ -123,7 +123,7 @@ fn an_interrupted_demo_leaves_nothing() -> Result<(), String> {
     Ok(())
 }
 
-fn a_demo_without_a_fit_place_says_what_to_do() -> Result<(), String> {
+fn a_demo_without_a_usable_folder_says_what_to_do() -> Result<(), String> {
     let place = tempfile::tempdir().unwrap();
     let deep = place.path().join("x".repeat(90));
     fs::create_dir(&deep).unwrap();

@@ -14,18 +14,18 @@ use crate::wire::{Answer, ask, bounded, get, http, until_closed};
 table![
     a_token_has_the_fields_of_oauth,
     a_secret_is_the_body,
-    health_and_readiness_are_told_to_everybody,
+    health_and_readiness_need_no_rule,
     readiness_names_the_token_that_fails,
     requests_and_their_statuses,
     every_answer_forbids_storing_and_framing,
-    refusals_say_when_to_come_back,
-    a_refused_token_is_reported,
+    refusals_have_retry_after,
+    a_rejected_token_is_reported,
     one_connection_takes_many_requests,
-    old_and_odd_requests_are_answered_or_refused_whole,
+    unusual_requests_are_answered_or_refused_completely,
     curl_gets_a_token,
 ];
 
-/// Runs a conversation with a daemon that refuses nobody for asking often.
+/// Runs a conversation with a daemon without an effective rate limit.
 fn with_daemon(talk: impl FnOnce(&TestDaemon) + Send) -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
@@ -88,7 +88,7 @@ fn a_secret_is_the_body() -> Result<(), String> {
     })
 }
 
-fn health_and_readiness_are_told_to_everybody() -> Result<(), String> {
+fn health_and_readiness_need_no_rule() -> Result<(), String> {
     with_daemon(|daemon| {
         for socket in [daemon.node.socket(), daemon.node.admin_socket()] {
             let health = ask(&socket, "GET /health HTTP/1.1");
@@ -110,7 +110,11 @@ fn health_and_readiness_are_told_to_everybody() -> Result<(), String> {
         let ready = get(&daemon.node.admin_socket(), "/ready");
         let tokens = json!({ "api": true, "payroll": true, "wide": true });
         assert_eq!(ready.json(), json!({ "ready": true, "tokens": tokens }));
-        assert_eq!(daemon.node.issuer.requests(), 0, "nobody asks to find out");
+        assert_eq!(
+            daemon.node.issuer.requests(),
+            0,
+            "checking readiness sends no request to the issuer"
+        );
     })
 }
 
@@ -138,7 +142,7 @@ fn readiness_names_the_token_that_fails() -> Result<(), String> {
             .await
             .refresh(&["local:oauth/demo#client_secret"])
             .await;
-        assert_eq!(tokens().0, 200, "another credential is another chance");
+        assert_eq!(tokens().0, 200, "a changed credential is tried at once");
         daemon.stop().await;
     });
     Ok(())
@@ -252,7 +256,7 @@ fn requests_and_their_statuses() -> Result<(), String> {
         assert_eq!(
             daemon.node.issuer.requests(),
             1,
-            "only the one that was too short-lived"
+            "only the token that was too short-lived is replaced"
         );
     })
 }
@@ -279,7 +283,7 @@ fn every_answer_forbids_storing_and_framing() -> Result<(), String> {
             }
             assert_eq!(answer.header("access-control-allow-origin"), None);
         }
-        // Nor is there an answer without these by speaking gRPC where it cannot be spoken.
+        // A gRPC request over HTTP/1.1 gets these headers, too.
         for path in [
             "/claviger.v1.Tokens/GetToken",
             "/grpc.health.v1.Health/Check",
@@ -294,7 +298,7 @@ fn every_answer_forbids_storing_and_framing() -> Result<(), String> {
     })
 }
 
-fn refusals_say_when_to_come_back() -> Result<(), String> {
+fn refusals_have_retry_after() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.limits = "requests_per_second = 1\nrequest_burst = 1".to_owned();
@@ -337,7 +341,7 @@ fn refusals_say_when_to_come_back() -> Result<(), String> {
     Ok(())
 }
 
-fn a_refused_token_is_reported() -> Result<(), String> {
+fn a_rejected_token_is_reported() -> Result<(), String> {
     with_daemon(|daemon| {
         let socket = daemon.node.socket();
         let first = get(&socket, "/v1/token/api").json();
@@ -378,7 +382,7 @@ fn one_connection_takes_many_requests() -> Result<(), String> {
     with_daemon(|daemon| {
         let one = "GET /v1/token/api HTTP/1.1\nhost: claviger\nclaviger-request: true\n\n";
         let last = one.replace("\n\n", "\nconnection: close\n\n");
-        // All of them at once: they are answered in order.
+        // Pipelined requests are answered in order.
         let answers = http(&daemon.node.socket(), &format!("{}{last}", one.repeat(49)));
         assert_eq!(answers.len(), 50);
         assert!(answers.iter().all(|answer| answer.status == 200));
@@ -386,7 +390,7 @@ fn one_connection_takes_many_requests() -> Result<(), String> {
     })
 }
 
-fn old_and_odd_requests_are_answered_or_refused_whole() -> Result<(), String> {
+fn unusual_requests_are_answered_or_refused_completely() -> Result<(), String> {
     with_daemon(|daemon| {
         let socket = daemon.node.socket();
         let meant = "host: claviger\nclaviger-request: true\nconnection: close";
@@ -414,7 +418,7 @@ fn old_and_odd_requests_are_answered_or_refused_whole() -> Result<(), String> {
             (format!("{get}\n{meant}\ncontent-length: -1\n\n"), 400),
             (format!("{get}\n{meant}\nbad header\n\n"), 400),
             (
-                "\u{1}\u{2}\u{3} this is no request at all, whoever reads it\n\n".to_owned(),
+                "\u{1}\u{2}\u{3} this is not a request in any protocol\n\n".to_owned(),
                 400,
             ),
         ] {
@@ -422,13 +426,13 @@ fn old_and_odd_requests_are_answered_or_refused_whole() -> Result<(), String> {
             assert_eq!(answers.len(), 1, "{request:.60}: {answers:?}");
             assert_eq!(answers[0].status, status, "{request:.60}");
         }
-        // A request line of another host's URL is a path like any other, and leads nowhere else.
+        // A request line with another host's URL is treated as an unknown path, not proxied.
         let answers = http(
             &socket,
             &format!("GET http://evil.example/v1/token/api HTTP/1.1\n{meant}\n\n"),
         );
         assert_eq!(answers[0].status, 200);
-        // An upgrade to HTTP/2 is not taken.
+        // The daemon ignores an upgrade to HTTP/2.
         let upgrade = "connection: upgrade, http2-settings\nupgrade: h2c\nhttp2-settings: AAMAAABk";
         let request = format!("{get}\nhost: claviger\nclaviger-request: true\n{upgrade}\n\n");
         let mut stream = crate::wire::connect(&socket);

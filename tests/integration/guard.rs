@@ -1,4 +1,4 @@
-//! Who gets in at all: the request header, the two sockets, and the uid that the kernel tells.
+//! Access control before any rule: the request header, the two sockets, and the uid from the kernel.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -24,20 +24,20 @@ use crate::node::{Node, run};
 use crate::{actor, table};
 
 table![
-    requests_that_are_not_meant_for_claviger_are_refused,
+    requests_without_the_request_header_are_refused,
     health_needs_no_header_on_either_socket,
     reflection_lists_what_each_socket_serves,
     reflection_knows_the_details_of_errors,
-    who_follows_health_or_asks_for_services_ends_with_an_old_connection,
+    health_and_reflection_streams_end_with_their_connection,
     each_socket_serves_its_own,
-    two_users_are_told_apart,
-    nobody_becomes_another_by_saying_so,
-    operators_alone_reach_the_admin_socket,
-    root_of_a_container_operates_nothing,
-    an_operator_gets_in_when_programs_have_taken_every_place,
+    two_users_have_different_rights,
+    headers_cannot_change_the_callers_identity,
+    only_operators_reach_the_admin_socket,
+    root_of_a_container_is_no_operator,
+    an_operator_connects_when_programs_use_all_connections,
 ];
 
-fn requests_that_are_not_meant_for_claviger_are_refused() -> Result<(), String> {
+fn requests_without_the_request_header_are_refused() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let caller = daemon.caller().await;
@@ -111,7 +111,7 @@ fn health_needs_no_header_on_either_socket() -> Result<(), String> {
     Ok(())
 }
 
-/// What reflection says.
+/// The answer of reflection.
 async fn reflected(channel: Channel, question: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::with_interceptor(channel, meant());
     let request = ServerReflectionRequest {
@@ -180,7 +180,7 @@ fn reflection_knows_the_details_of_errors() -> Result<(), String> {
     Ok(())
 }
 
-fn who_follows_health_or_asks_for_services_ends_with_an_old_connection() -> Result<(), String> {
+fn health_and_reflection_streams_end_with_their_connection() -> Result<(), String> {
     run(async {
         let young = |limits: &mut Limits| limits.connection_age = Duration::from_millis(300);
         let daemon = TestDaemon::with(Node::new().await, young).await;
@@ -189,7 +189,7 @@ fn who_follows_health_or_asks_for_services_ends_with_an_old_connection() -> Resu
         let mut watch = watch.unwrap().into_inner();
         let mut client =
             ServerReflectionClient::with_interceptor(daemon.caller().await.channel, meant());
-        // Asks nothing, and stays.
+        // A reflection stream that sends no request.
         let stays = client.server_reflection_info(tokio_stream::pending()).await;
         let mut stays = stays.unwrap().into_inner();
         assert!(watch.message().await.unwrap().is_some());
@@ -216,7 +216,7 @@ fn each_socket_serves_its_own() -> Result<(), String> {
     Ok(())
 }
 
-/// A daemon from which Anna may have a token and Bert nothing.
+/// A daemon that grants Anna a token and Bert nothing.
 async fn of_anna() -> TestDaemon {
     let mut node = Node::new().await;
     node.rules.push_str(&format!(
@@ -225,7 +225,7 @@ async fn of_anna() -> TestDaemon {
     TestDaemon::on(node).await
 }
 
-fn two_users_are_told_apart() -> Result<(), String> {
+fn two_users_have_different_rights() -> Result<(), String> {
     actor::need_root()?;
     run(async {
         let daemon = of_anna().await;
@@ -256,7 +256,7 @@ fn two_users_are_told_apart() -> Result<(), String> {
     })
 }
 
-fn nobody_becomes_another_by_saying_so() -> Result<(), String> {
+fn headers_cannot_change_the_callers_identity() -> Result<(), String> {
     actor::need_root()?;
     run(async {
         let daemon = of_anna().await;
@@ -283,7 +283,7 @@ fn nobody_becomes_another_by_saying_so() -> Result<(), String> {
     })
 }
 
-fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
+fn only_operators_reach_the_admin_socket() -> Result<(), String> {
     actor::need_root()?;
     run(async {
         let daemon = of_anna().await;
@@ -295,7 +295,7 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
         let refused = Lender::start(&[], ANNA).connect(&path).err().unwrap();
         assert_eq!(refused.0, "permission denied");
 
-        // Also if somebody opens the way, and also on a connection that root made and no longer stands behind.
+        // Refused even with open file modes, and on a connection whose process was root when it connected.
         std::fs::set_permissions(path.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
         let anna = Lent::by(ANNA, &path);
@@ -307,7 +307,7 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
         assert_eq!(
             closed.await.unwrap(),
             Ok(Vec::new()),
-            "closed without a word"
+            "closed without an answer"
         );
         let mut root = Lent::by(0, &path);
         let mut admin = Admin::over(root.tokio()).await;
@@ -320,8 +320,8 @@ fn operators_alone_reach_the_admin_socket() -> Result<(), String> {
     })
 }
 
-/// The directory of the broker socket is what a container is given, and the admin socket's is below it.
-fn root_of_a_container_operates_nothing() -> Result<(), String> {
+/// Containers mount the directory of the broker socket, and the admin socket's directory is below it.
+fn root_of_a_container_is_no_operator() -> Result<(), String> {
     actor::need_root()?;
     let container = Cgroup::new(&format!("/docker/{}", "fedcba9876543210".repeat(4)))?;
     run(async {
@@ -337,7 +337,7 @@ fn root_of_a_container_operates_nothing() -> Result<(), String> {
                 crate::wire::bounded(&stream);
                 crate::wire::heard(&mut stream)
             });
-            assert_eq!(closed, Ok(Vec::new()), "closed without a word");
+            assert_eq!(closed, Ok(Vec::new()), "closed without an answer");
         }
         let root = Lent::by(0, &path);
         assert!(Admin::over(root.tokio()).await.status().await.is_ok());
@@ -346,7 +346,7 @@ fn root_of_a_container_operates_nothing() -> Result<(), String> {
     })
 }
 
-fn an_operator_gets_in_when_programs_have_taken_every_place() -> Result<(), String> {
+fn an_operator_connects_when_programs_use_all_connections() -> Result<(), String> {
     actor::need_root()?;
     run(async {
         let mut node = Node::new().await;
@@ -366,7 +366,7 @@ fn an_operator_gets_in_when_programs_have_taken_every_place() -> Result<(), Stri
         }
         let status = daemon.admin().await.status().await.unwrap();
         assert_eq!(status.server.unwrap().connections, 9);
-        // The daemon's own request, by which it shows that it lives, comes over the broker socket.
+        // The daemon's own watchdog probe uses the broker socket.
         assert!(daemon.caller().await.token("api").await.is_ok());
         drop(held);
         daemon.stop().await;

@@ -1,6 +1,6 @@
-//! Peers that mean harm: floods, garbage and bent frames, against the compiled daemon.
+//! Hostile peers: floods, garbage and malformed frames, against the compiled daemon.
 //!
-//! After each attack a healthy peer is answered, and the daemon holds no more memory or descriptors than before.
+//! After each attack the daemon answers a healthy peer, and uses no more memory or descriptors than before.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -21,21 +21,21 @@ use crate::wire::{
 table![
     floods_and_garbage_cost_nothing_that_lasts,
     one_user_cannot_fill_the_memory,
-    bent_frames_harm_nobody,
-    a_daemon_takes_the_descriptors_that_it_may_need,
+    malformed_frames_do_not_affect_other_peers,
+    a_daemon_raises_its_descriptor_limit,
     a_daemon_without_descriptors_recovers,
 ];
 
-/// How much larger the daemon may be after an attack, in KiB.
+/// How much the daemon's memory may grow during an attack, in KiB.
 const GROWTH: u64 = 10 * 1024;
 
-/// Connections of one attack.
+/// Connections per attack.
 const CONNECTIONS: u32 = 8;
 
-/// An attack on one connection: whatever is written, until the daemon has had enough.
+/// An attack on one connection: writes until the daemon closes it or stops reading.
 type Attack = (&'static str, fn(&mut UnixStream));
 
-/// Writes as much of `bytes` as the daemon takes; `false` when it has closed the connection, or reads no more.
+/// Writes as much of `bytes` as the daemon reads; `false` when it closed the connection or stopped reading.
 fn push(stream: &mut UnixStream, bytes: &[u8]) -> bool {
     stream.write_all(bytes).is_ok()
 }
@@ -165,7 +165,7 @@ const ATTACKS: [Attack; 14] = [
     }),
     ("a header block that grows when it is unpacked", |stream| {
         push(stream, &greeting(&[]));
-        // One large field put into the dynamic table, then referred to over and over (index 62).
+        // Adds one large field to the dynamic table, then refers to it repeatedly (index 62).
         let mut block = call("/claviger.v1.Tokens/GetToken");
         block.extend([0x40, 1, b'x', 127, 0x81, 0x1e]);
         block.extend([b'y'; 4000]);
@@ -187,7 +187,7 @@ const ATTACKS: [Attack; 14] = [
     }),
 ];
 
-/// Bytes without meaning, the same for the same seed.
+/// Pseudorandom bytes, the same for the same seed.
 fn noise(seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.u8(..))
@@ -195,7 +195,7 @@ fn noise(seed: u64) -> Vec<u8> {
         .collect()
 }
 
-/// Whether a peer that does nothing wrong is served.
+/// Whether a well-behaved peer is served.
 fn answers(program: &Program) -> bool {
     run(async {
         match Caller::admitted(&program.node.socket()).await {
@@ -205,9 +205,9 @@ fn answers(program: &Program) -> bool {
     })
 }
 
-/// Waits until the daemon has closed what the attack left behind, and its descriptors are as many as before.
+/// Waits until the daemon has closed the connections of the attack, and has as many descriptors as before.
 fn settled(program: &Program, before: usize) -> bool {
-    // Each look is a request and an answer, so the daemon gets on with its work in between.
+    // Each poll is a request and an answer, so the daemon makes progress between polls.
     (0..2000).any(|_| {
         assert!(answers(program), "a healthy peer is not answered");
         program.descriptors() <= before
@@ -218,7 +218,7 @@ fn floods_and_garbage_cost_nothing_that_lasts() -> Result<(), String> {
     let mut node = run(Node::new());
     node.limits = "request = \"200ms\"\npreface = \"200ms\"".to_owned();
     let program = Program::on(node);
-    // Warm: what is allocated once and kept is no growth.
+    // Warm up: memory that is allocated once and kept does not count as growth.
     for _ in 0..200 {
         assert!(answers(&program));
     }
@@ -255,10 +255,10 @@ fn floods_and_garbage_cost_nothing_that_lasts() -> Result<(), String> {
     Ok(())
 }
 
-/// What a user whom no rule names may cost, in KiB: about half of the memory that the shipped unit allows.
+/// The memory that a user without a rule may use, in KiB: about half of the shipped unit's limit.
 const COST_OF_ONE: u64 = 140 * 1024;
 
-/// Requests with large heads and messages that never end, on all the connections and streams that one user may have.
+/// Requests with large headers and unfinished messages, on all connections and streams that one user may open.
 fn one_user_cannot_fill_the_memory() -> Result<(), String> {
     need_root()?;
     let mut node = run(Node::new());
@@ -292,7 +292,7 @@ fn one_user_cannot_fill_the_memory() -> Result<(), String> {
     most = most.max(program.resident());
     assert!(most < before + COST_OF_ONE, "from {before} to {most} KiB");
     drop(streams);
-    // Until the last request of this user has ended it is refused.
+    // New requests of this user are refused until its last request has ended.
     let hanging = Instant::now() + Duration::from_secs(20);
     while !answers(&program) {
         assert!(Instant::now() < hanging, "still refused");
@@ -301,7 +301,7 @@ fn one_user_cannot_fill_the_memory() -> Result<(), String> {
     Ok(())
 }
 
-fn bent_frames_harm_nobody() -> Result<(), String> {
+fn malformed_frames_do_not_affect_other_peers() -> Result<(), String> {
     let program = Program::on(run(Node::new()));
     assert!(answers(&program));
     let before = program.resident();
@@ -328,7 +328,7 @@ fn bent_frames_harm_nobody() -> Result<(), String> {
         } else {
             valid.clone()
         };
-        // Mostly past the preface, or nothing else is ever reached.
+        // Mutates mostly bytes after the preface, to reach the frame parser.
         let from = if round % 16 == 1 || round % 4 == 0 {
             0
         } else {
@@ -349,7 +349,7 @@ fn bent_frames_harm_nobody() -> Result<(), String> {
         }
         let mut stream = connect(&program.node.socket());
         push(&mut stream, &bytes);
-        // A connection that is gone at once is as hostile as any; some wait for what comes.
+        // Some connections close at once, others wait for the answer.
         if round % 64 == 0 {
             assert!(answers(&program), "seed {seed}, round {round}");
         }
@@ -371,7 +371,7 @@ fn bent_frames_harm_nobody() -> Result<(), String> {
     Ok(())
 }
 
-fn a_daemon_takes_the_descriptors_that_it_may_need() -> Result<(), String> {
+fn a_daemon_raises_its_descriptor_limit() -> Result<(), String> {
     for (limit, soft, warned) in [("512:8192", "2432", false), ("512:600", "600", true)] {
         let mut command = Command::new("prlimit");
         if command.arg("--version").output().is_err() {
@@ -387,11 +387,11 @@ fn a_daemon_takes_the_descriptors_that_it_may_need() -> Result<(), String> {
         let now = line.unwrap().split_ascii_whitespace().nth(3);
         assert_eq!(now, Some(soft), "{limit}");
         let status = run(async { program.admin().await.status().await.unwrap() });
-        let told = status
+        let reported = status
             .warnings
             .iter()
             .any(|text| text.contains("LimitNOFILE="));
-        assert_eq!(told, warned, "{limit}: {:?}", status.warnings);
+        assert_eq!(reported, warned, "{limit}: {:?}", status.warnings);
         assert_eq!(
             program.log().contains("LimitNOFILE="),
             warned,
@@ -415,7 +415,7 @@ fn a_daemon_without_descriptors_recovers() -> Result<(), String> {
     let streams: Vec<UnixStream> = (0..200)
         .map(|_| UnixStream::connect(program.node.socket()).unwrap())
         .collect();
-    // Its log says what becomes of those for whom there is no descriptor: they wait, or are turned away.
+    // The log reports what happens to connections without a descriptor: they wait or are refused.
     let noted = || {
         let log = program.log();
         log.contains("a peer cannot be identified")
@@ -429,7 +429,7 @@ fn a_daemon_without_descriptors_recovers() -> Result<(), String> {
     let used = program.ticks() - ticks;
     assert!(used < 50, "so many connections cost {used} ticks of 10 ms");
     drop(streams);
-    // Until it has closed the last of them it may turn others away; then it is as before.
+    // Until the last of them is closed the daemon may refuse others; then it serves as before.
     let recovered = || answers(&program) && program.descriptors() <= descriptors;
     let hanging = Instant::now() + Duration::from_secs(20);
     while !recovered() {

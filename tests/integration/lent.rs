@@ -1,7 +1,7 @@
 //! Connections of other processes.
 //!
-//! A process of the wanted user, cgroup or namespace connects and passes its connection to the test. For the daemon the
-//! peer is whoever connected; the test speaks for it, as an attacker with a stolen connection would.
+//! A process of the given user, cgroup or namespace connects and passes its connection to the test. For the daemon the peer
+//! is the process that connected; the test speaks for it, as an attacker with a stolen connection would.
 
 use std::fs::{self, Permissions};
 use std::io::{IoSlice, IoSliceMut};
@@ -22,7 +22,7 @@ use crate::actor::{Actor, role, tell, told, wrapped};
 use crate::caller::Caller;
 use crate::runner::Role;
 
-/// Two users that no real user is.
+/// Two uids without real users.
 pub(crate) const ANNA: u32 = 42_001;
 pub(crate) const BERT: u32 = 42_002;
 
@@ -57,11 +57,11 @@ impl Lent {
     }
 }
 
-/// Why a process could not connect. No text, which would count as the reason to skip a test.
+/// Why a process could not connect. Not a string: a string error would be the reason to skip a test.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoConnection(pub(crate) String);
 
-/// A process that can connect, and has not yet.
+/// A process that has not connected yet.
 pub(crate) struct Lender {
     actor: Option<Actor>,
     handover: UnixListener,
@@ -69,7 +69,7 @@ pub(crate) struct Lender {
 }
 
 impl Lender {
-    /// Starts one as `uid`, inside of a wrapping command if there is one.
+    /// Starts a process as `uid`, inside the wrapping command if there is one.
     pub(crate) fn start(wrapper: &[&str], uid: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
@@ -107,20 +107,20 @@ impl Lender {
     }
 }
 
-/// The role: hands over the way, becomes the user, connects where it is told, and stays until its input ends. It can become
-/// another user afterwards.
+/// The role: opens the channel to the test, switches to the user, connects to the given path, and runs until its input ends.
+/// It can switch to another user afterwards.
 fn lend(arguments: &[String]) {
     let handover = UnixStream::connect(&arguments[0]).unwrap();
     let uid: u32 = arguments[1].parse().unwrap();
     if uid != rustix::process::geteuid().as_raw() {
         become_user(uid);
     }
-    let socket = told().expect("where to connect");
+    let socket = told().expect("the path to connect to");
     match UnixStream::connect(&socket) {
         Err(error) => tell(&error.kind().to_string()),
         Ok(stream) => {
             give(&handover, &stream);
-            // The lender keeps no copy: the connection ends when the test closes it.
+            // The role keeps no copy: the connection ends when the test closes it.
             drop(stream);
             tell("connected");
             while let Some(line) = told() {
@@ -147,7 +147,7 @@ fn give(to: &UnixStream, stream: &UnixStream) {
     sendmsg(to, &[IoSlice::new(b"!")], &mut message, SendFlags::empty()).unwrap();
 }
 
-/// Takes a descriptor that was passed.
+/// Receives a passed descriptor.
 fn take(from: &UnixStream) -> UnixStream {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
@@ -166,7 +166,7 @@ fn take(from: &UnixStream) -> UnixStream {
     passed.expect("a descriptor").into()
 }
 
-/// The role of an impostor: listens where a daemon should, as another user, and answers nobody.
+/// The role of an impostor: listens at the daemon's path as another user, and answers no request.
 fn squat(arguments: &[String]) {
     become_user(arguments[1].parse().unwrap());
     let _listener = UnixListener::bind(&arguments[0]).unwrap();

@@ -1,4 +1,4 @@
-//! The daemon as a process: its start and its refusals to start, signals, reloads, sockets that others made.
+//! The daemon as a process: startup and refusals to start, signals, reloads, inherited sockets.
 
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
@@ -25,25 +25,25 @@ table![
     a_second_daemon_does_not_push_the_first_aside,
     a_dead_socket_is_replaced,
     sigterm_lets_requests_in_flight_finish,
-    a_reload_changes_open_connections_and_keeps_what_did_not_change,
-    a_reload_is_whole_or_nothing,
-    a_reload_waits_for_no_dead_backend,
+    a_reload_applies_to_open_connections_and_keeps_unchanged_tokens,
+    a_reload_is_atomic,
+    a_reload_does_not_wait_for_a_dead_backend,
     a_reload_that_fails_at_any_step_leaves_the_old_world_at_work,
     watches_last_until_a_reload_succeeds,
     a_reload_by_which_two_environments_share_a_client_is_refused,
-    a_reload_goes_on_when_nobody_waits_for_it,
+    a_reload_continues_without_its_client,
     sighup_reloads,
     a_reload_that_hangs_does_not_keep_the_daemon_from_ending,
-    signals_are_heeded_while_it_starts,
+    signals_are_handled_during_startup,
     sockets_are_taken_over_whatever_their_order,
-    whoever_connected_before_the_start_is_served,
+    connections_from_before_the_start_are_served,
     systemd_passes_its_sockets,
-    the_mask_of_whoever_starts_it_keeps_nobody_out,
-    nothing_is_left_of_a_start_that_fails_half_way,
+    the_inherited_umask_does_not_restrict_the_socket,
+    a_failed_start_leaves_no_socket,
     a_daemon_that_must_not_start_says_why,
     a_backend_that_cannot_be_opened_names_the_reason,
     a_damaged_file_is_named_in_the_log,
-    a_secret_in_the_environment_is_refused_by_its_name,
+    the_refusal_of_a_secret_in_the_environment_names_it,
     a_daemon_starts_while_its_issuer_and_secrets_are_missing,
     the_watchdog_is_fed,
 ];
@@ -70,16 +70,19 @@ fn a_dead_socket_is_replaced() -> Result<(), String> {
     let first = Program::on(run(Node::new()));
     first.signal(Signal::SIGKILL);
     let (_killed, _log, node) = first.wait();
-    assert!(node.socket().exists(), "control: it had no time to tidy up");
+    assert!(
+        node.socket().exists(),
+        "control: the killed daemon did not remove its socket"
+    );
     let second = Program::on(node);
     run(async { assert!(second.caller().await.token("api").await.is_ok()) });
     let (status, _log, node) = second.terminate();
     assert!(status.success());
     assert!(
         !node.socket().exists() && !node.admin_socket().exists(),
-        "it tidies up"
+        "the daemon removes its socket"
     );
-    // What is no socket is left alone.
+    // A file that is not a socket is left alone.
     fs::write(node.socket(), "precious").unwrap();
     let third = claviger(&["run", "--config", node.config_path().to_str().unwrap()]);
     assert_eq!(third.code, Some(71), "{third:?}");
@@ -88,7 +91,7 @@ fn a_dead_socket_is_replaced() -> Result<(), String> {
 }
 
 fn sigterm_lets_requests_in_flight_finish() -> Result<(), String> {
-    // An issuer that answers when the test lets it.
+    // An issuer that answers when the test releases it.
     let (issuer, slow) = run(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         (
@@ -149,7 +152,7 @@ fn sigterm_lets_requests_in_flight_finish() -> Result<(), String> {
     Ok(())
 }
 
-fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(), String> {
+fn a_reload_applies_to_open_connections_and_keeps_unchanged_tokens() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     run(async {
         let mut caller = program.caller().await;
@@ -167,7 +170,7 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
         );
         let kept = caller.token("api").await.unwrap();
         assert_eq!(kept.access_token, token.access_token);
-        assert_eq!(program.node.issuer.requests(), 2, "one for each token");
+        assert_eq!(program.node.issuer.requests(), 2, "one request per token");
 
         program.node.rules = rule;
         program.node.write_configuration();
@@ -175,7 +178,7 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
         assert_eq!(
             why(caller.token("api").await).1,
             "DENIED",
-            "taken away again"
+            "the right is removed again"
         );
         let digest = program.admin().await.status().await.unwrap().config_digest;
         let log = program.log();
@@ -188,7 +191,7 @@ fn a_reload_changes_open_connections_and_keeps_what_did_not_change() -> Result<(
     Ok(())
 }
 
-fn a_reload_is_whole_or_nothing() -> Result<(), String> {
+fn a_reload_is_atomic() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     run(async {
         let mut caller = program.caller().await;
@@ -218,7 +221,7 @@ fn a_reload_is_whole_or_nothing() -> Result<(), String> {
             "nothing has changed"
         );
 
-        // What cannot change while it runs is refused, however valid.
+        // A valid change of a setting that is fixed at startup is refused.
         program.node.rules = format!("[[allow]]\nuser = {}\ntokens = [\"payroll\"]\n", own_uid());
         program.node.limits = "streams = 7".to_owned();
         program.node.write_configuration();
@@ -239,7 +242,7 @@ fn a_reload_is_whole_or_nothing() -> Result<(), String> {
     Ok(())
 }
 
-fn a_reload_waits_for_no_dead_backend() -> Result<(), String> {
+fn a_reload_does_not_wait_for_a_dead_backend() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
     program.node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
     program.node.rules.push_str(&format!(
@@ -334,7 +337,7 @@ fn watches_last_until_a_reload_succeeds() -> Result<(), String> {
         assert_eq!(secret.message().await.unwrap().unwrap().value, PASSWORD);
         let first = token.message().await.unwrap().unwrap().access_token;
 
-        // A fault that only opening the backend shows, after the text was found in order.
+        // An error that appears only when the backend is opened, after the text was validated.
         let rules = std::mem::take(&mut daemon.node.rules);
         daemon.node.more =
             "[backends.absent]\ntype = \"file\"\ndirectory = \"/nowhere\"\nkey_file = \"/no\"\n"
@@ -356,7 +359,7 @@ fn watches_last_until_a_reload_succeeds() -> Result<(), String> {
         assert_eq!(secret.message().await.unwrap().unwrap().value, b"second");
         assert_ne!(token.message().await.unwrap().unwrap().access_token, first);
 
-        // Nobody may have anything now. What is newer is not told to those who could have it before.
+        // No rule grants anything now. Watches of earlier grants receive no newer version.
         daemon.node.more.clear();
         daemon.node.write_configuration();
         assert!(admin.reload().await.applied);
@@ -400,14 +403,14 @@ fn a_reload_by_which_two_environments_share_a_client_is_refused() -> Result<(), 
     Ok(())
 }
 
-fn a_reload_goes_on_when_nobody_waits_for_it() -> Result<(), String> {
+fn a_reload_continues_without_its_client() -> Result<(), String> {
     use std::future::Future as _;
     use std::task::{Context, Waker};
     run(async {
         let mut daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
         for polls in 1..=4_u32 {
-            // Something that has to be fetched before the reload can be done.
+            // A secret that must be fetched before the reload completes.
             daemon.node.put(&format!("new-{polls}"), b"x");
             daemon.node.more = format!("[secrets.new]\nreference = \"local:new-{polls}\"\n");
             daemon.node.write_configuration();
@@ -418,9 +421,13 @@ fn a_reload_goes_on_when_nobody_waits_for_it() -> Result<(), String> {
                 tokio::task::yield_now().await;
             }
             drop(reload);
-            // One after the other: this one waits for the end of that one, and changes nothing.
+            // Reloads run one at a time: this one waits for the first, and changes nothing.
             let after = daemon.running.operator().reload(true).await;
-            assert_eq!(after, Ok(Reloaded::default()), "what was begun is in force");
+            assert_eq!(
+                after,
+                Ok(Reloaded::default()),
+                "the first reload has been applied"
+            );
             let value = format!("value {polls}");
             daemon.node.put("password", value.as_bytes());
             let refreshed = daemon.admin().await.refresh(&["password"]).await;
@@ -460,7 +467,7 @@ fn sighup_reloads() -> Result<(), String> {
 
 fn a_reload_that_hangs_does_not_keep_the_daemon_from_ending() -> Result<(), String> {
     let mut program = Program::on(run(Node::new()));
-    // Opening a pipe waits for somebody who writes into it, as a file on a lost network share waits for its server.
+    // Opening a pipe blocks until a writer opens it, as a file on a lost network share blocks until its server answers.
     let pipe = program.node.path("ca.pem");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
@@ -482,7 +489,7 @@ fn a_reload_that_hangs_does_not_keep_the_daemon_from_ending() -> Result<(), Stri
     Ok(())
 }
 
-/// So many secrets that it takes a while until each has been asked for once.
+/// A node with so many secrets that fetching each once takes a while.
 fn slow_to_start() -> Node {
     let mut node = run(Node::new());
     node.more = (0..2000)
@@ -491,7 +498,7 @@ fn slow_to_start() -> Node {
     node
 }
 
-fn signals_are_heeded_while_it_starts() -> Result<(), String> {
+fn signals_are_handled_during_startup() -> Result<(), String> {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let program = Program::unready(slow_to_start(), Command::new(BINARY));
         let socket = program.node.socket();
@@ -500,7 +507,7 @@ fn signals_are_heeded_while_it_starts() -> Result<(), String> {
             assert!(std::time::Instant::now() < hanging, "{}", program.log());
             std::thread::yield_now();
         }
-        // It serves before it is ready.
+        // The daemon serves before it is ready.
         assert_eq!(get(&socket, "/health").status, 200);
         program.signal(signal);
         let (status, log, node) = if signal == Signal::SIGHUP {
@@ -520,7 +527,7 @@ fn signals_are_heeded_while_it_starts() -> Result<(), String> {
     Ok(())
 }
 
-/// Listeners where the node wants its sockets, made by somebody else.
+/// Listeners at the node's socket paths, created by the test.
 fn listeners(node: &Node) -> [UnixListener; 2] {
     fs::create_dir_all(node.path("run/admin")).unwrap();
     [node.socket(), node.admin_socket()].map(|path| UnixListener::bind(path).unwrap())
@@ -528,10 +535,10 @@ fn listeners(node: &Node) -> [UnixListener; 2] {
 
 /// The binary with two listeners as descriptors 3 and 4, as a service manager would pass them.
 fn activated(sockets: [impl Into<OwnedFd>; 2], names: &str) -> Command {
-    // A shell puts them where they belong and becomes the binary, so that the pid in the variable is right.
+    // A shell duplicates the descriptors and executes the binary, so that the pid in the variable is right.
     let [third, fourth] = sockets.map(|socket| {
         let descriptor = socket.into();
-        // Above those that the shell fills.
+        // Above the descriptors that the shell assigns.
         let high = rustix::io::fcntl_dupfd_cloexec(&descriptor, 20).unwrap();
         rustix::io::fcntl_setfd(&high, rustix::io::FdFlags::empty()).unwrap();
         high
@@ -543,7 +550,7 @@ fn activated(sockets: [impl Into<OwnedFd>; 2], names: &str) -> Command {
     );
     let mut command = Command::new("bash");
     command.args(["-c", &script, BINARY]);
-    // They must stay open until the shell has started.
+    // The descriptors must stay open until the shell has started.
     std::mem::forget((third, fourth));
     command
 }
@@ -586,7 +593,7 @@ fn sockets_are_taken_over_whatever_their_order() -> Result<(), String> {
     Ok(())
 }
 
-fn whoever_connected_before_the_start_is_served() -> Result<(), String> {
+fn connections_from_before_the_start_are_served() -> Result<(), String> {
     let node = run(Node::new());
     let sockets = listeners(&node);
     let mut early: Vec<_> = (0..8)
@@ -624,7 +631,7 @@ fn systemd_passes_its_sockets() -> Result<(), String> {
         .arg(node.admin_socket());
     command.args(["--fdname=broker:admin", "--setenv=NOTIFY_SOCKET", BINARY]);
     let program = Program::unready(node, command);
-    // It starts the daemon when somebody connects, and the first to do so is served.
+    // systemd-socket-activate starts the daemon on the first connection, and that one is served.
     let hanging = std::time::Instant::now() + Duration::from_secs(20);
     while !program.node.admin_socket().exists() {
         assert!(std::time::Instant::now() < hanging, "{}", program.log());
@@ -637,7 +644,7 @@ fn systemd_passes_its_sockets() -> Result<(), String> {
     Ok(())
 }
 
-fn the_mask_of_whoever_starts_it_keeps_nobody_out() -> Result<(), String> {
+fn the_inherited_umask_does_not_restrict_the_socket() -> Result<(), String> {
     need_root()?;
     let mut command = Command::new("sh");
     command.args(["-c", "umask 077; exec \"$0\" \"$@\"", BINARY]);
@@ -652,7 +659,7 @@ fn the_mask_of_whoever_starts_it_keeps_nobody_out() -> Result<(), String> {
     })
 }
 
-fn nothing_is_left_of_a_start_that_fails_half_way() -> Result<(), String> {
+fn a_failed_start_leaves_no_socket() -> Result<(), String> {
     need_root()?;
     let node = run(Node::new());
     let text = node.configuration();
@@ -682,7 +689,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// What is wrong with a node, how the daemon ends, and what it must say.
+/// What is wrong with a node, the daemon's exit code, and the text that its error must contain.
 type Fault = (&'static str, fn(&Node), i32, &'static [&'static str]);
 
 const FAULTS: &[Fault] = &[
@@ -815,7 +822,7 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
 
 fn a_backend_that_cannot_be_opened_names_the_reason() -> Result<(), String> {
     let mut node = run(Node::new());
-    // Too long for the system, which is no fault that the program looks for; and there are two of them.
+    // Too long for the system, which the program does not check itself; two stores have this problem.
     for name in ["one", "two"] {
         let path = format!("/{}", name.repeat(100));
         node.more.push_str(&format!(
@@ -827,7 +834,7 @@ fn a_backend_that_cannot_be_opened_names_the_reason() -> Result<(), String> {
     assert_eq!(
         finished.code,
         Some(71),
-        "not for want of a right configuration: {finished:?}"
+        "the configuration itself is valid: {finished:?}"
     );
     for name in ["backends.one: cannot open", "backends.two: cannot open"] {
         let line = finished.err.lines().find(|line| line.contains(name));
@@ -855,7 +862,7 @@ fn a_damaged_file_is_named_in_the_log() -> Result<(), String> {
         let results = program.admin().await.refresh(&["password"]).await;
         assert_eq!(results[0].error, "undecryptable");
         let held = program.caller().await.secret("password").await;
-        assert_eq!(held.unwrap().value, PASSWORD, "what is held is served");
+        assert_eq!(held.unwrap().value, PASSWORD, "the cached value is served");
     });
     let log = program.log();
     let line = log
@@ -868,10 +875,10 @@ fn a_damaged_file_is_named_in_the_log() -> Result<(), String> {
     Ok(())
 }
 
-fn a_secret_in_the_environment_is_refused_by_its_name() -> Result<(), String> {
+fn the_refusal_of_a_secret_in_the_environment_names_it() -> Result<(), String> {
     let node = run(Node::new());
     let text = node.configuration().replace("mode = \"dev\"", "");
-    // In production every issuer has TLS; nobody is asked before the environment has been looked at.
+    // In production every issuer has TLS. The environment is checked before any request.
     let config = node.write(
         "claviger.toml",
         &text.replace("http://127.0.0.1", "https://127.0.0.1"),
@@ -903,12 +910,12 @@ fn a_daemon_starts_while_its_issuer_and_secrets_are_missing() -> Result<(), Stri
     assert_eq!(
         (health.status, ready.status),
         (200, 503),
-        "alive, and not ready"
+        "running, but not ready"
     );
     run(async {
         assert!(
             program.caller().await.token("api").await.is_ok(),
-            "what can be served is"
+            "other tokens are served"
         );
         let status = program.admin().await.status().await.unwrap();
         let missing = status
@@ -927,7 +934,7 @@ fn the_watchdog_is_fed() -> Result<(), String> {
     let program = Program::by(run(Node::new()), command);
     assert!(
         program.hear("WATCHDOG=1") && program.hear("WATCHDOG=1"),
-        "again and again"
+        "the watchdog is fed repeatedly"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What one peer can make the daemon hold, and that nobody else feels it.
+//! Limits on the resources of one peer, so that other peers are not affected.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -20,25 +20,25 @@ use crate::wire::{
 };
 
 table![
-    a_peer_that_does_not_begin_to_speak_is_closed,
-    one_user_cannot_take_the_places_of_others,
-    a_place_is_given_back,
-    one_user_cannot_open_the_requests_of_others,
-    an_answer_that_nobody_takes_is_an_open_request,
+    a_silent_connection_is_closed,
+    one_user_cannot_use_up_the_connections_of_others,
+    a_closed_connection_frees_its_slot,
+    one_user_cannot_use_up_the_requests_of_others,
+    an_unread_answer_counts_as_an_open_request,
     more_streams_than_allowed_are_refused,
     a_message_that_is_too_large_is_refused,
     headers_that_are_too_large_are_refused,
     an_idle_connection_that_answers_no_ping_is_closed,
 ];
 
-/// A daemon with a short deadline for the first words.
+/// A daemon with a short deadline for the first bytes of a connection.
 async fn impatient() -> TestDaemon {
     let mut node = Node::new().await;
     node.limits = "preface = \"150ms\"".to_owned();
     TestDaemon::on(node).await
 }
 
-fn a_peer_that_does_not_begin_to_speak_is_closed() -> Result<(), String> {
+fn a_silent_connection_is_closed() -> Result<(), String> {
     run(async {
         let daemon = impatient().await;
         let socket = daemon.node.socket();
@@ -87,7 +87,7 @@ async fn is_served(stream: UnixStream) -> bool {
     .unwrap()
 }
 
-fn one_user_cannot_take_the_places_of_others() -> Result<(), String> {
+fn one_user_cannot_use_up_the_connections_of_others() -> Result<(), String> {
     need_root()?;
     run(async {
         let mut node = Node::new().await;
@@ -117,7 +117,7 @@ fn one_user_cannot_take_the_places_of_others() -> Result<(), String> {
     })
 }
 
-fn a_place_is_given_back() -> Result<(), String> {
+fn a_closed_connection_frees_its_slot() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.limits = "connections = 2\nconnections_per_uid = 2".to_owned();
@@ -141,7 +141,7 @@ fn a_place_is_given_back() -> Result<(), String> {
     Ok(())
 }
 
-fn one_user_cannot_open_the_requests_of_others() -> Result<(), String> {
+fn one_user_cannot_use_up_the_requests_of_others() -> Result<(), String> {
     need_root()?;
     run(async {
         let mut node = Node::new().await;
@@ -173,9 +173,12 @@ fn one_user_cannot_open_the_requests_of_others() -> Result<(), String> {
         });
         assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
         assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
-        assert!(bert.token("api").await.is_ok(), "others have their own");
+        assert!(
+            bert.token("api").await.is_ok(),
+            "other users have their own limit"
+        );
         watches.pop();
-        // The end of a stream travels on its own; the daemon hears of it in its own time.
+        // The daemon learns asynchronously that the stream ended.
         while anna.token("api").await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -184,26 +187,26 @@ fn one_user_cannot_open_the_requests_of_others() -> Result<(), String> {
     })
 }
 
-fn an_answer_that_nobody_takes_is_an_open_request() -> Result<(), String> {
+fn an_unread_answer_counts_as_an_open_request() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.limits = "open_requests_per_uid = 4".to_owned();
         let daemon = TestDaemon::on(node).await;
         tokio::task::block_in_place(|| {
             let mut stream = connect(&daemon.node.socket());
-            // SETTINGS_INITIAL_WINDOW_SIZE 0: answers begin, and go no further.
+            // SETTINGS_INITIAL_WINDOW_SIZE 0: answers stop after their headers.
             stream.write_all(&greeting(&[(4, 0)])).unwrap();
             for number in 0..6 {
                 let id = 2 * number + 1;
                 stream.write_all(&get_token(id, "api")).unwrap();
-                // One after the other, so that it is known who comes last.
+                // One after the other, so that the order is known.
                 let head = std::iter::from_fn(|| read_frame(&mut stream))
                     .find(|frame| frame.kind == HEADERS && frame.stream == id);
                 let refused = head.unwrap().flags & END_STREAM != 0;
                 assert_eq!(refused, number >= 4, "request {number}");
             }
         });
-        // The end of a connection travels on its own; the daemon hears of it in its own time.
+        // The daemon learns asynchronously that the connection ended.
         let mut caller = daemon.caller().await;
         while caller.token("api").await.is_err() {
             tokio::task::yield_now().await;
@@ -213,7 +216,7 @@ fn an_answer_that_nobody_takes_is_an_open_request() -> Result<(), String> {
     Ok(())
 }
 
-/// Speaks HTTP/2 frames with a daemon, on a connection of its own.
+/// Exchanges HTTP/2 frames with a daemon on a new connection.
 fn speak<T>(change: impl FnOnce(&mut Limits), talk: impl FnOnce(&mut UnixStream) -> T + Send) -> T {
     run(async {
         let daemon = TestDaemon::with(Node::new().await, change).await;
@@ -236,7 +239,7 @@ fn more_streams_than_allowed_are_refused() -> Result<(), String> {
         |limits| limits.streams = 8,
         |stream| {
             stream.write_all(&greeting(&[])).unwrap();
-            // Requests whose message never comes: each keeps its stream.
+            // Requests without a message: each keeps its stream open.
             for number in 0..20 {
                 let head = call("/claviger.v1.Tokens/GetToken");
                 stream
@@ -256,7 +259,7 @@ fn more_streams_than_allowed_are_refused() -> Result<(), String> {
         },
     );
     assert_eq!(frames.len(), 12);
-    // REFUSED_STREAM (RFC 9113 §7): the client may ask again.
+    // REFUSED_STREAM (RFC 9113 §7): the client may retry.
     assert!(
         frames.iter().all(|(_, code)| *code == [0, 0, 0, 7]),
         "{frames:?}"
@@ -286,7 +289,10 @@ fn a_message_that_is_too_large_is_refused() -> Result<(), String> {
             "small enough to be read: {read:?}"
         );
         assert_eq!(why(Err::<(), _>(read)).1, "INVALID_REQUEST");
-        assert!(caller.token("api").await.is_ok(), "the connection goes on");
+        assert!(
+            caller.token("api").await.is_ok(),
+            "the connection stays open"
+        );
         daemon.stop().await;
     });
     Ok(())
@@ -310,7 +316,7 @@ fn headers_that_are_too_large_are_refused() -> Result<(), String> {
             // `:status 431` is no entry of the static table: the name is (8), and the value is spelled out.
             let mut answered = Vec::new();
             while let Some(frame) = read_frame(stream) {
-                assert_ne!(frame.kind, GOAWAY, "the connection goes on");
+                assert_ne!(frame.kind, GOAWAY, "the connection stays open");
                 if frame.stream == 1 {
                     answered.push(frame.kind);
                 }

@@ -1,10 +1,10 @@
-//! The daemon as programs and operators meet it: a real one, on a real socket, with a sealed store and an issuer.
+//! The daemon as programs and operators see it: a real daemon on a real socket, with a sealed store and an issuer.
 //!
-//! Most tests start the daemon in this process ([`daemon::TestDaemon`]) and speak gRPC or HTTP to it over its socket; what
-//! is about a process (signals, exit codes, memory, descriptors) runs the compiled binary ([`program::Program`]). Peers of
+//! Most tests start the daemon in this process ([`daemon::TestDaemon`]) and speak gRPC or HTTP to it over its socket; tests
+//! of process behavior (signals, exit codes, memory, descriptors) run the compiled binary ([`program::Program`]). Peers of
 //! other users, cgroups and namespaces are processes that connect and lend their connection to the test ([`lent`]): the
-//! kernel still describes the one that connected. Nothing here sleeps or judges by the clock; time limits are there so that
-//! what hangs fails.
+//! kernel still describes the process that connected. No test sleeps or measures time; the time limits only make a hanging
+//! test fail.
 
 #![expect(
     clippy::unwrap_used,

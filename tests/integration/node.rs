@@ -15,10 +15,10 @@ use claviger_demo::issuer::Issuer;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// What a test may take before it counts as hanging.
+/// The time after which a test counts as hanging.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The value of the secret `password`: not text, so that nothing may treat it as such.
+/// The value of the secret `password`: deliberately not UTF-8.
 pub(crate) const PASSWORD: &[u8] = b"p\xffw\x00\r\n\xc3\x28";
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -43,26 +43,26 @@ pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// A folder with everything that a daemon needs.
+/// A folder with the files that a daemon needs.
 pub(crate) struct Node {
     folder: TempDir,
     store: FileStore,
     pub(crate) issuer: Issuer,
-    /// What stands in `[server.limits]`.
+    /// The lines of `[server.limits]`.
     pub(crate) limits: String,
-    /// The rules; by default this user may have everything.
+    /// The rules; by default this user may read everything.
     pub(crate) rules: String,
     /// Further sections.
     pub(crate) more: String,
-    /// The whole configuration, if it is not to follow from the fields above.
+    /// The whole configuration, replacing the fields above.
     pub(crate) instead: Option<String>,
 }
 
 impl Node {
-    /// A store with the issuer's client and a secret, and an issuer that nobody has asked yet.
+    /// A store with the issuer's client and a secret, and an issuer without a request so far.
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Other users must be able to reach the broker socket, and nothing else.
+        // Other users must be able to reach the broker socket and nothing else.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
         let key = folder.path().join("store.key");
         generate_key_file(&key).unwrap();
@@ -107,7 +107,7 @@ impl Node {
         self.path("claviger.toml")
     }
 
-    /// Puts a value into the store.
+    /// Writes a value to the store.
     pub(crate) fn put(&self, name: &str, value: &[u8]) {
         let value = Secret::new(value.to_vec());
         self.store
@@ -115,7 +115,7 @@ impl Node {
             .unwrap();
     }
 
-    /// Puts the client's identifier and this secret into the store.
+    /// Writes the client's identifier and this secret to the store.
     pub(crate) fn put_client_secret(&self, secret: &str) {
         self.put("oauth/demo", self.client(secret).as_bytes());
     }
@@ -128,7 +128,7 @@ impl Node {
         .to_string()
     }
 
-    /// The configuration as it would be written now.
+    /// The text of the configuration.
     pub(crate) fn configuration(&self) -> String {
         if let Some(text) = &self.instead {
             return text.clone();
@@ -186,7 +186,7 @@ reference = "local:password"
         path
     }
 
-    /// Every text that must never be seen outside: the client's secret, the store's key, and the password as text.
+    /// Every text that must never leak: the client's secret, the store's key, and the password as text.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let client = String::from_utf8(self.issuer.client_secret().expose().to_vec()).unwrap();
         let key = fs::read_to_string(self.path("store.key"))
@@ -196,7 +196,7 @@ reference = "local:password"
         vec![client, key]
     }
 
-    /// The folder as a path of text.
+    /// The path of the folder.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

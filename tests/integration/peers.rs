@@ -1,4 +1,4 @@
-//! Peers that are no longer, or never were, who they seem to be.
+//! Peers whose identity changed, or never was what it seems.
 
 use std::process::Command;
 
@@ -20,17 +20,17 @@ use crate::wire::{connect, heard};
 
 table![
     an_orphan_is_not_served_on_its_parents_connection,
-    an_orphan_that_watches_hears_nothing_new,
+    an_orphan_that_watches_receives_nothing_new,
     a_peer_that_changes_its_user_is_not_served,
     a_peer_in_the_unit_is_served_until_it_is_moved,
     root_of_a_container_is_not_root,
     root_of_a_user_namespace_is_its_own_user,
-    on_an_old_kernel_users_alone_are_told_apart_and_operators_told,
-    a_daemon_in_a_pid_namespace_serves_nobody_outside,
-    a_daemon_in_a_user_namespace_serves_nobody_unmapped,
+    an_old_kernel_distinguishes_only_users_and_operators_are_warned,
+    a_daemon_in_a_pid_namespace_refuses_outside_peers,
+    a_daemon_in_a_user_namespace_refuses_unmapped_users,
 ];
 
-/// What whoever passes a connection on is told.
+/// The refusal of a request on a passed-on connection.
 fn changed() -> (Code, String) {
     (Code::Unauthenticated, "PEER_CHANGED".to_owned())
 }
@@ -41,12 +41,12 @@ fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
         let mut lent = Lent::by(own_uid(), &daemon.node.socket());
         let mut caller = lent.caller().await;
         let first = caller.token("api").await;
-        let first = first.expect("served while the connector lives");
+        let first = first.expect("served while the connecting process lives");
         lent.actor.end();
         assert_eq!(
             why(caller.token("api").await),
             changed(),
-            "also while it is a zombie"
+            "refused while the connecting process is a zombie"
         );
         lent.actor.reap();
         assert_eq!(why(caller.token("api").await), changed());
@@ -65,7 +65,7 @@ fn an_orphan_is_not_served_on_its_parents_connection() -> Result<(), String> {
     })
 }
 
-fn an_orphan_that_watches_hears_nothing_new() -> Result<(), String> {
+fn an_orphan_that_watches_receives_nothing_new() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut lent = Lent::by(own_uid(), &daemon.node.socket());
@@ -116,7 +116,7 @@ fn a_peer_in_the_unit_is_served_until_it_is_moved() -> Result<(), String> {
         assert_eq!(
             why(caller.token("api").await),
             changed(),
-            "moved in mid-connection"
+            "the peer was moved while connected"
         );
         let outside = Lent::by(ANNA, &daemon.node.socket());
         let denied = why(outside.caller().await.token("api").await);
@@ -160,7 +160,7 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
             "--user",
             "--map-root-user",
         ];
-        // Inside it is root already, so it becomes nobody else.
+        // The peer is root inside the namespace already, so it does not change its user.
         let lent = Lender::start(&wrapper, 0)
             .connect(&daemon.node.socket())
             .unwrap();
@@ -171,8 +171,8 @@ fn root_of_a_user_namespace_is_its_own_user() -> Result<(), String> {
     })
 }
 
-/// A kernel before Linux 6.5, as far as peers are concerned: becomes the program that the arguments name, whose `SO_PEERPIDFD`
-/// is answered with `ENOPROTOOPT`.
+/// Imitates a kernel before Linux 6.5: executes the program in the arguments with a filter that answers `SO_PEERPIDFD` with
+/// `ENOPROTOOPT`.
 pub(crate) fn old_kernel(arguments: &[String]) {
     use std::os::unix::process::CommandExt as _;
     let option = u64::try_from(nix::libc::SO_PEERPIDFD).unwrap();
@@ -191,7 +191,7 @@ pub(crate) fn old_kernel(arguments: &[String]) {
     );
 }
 
-fn on_an_old_kernel_users_alone_are_told_apart_and_operators_told() -> Result<(), String> {
+fn an_old_kernel_distinguishes_only_users_and_operators_are_warned() -> Result<(), String> {
     need_root()?;
     let unit = Cgroup::new("/system.slice/claviger-test-old.service")?;
     let mut node = run(Node::new());
@@ -209,42 +209,45 @@ fn on_an_old_kernel_users_alone_are_told_apart_and_operators_told() -> Result<()
         let denied = (Code::PermissionDenied, "DENIED".to_owned());
         assert_eq!(why(caller.token("wide").await), denied, "not by unit");
         let warnings = program.admin().await.status().await.unwrap().warnings;
-        let told = |text: &str| text.contains("this kernel cannot pin peers");
-        assert!(warnings.iter().any(|warning| told(warning)), "{warnings:?}");
-        assert!(told(&program.log()), "{}", program.log());
+        let warned = |text: &str| text.contains("this kernel cannot pin peers");
+        assert!(
+            warnings.iter().any(|warning| warned(warning)),
+            "{warnings:?}"
+        );
+        assert!(warned(&program.log()), "{}", program.log());
         Ok(())
     })
 }
 
-/// The binary, inside of a namespace.
+/// The binary inside a namespace.
 fn unshared(options: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command.args(options).arg(BINARY);
     command
 }
 
-/// What a peer outside hears from a daemon inside of a namespace, and what that logs.
+/// What a peer outside receives from a daemon inside a namespace, and the daemon's log.
 fn heard_outside(command: Command) -> Result<(Vec<u8>, String), String> {
     let program = Program::by(run(Node::new()), command);
     let hear = || heard(&mut connect(&program.node.socket()));
-    // Connections are taken one after the other: when the second is over, all about the first is in the log.
+    // The daemon accepts connections one by one: when the second is closed, the log of the first is complete.
     let (first, _again) = (hear()?, hear()?);
     Ok((first, program.log()))
 }
 
-fn a_daemon_in_a_pid_namespace_serves_nobody_outside() -> Result<(), String> {
+fn a_daemon_in_a_pid_namespace_refuses_outside_peers() -> Result<(), String> {
     need_root()?;
     let command = unshared(&["--pid", "--fork", "--mount-proc", "--kill-child"]);
     let (heard, log) = heard_outside(command)?;
-    assert_eq!(heard, b"", "closed without a word");
+    assert_eq!(heard, b"", "closed without an answer");
     assert!(log.contains("a peer cannot be identified"), "{log}");
     Ok(())
 }
 
-fn a_daemon_in_a_user_namespace_serves_nobody_unmapped() -> Result<(), String> {
+fn a_daemon_in_a_user_namespace_refuses_unmapped_users() -> Result<(), String> {
     need_root()?;
     let (heard, log) = heard_outside(unshared(&["--user"]))?;
-    assert_eq!(heard, b"", "closed without a word");
+    assert_eq!(heard, b"", "closed without an answer");
     assert!(log.contains("a peer cannot be identified"), "{log}");
     Ok(())
 }

@@ -16,10 +16,10 @@ use crate::node::Node;
 /// The compiled binary.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_claviger");
 
-/// How long a word of the daemon may take to come.
+/// How long a notification from the daemon may take.
 const WORD: Duration = Duration::from_secs(30);
 
-/// A daemon in a process of its own, which ends with this value.
+/// A daemon in its own process. Killed when dropped.
 pub(crate) struct Program {
     pub(crate) node: Node,
     child: Killed,
@@ -28,23 +28,23 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts one on a node and waits for its word that it is ready.
+    /// Starts a daemon on a node and waits until it reports ready.
     pub(crate) fn on(node: Node) -> Self {
         Self::by(node, Command::new(BINARY))
     }
 
-    /// Starts one by a command that runs the binary, possibly through another program.
+    /// Starts a daemon with a command that runs the binary, possibly through another program.
     pub(crate) fn by(node: Node, command: Command) -> Self {
         let program = Self::unready(node, command);
         assert!(program.hear("READY=1"), "not ready:\n{}", program.log());
         program
     }
 
-    /// As [`by`](Self::by), without waiting.
+    /// As [`by`](Self::by), without waiting for readiness.
     pub(crate) fn unready(node: Node, mut command: Command) -> Self {
         let config = node.write_configuration();
         let path = node.path("notify");
-        // A program before this one on the same node has left its own.
+        // An earlier program on the same node left its socket behind.
         drop(fs::remove_file(&path));
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_read_timeout(Some(WORD)).unwrap();
@@ -72,7 +72,7 @@ impl Program {
         }
     }
 
-    /// Waits until the daemon tells the service manager something with this line; `false` if it ends or falls silent.
+    /// Waits for a notification to the service manager with this line; `false` if the daemon exits or the wait times out.
     pub(crate) fn hear(&self, line: &str) -> bool {
         let mut word = [0; 512];
         while let Ok(length) = self.notify.recv(&mut word) {
@@ -94,7 +94,7 @@ impl Program {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
-    /// All that it logged.
+    /// Its log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -107,14 +107,14 @@ impl Program {
         Admin::connect(&self.node.admin_socket()).await
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     pub(crate) fn wait(mut self) -> (ExitStatus, String, Node) {
         let status = self.child.0.wait().unwrap();
         let log = self.log();
         (status, log, self.node)
     }
 
-    /// Ends it in good order.
+    /// Sends SIGTERM and waits until it exits.
     pub(crate) fn terminate(self) -> (ExitStatus, String, Node) {
         self.signal(Signal::SIGTERM);
         self.wait()
@@ -150,24 +150,24 @@ impl Program {
     }
 }
 
-/// A process that does not outlive the test.
+/// A process that is killed with the test.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed.
+        // Killing fails if the process has already exited.
         if self.0.kill().is_ok() {
             self.0.wait().unwrap();
         }
     }
 }
 
-/// Runs a command of the binary to its end, with nothing on its input.
+/// Runs a command of the binary with empty input, and waits for it.
 pub(crate) fn claviger(arguments: &[&str]) -> Finished {
     finish(Command::new(BINARY).args(arguments), b"")
 }
 
-/// Runs a command to its end, with `input`.
+/// Runs a command with `input`, and waits for it.
 pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Finished {
     let mut child = command
         .stdin(Stdio::piped())
@@ -175,7 +175,7 @@ pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Finished {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that reads nothing may be gone already.
+    // A command that reads no input may have exited already.
     drop(child.stdin.take().unwrap().write_all(input));
     child.wait_with_output().unwrap().into()
 }

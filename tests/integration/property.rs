@@ -1,4 +1,4 @@
-//! No rule, no secret: whatever the rules, nobody gets over the socket what none of them gives.
+//! A property test: for any set of rules, a peer receives over the socket only what a rule grants.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -8,13 +8,13 @@ use crate::daemon::TestDaemon;
 use crate::node::{Node, own_uid, run};
 use crate::table;
 
-table![nothing_is_given_that_no_rule_gives];
+table![nothing_is_granted_without_a_rule];
 
-/// Names of the configuration, and names that almost are.
+/// Names in the configuration, and names that differ from them slightly.
 const TOKENS: [&str; 3] = ["api", "wide", "payroll"];
 const STRANGE: [&str; 5] = ["API", "api ", "ap", "api2", "password"];
 
-/// A rule: whether it is about us, which tokens it gives, whether the secret.
+/// A rule: whether it matches this user, which tokens it grants, and whether it grants the secret.
 type Rule = (bool, Vec<bool>, bool);
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
@@ -26,7 +26,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     proptest::collection::vec(rule, 0..5)
 }
 
-/// The tokens of a rule.
+/// The tokens that a rule grants.
 fn given(rule: &Rule) -> Vec<&'static str> {
     TOKENS
         .into_iter()
@@ -55,12 +55,12 @@ fn written(rules: &[Rule]) -> String {
     text
 }
 
-fn nothing_is_given_that_no_rule_gives() -> Result<(), String> {
+fn nothing_is_granted_without_a_rule() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.limits = "requests_per_second = 10000\nrequest_burst = 100000".to_owned();
         let mut daemon = TestDaemon::on(node).await;
-        // One connection for all: what it was given before must not stay.
+        // One connection for all rules: it must not keep earlier grants.
         let caller = daemon.caller().await;
         let admin = daemon.admin().await;
         let mut runner = TestRunner::new(Config {
@@ -96,7 +96,7 @@ fn nothing_is_given_that_no_rule_gives() -> Result<(), String> {
         .unwrap();
         assert!(
             daemon.node.issuer.requests() <= 3,
-            "each token once, however often it was reloaded"
+            "each token is fetched once, despite the reloads"
         );
         daemon.stop().await;
     });

@@ -1,4 +1,4 @@
-//! What issuers and resources publish about themselves, as operators see it; and changes of it that wait for them.
+//! Metadata of issuers and resources as operators see it, and changes that wait for an operator's approval.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,19 +17,19 @@ use crate::table;
 use crate::wire::{Answer, ask, get};
 
 table![
-    metadata_is_served_as_far_as_it_was_checked,
-    metadata_is_for_operators_and_nobody_is_asked_for_it,
-    what_could_not_be_read_is_worth_another_look,
+    only_checked_metadata_is_served,
+    metadata_is_for_operators_and_reading_it_fetches_nothing,
+    metadata_that_failed_to_load_is_fetched_again,
     a_change_of_metadata_waits_for_an_operator,
 ];
 
 const ISSUER: &str = "/.well-known/oauth-authorization-server";
 const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
-/// Stands in every part of a document that claviger has no use for.
+/// The value of every field that claviger does not use.
 const SENTINEL: &str = "SENTINEL-5e1f";
 
-/// A web server that publishes documents, gives everybody a token, and counts who asks for what.
+/// A web server that publishes documents, issues a token on every request, and counts the requests per path.
 #[derive(Debug, Default)]
 struct Publisher {
     address: String,
@@ -38,7 +38,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// Starts one that publishes nothing yet. It ends with this process.
+    /// Starts a server that publishes nothing yet. It ends with this process.
     fn start() -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let publisher = Arc::new(Self {
@@ -93,7 +93,7 @@ impl Publisher {
         documents.insert(path.to_owned(), document.to_string());
     }
 
-    /// Publishes the metadata of the issuer and of its one resource, with much more in them than claviger reads.
+    /// Publishes the metadata of the issuer and of its one resource, with many fields that claviger does not read.
     fn publish_all(&self, token_endpoint: &str) {
         let address = &self.address;
         let more = json!({ SENTINEL: [SENTINEL], "deep": { "deeper": SENTINEL } });
@@ -132,7 +132,7 @@ impl Publisher {
         self.asked.lock().unwrap().len()
     }
 
-    /// A node with this issuer besides its own, and a token for a resource that must name it.
+    /// A node with this issuer as its second, and a token for a resource whose metadata must name the issuer.
     async fn node(&self, issuer_lines: &str) -> Node {
         let mut node = Node::new().await;
         let address = &self.address;
@@ -155,13 +155,13 @@ impl Publisher {
     }
 }
 
-/// Asks as an operator for what is known of the metadata of `name`.
+/// Reads the metadata of `name` as an operator.
 fn look(daemon: &TestDaemon, kind: &str, name: &str) -> Answer {
     let socket = daemon.node.admin_socket();
     tokio::task::block_in_place(|| get(&socket, &format!("{kind}/{name}")))
 }
 
-/// The body of an answer without the time at which it was read, which must be there.
+/// The body of an answer without the time of the fetch, which must be present.
 fn timeless(answer: &Answer, known: &str) -> Value {
     assert_eq!(answer.status, 200, "{answer:?}");
     let mut body = answer.json();
@@ -171,7 +171,7 @@ fn timeless(answer: &Answer, known: &str) -> Value {
     body
 }
 
-fn metadata_is_served_as_far_as_it_was_checked() -> Result<(), String> {
+fn only_checked_metadata_is_served() -> Result<(), String> {
     run(async {
         let publisher = Publisher::start();
         publisher.publish_all("/token");
@@ -219,7 +219,7 @@ fn metadata_is_served_as_far_as_it_was_checked() -> Result<(), String> {
     Ok(())
 }
 
-fn metadata_is_for_operators_and_nobody_is_asked_for_it() -> Result<(), String> {
+fn metadata_is_for_operators_and_reading_it_fetches_nothing() -> Result<(), String> {
     run(async {
         let publisher = Publisher::start();
         publisher.publish_all("/token");
@@ -335,7 +335,7 @@ fn metadata_is_for_operators_and_nobody_is_asked_for_it() -> Result<(), String> 
             let expected = (503, "NOT_READ_YET".to_owned(), Some("60".to_owned()));
             assert_eq!(answer, expected, "{request}");
         }
-        // What the configuration gives is known without a question.
+        // Endpoints in the configuration need no fetch.
         assert_eq!(
             look(&daemon, ISSUER, "given").json(),
             json!({
@@ -344,17 +344,21 @@ fn metadata_is_for_operators_and_nobody_is_asked_for_it() -> Result<(), String> 
                 "claviger": { "read_at": null, "stale": false, "configured": ["token_endpoint"] },
             })
         );
-        assert_eq!(publisher.requests(), 0, "to look is free");
+        assert_eq!(
+            publisher.requests(),
+            0,
+            "reading the metadata sends no request"
+        );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn what_could_not_be_read_is_worth_another_look() -> Result<(), String> {
+fn metadata_that_failed_to_load_is_fetched_again() -> Result<(), String> {
     run(async {
         let publisher = Publisher::start();
         publisher.publish_all("/token");
-        // The resource names somebody else.
+        // The resource names another issuer.
         publisher.publish(
             &format!("{RESOURCE}/invoices"),
             &json!({
@@ -365,7 +369,7 @@ fn what_could_not_be_read_is_worth_another_look() -> Result<(), String> {
         let daemon = TestDaemon::on(publisher.node("").await).await;
         daemon.caller().await.token("invoices").await.unwrap_err();
         assert_eq!(look(&daemon, RESOURCE, "invoices").status, 503);
-        // An operator who cannot wait for a token has the issuer asked.
+        // An operator can trigger the fetch before a token needs it.
         let refresh = async |issuer: &str| {
             let request = RefreshRequest {
                 names: Vec::new(),
@@ -386,7 +390,7 @@ fn what_could_not_be_read_is_worth_another_look() -> Result<(), String> {
         let refused = |why: &str| (false, false, why.to_owned());
         assert_eq!(refresh("nobody").await, refused("unknown"));
         assert_eq!(refresh("given").await, refused("configured"));
-        // What cannot be read again stays in use, and is called stale.
+        // A document that cannot be fetched again stays in use, marked as stale.
         publisher.documents.lock().unwrap().clear();
         assert_eq!(refresh("publisher").await, refused("metadata_refused"));
         let stale = timeless(&look(&daemon, ISSUER, "publisher"), "/claviger");
@@ -410,11 +414,15 @@ fn a_change_of_metadata_waits_for_an_operator() -> Result<(), String> {
         let mut caller = daemon.caller().await;
         caller.token("invoices").await.unwrap();
         publisher.publish_all("/v2/token");
-        // More than a day later the issuer is asked again before its endpoints are used.
+        // More than a day later the daemon fetches the metadata again before it uses the endpoints.
         clock.suspend(Duration::from_hours(25));
         admin.refresh(&[]).await;
         assert_eq!(publisher.asked_for(ISSUER), 2);
-        assert_eq!(publisher.asked_for("/token"), 2, "where it was before");
+        assert_eq!(
+            publisher.asked_for("/token"),
+            2,
+            "requests still go to the old endpoint"
+        );
         assert_eq!(publisher.asked_for("/v2/token"), 0);
         let status = admin.status().await.unwrap();
         let known = status.issuers.iter().find(|one| one.name == "publisher");
@@ -435,7 +443,7 @@ fn a_change_of_metadata_waits_for_an_operator() -> Result<(), String> {
             body["claviger"]["waiting"]["token_endpoint"],
             format!("{address}/v2/token")
         );
-        // A reload that changes nothing of the issuer does not take it either.
+        // A reload that does not change the issuer does not accept the new metadata either.
         assert!(admin.reload().await.applied);
         assert!(is_warned(&admin.status().await.unwrap()));
         let request = RefreshRequest {
@@ -447,7 +455,11 @@ fn a_change_of_metadata_waits_for_an_operator() -> Result<(), String> {
             results.results.iter().all(|result| result.ok),
             "{results:?}"
         );
-        assert_eq!(publisher.asked_for("/v2/token"), 1, "from now on");
+        assert_eq!(
+            publisher.asked_for("/v2/token"),
+            1,
+            "requests go to the accepted endpoint"
+        );
         let body = look(&daemon, ISSUER, "publisher").json();
         assert_eq!(body["token_endpoint"], format!("{address}/v2/token"));
         assert_eq!(body["claviger"].get("waiting"), None);

@@ -1,4 +1,4 @@
-//! What README.md shows, done as it is written there.
+//! Runs the commands and code of README.md as they are printed there.
 
 use std::fs;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::program::{BINARY, Finished, Program, finish};
 use crate::table;
 
 table![
-    the_first_configuration_works_as_it_is_written,
+    the_first_configuration_works_as_printed,
     the_line_with_curl_works,
-    the_lines_of_rust_are_these_and_work,
+    the_rust_example_matches_and_works,
 ];
 
 const README: &str = include_str!("../../README.md");
@@ -26,7 +26,7 @@ fn block(language: &str) -> String {
     block.to_owned()
 }
 
-/// The indented lines that begin with this word.
+/// The indented lines that begin with `word`.
 fn lines(word: &str) -> Vec<&'static str> {
     let lines = README.lines().filter(|line| line.starts_with("    "));
     let lines: Vec<_> = lines
@@ -37,7 +37,7 @@ fn lines(word: &str) -> Vec<&'static str> {
     lines
 }
 
-/// A text with the places of a system moved into `root`.
+/// A text with the system's directories moved below `root`.
 fn moved(text: &str, root: &Path) -> String {
     ["/etc/claviger", "/var/lib/claviger", "/run/claviger"]
         .iter()
@@ -46,14 +46,14 @@ fn moved(text: &str, root: &Path) -> String {
         })
 }
 
-/// Runs a line in a shell that finds the binary.
+/// Runs a line in a shell with the binary in its path.
 fn shell(line: &str, input: &[u8]) -> Finished {
     let folder = Path::new(BINARY).parent().unwrap().display();
     let line = format!("PATH={folder}:$PATH; {line}");
     finish(Command::new("sh").args(["-c", &line]), input)
 }
 
-fn the_first_configuration_works_as_it_is_written() -> Result<(), String> {
+fn the_first_configuration_works_as_printed() -> Result<(), String> {
     let mut node = run(Node::new());
     let root = node.path("root");
     for parent in ["etc", "var/lib", "run"] {
@@ -71,7 +71,7 @@ fn the_first_configuration_works_as_it_is_written() -> Result<(), String> {
         let done = shell(&moved(line, &root), input.as_bytes());
         assert_eq!(done.code, Some(0), "{line}: {done:?}");
     }
-    assert!(typed.is_empty(), "both were asked for");
+    assert!(typed.is_empty(), "both prompts consumed their input");
     let unit = "unit = \"billing.service\"";
     let text = moved(&block("toml"), &root);
     assert!(text.contains(unit) && text.contains("https://auth.example.com"));
@@ -128,7 +128,7 @@ fn socket() -> &'static str {
     SOCKET.get().unwrap()
 }
 
-fn the_lines_of_rust_are_these_and_work() -> Result<(), String> {
+fn the_rust_example_matches_and_works() -> Result<(), String> {
     let (_, shown) = include_str!("readme.rs")
         .split_once("    // shown from here\n")
         .unwrap();

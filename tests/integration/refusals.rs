@@ -1,4 +1,4 @@
-//! What programs learn when something is wrong, and what they must not learn.
+//! Errors that programs receive, and what an error must not reveal.
 
 use std::net::TcpListener;
 
@@ -15,16 +15,16 @@ use crate::node::{Node, own_uid, run};
 use crate::{actor, table};
 
 table![
-    a_wrong_client_secret_is_asked_with_once,
-    an_issuer_that_is_down_is_worth_waiting_for,
-    a_missing_secret_is_worth_waiting_for,
-    no_refusal_says_what_it_must_not,
-    who_keeps_failing_must_wait_and_nobody_else,
-    a_request_whose_message_never_comes_is_ended,
-    what_cannot_be_read_is_refused_in_our_words,
+    a_rejected_client_secret_is_not_sent_again,
+    the_error_of_an_unreachable_issuer_is_retryable,
+    the_error_of_a_missing_secret_is_retryable,
+    no_refusal_reveals_a_secret,
+    only_the_caller_that_keeps_failing_must_wait,
+    a_request_without_a_message_times_out,
+    undecodable_messages_are_refused_without_library_text,
 ];
 
-fn a_wrong_client_secret_is_asked_with_once() -> Result<(), String> {
+fn a_rejected_client_secret_is_not_sent_again() -> Result<(), String> {
     run(async {
         let node = Node::new().await;
         node.put_client_secret("not the secret");
@@ -41,9 +41,9 @@ fn a_wrong_client_secret_is_asked_with_once() -> Result<(), String> {
     Ok(())
 }
 
-/// Rules and definitions for a second issuer, at an address where nobody listens.
+/// Rules and definitions for a second issuer, at a port without a listener.
 fn with_dead_issuer(node: &mut Node) {
-    // Bound and dropped: the port is free, and nobody gets it in so short a time.
+    // Bound and dropped: the port is free, and is not reassigned so soon.
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -60,7 +60,7 @@ fn with_dead_issuer(node: &mut Node) {
     ));
 }
 
-fn an_issuer_that_is_down_is_worth_waiting_for() -> Result<(), String> {
+fn the_error_of_an_unreachable_issuer_is_retryable() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         with_dead_issuer(&mut node);
@@ -81,7 +81,7 @@ fn an_issuer_that_is_down_is_worth_waiting_for() -> Result<(), String> {
     Ok(())
 }
 
-fn a_missing_secret_is_worth_waiting_for() -> Result<(), String> {
+fn the_error_of_a_missing_secret_is_retryable() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.more = "[secrets.absent]\nreference = \"local:not/there\"\n".to_owned();
@@ -98,18 +98,18 @@ fn a_missing_secret_is_worth_waiting_for() -> Result<(), String> {
         );
         assert!(refused.retry.is_some());
         assert!(!daemon.admin().await.status().await.unwrap().ready);
-        assert!(caller.token("api").await.is_ok(), "what can be served is");
+        assert!(caller.token("api").await.is_ok(), "other tokens are served");
         daemon.stop().await;
     });
     Ok(())
 }
 
-/// All that a refusal puts on the wire.
+/// Everything that a refusal sends to the caller.
 fn everything(status: &Status) -> String {
     format!("{status:?} {:?}", status.get_error_details())
 }
 
-fn no_refusal_says_what_it_must_not() -> Result<(), String> {
+fn no_refusal_reveals_a_secret() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.limits = "requests_per_second = 10000\nrequest_burst = 10000".to_owned();
@@ -124,7 +124,7 @@ fn no_refusal_says_what_it_must_not() -> Result<(), String> {
         let mut caller = daemon.caller().await;
         let held = caller.token("api").await.unwrap();
         let secret = daemon.node.secrets().swap_remove(0);
-        // A field that is not the client's secret any more, so that the issuer refuses.
+        // The field no longer holds the client's secret, so the issuer rejects it.
         daemon.node.put_client_secret(&format!("{secret}-changed"));
         daemon.admin().await.refresh(&[]).await;
         let mut refusals = vec![
@@ -157,7 +157,7 @@ fn no_refusal_says_what_it_must_not() -> Result<(), String> {
     Ok(())
 }
 
-fn who_keeps_failing_must_wait_and_nobody_else() -> Result<(), String> {
+fn only_the_caller_that_keeps_failing_must_wait() -> Result<(), String> {
     actor::need_root()?;
     run(async {
         let mut node = Node::new().await;
@@ -184,21 +184,21 @@ fn who_keeps_failing_must_wait_and_nobody_else() -> Result<(), String> {
         );
         assert!(
             caller.token("api").await.is_ok(),
-            "answers from the cache are free"
+            "cached answers do not count against the budget"
         );
         let anna = Lent::by(ANNA, &daemon.node.socket());
         let mut anna = anna.caller().await;
         assert_eq!(
             why(anna.token("payroll").await).1,
             "DENIED",
-            "her budget is her own"
+            "budgets are separate per user"
         );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn a_request_whose_message_never_comes_is_ended() -> Result<(), String> {
+fn a_request_without_a_message_times_out() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.limits = "request = \"100ms\"".to_owned();
@@ -219,7 +219,7 @@ fn a_request_whose_message_never_comes_is_ended() -> Result<(), String> {
     Ok(())
 }
 
-/// Calls a method with a body that never comes.
+/// Calls a method without ever sending its body.
 async fn never_sent(caller: &Caller, path: &'static str) -> Status {
     use claviger_proto::v1::{GetTokenRequest, GetTokenResponse};
     let mut grpc = tonic::client::Grpc::new(caller.channel.clone());
@@ -235,7 +235,7 @@ async fn never_sent(caller: &Caller, path: &'static str) -> Status {
         .expect_err("an end")
 }
 
-/// Messages as bytes that were not made by anybody's encoder.
+/// Sends raw bytes as messages, without an encoder.
 #[derive(Debug)]
 struct Raw;
 
@@ -274,7 +274,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Calls a method with these messages, and says how that was refused.
+/// Calls a method with these messages, and returns the refusal.
 async fn sent(
     channel: &Channel,
     path: &'static str,
@@ -293,7 +293,7 @@ async fn sent(
         .expect_err("a refusal")
 }
 
-fn what_cannot_be_read_is_refused_in_our_words() -> Result<(), String> {
+fn undecodable_messages_are_refused_without_library_text() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let caller = daemon.caller().await;
@@ -348,7 +348,7 @@ fn what_cannot_be_read_is_refused_in_our_words() -> Result<(), String> {
                     (code, reason),
                     "{path}"
                 );
-                // The gRPC protocol: who refuses a compression says what it takes.
+                // The gRPC protocol: a server that rejects an encoding lists those it accepts.
                 let says = accepted.is_some_and(|accepted| accepted == "identity");
                 assert_eq!(says, encoding == "gzip", "{path}");
             }

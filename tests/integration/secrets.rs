@@ -1,4 +1,4 @@
-//! Secrets, handed to programs that a rule names for exactly that.
+//! Secrets, served to programs with a rule for them.
 
 use claviger::registry::file_store::{Expected, FileSettings, FileStore, StoreKey};
 use claviger_backend::Secret;
@@ -12,10 +12,10 @@ use crate::table;
 
 table![
     a_secret_arrives_byte_for_byte,
-    without_a_rule_there_is_no_secret,
-    a_watch_brings_each_newer_version,
-    a_mended_credential_is_used_at_once,
-    a_store_that_was_made_anew_is_followed,
+    a_secret_needs_a_rule,
+    a_watch_delivers_each_newer_version,
+    a_fixed_credential_is_used_at_once,
+    a_recreated_store_is_read_again,
 ];
 
 fn a_secret_arrives_byte_for_byte() -> Result<(), String> {
@@ -35,7 +35,7 @@ fn a_secret_arrives_byte_for_byte() -> Result<(), String> {
     Ok(())
 }
 
-fn without_a_rule_there_is_no_secret() -> Result<(), String> {
+fn a_secret_needs_a_rule() -> Result<(), String> {
     run(async {
         let mut node = Node::new().await;
         node.rules = format!("[[allow]]\nuser = {}\ntokens = [\"api\"]\n", own_uid());
@@ -52,14 +52,14 @@ fn without_a_rule_there_is_no_secret() -> Result<(), String> {
         assert_eq!(refusal(caller.watch_secret("password").await), denied);
         assert!(
             caller.token("api").await.is_ok(),
-            "control: the rule holds for the token"
+            "control: the rule grants the token"
         );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn a_watch_brings_each_newer_version() -> Result<(), String> {
+fn a_watch_delivers_each_newer_version() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -86,7 +86,7 @@ fn a_watch_brings_each_newer_version() -> Result<(), String> {
     Ok(())
 }
 
-fn a_mended_credential_is_used_at_once() -> Result<(), String> {
+fn a_fixed_credential_is_used_at_once() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -101,19 +101,19 @@ fn a_mended_credential_is_used_at_once() -> Result<(), String> {
             .await
             .refresh(&["local:oauth/demo#client_secret"])
             .await;
-        // The credential is another one now, so what was remembered of the failure is lifted.
+        // The credential changed, so the backoff of the failed one ends.
         assert!(caller.token("api").await.is_ok());
         assert_eq!(
             daemon.node.issuer.requests(),
             2,
-            "tokens that nobody asked for are left alone"
+            "tokens without a request are not fetched"
         );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn a_store_that_was_made_anew_is_followed() -> Result<(), String> {
+fn a_recreated_store_is_read_again() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -135,7 +135,7 @@ fn a_store_that_was_made_anew_is_followed() -> Result<(), String> {
             ("oauth/demo", "older"),
             ("oauth/demo", &*daemon.node.client(&good)),
             ("password", "another"),
-            ("more", "so that it is no older copy"),
+            ("more", "so that the store is not an older copy"),
         ] {
             let value = Secret::from_text(value.to_owned());
             anew.put(&name.parse().unwrap(), &value, &Expected::Anything)

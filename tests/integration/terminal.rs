@@ -1,4 +1,4 @@
-//! The command line on a terminal: what it asks, shows and leaves behind.
+//! The command line on a terminal: prompts, output and terminal modes.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -17,18 +17,18 @@ use crate::program::{BINARY, Program, claviger};
 use crate::table;
 
 table![
-    the_terminal_is_given_back_after_an_interrupted_question,
+    an_interrupted_prompt_restores_the_terminal,
     a_token_on_a_terminal_comes_with_a_warning,
-    whoever_watches_sees_the_daemon_come_back,
+    status_watch_shows_a_restarted_daemon,
 ];
 
-/// How long something may take to be shown.
+/// How long output may take to appear.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 60,
     tv_nsec: 0,
 };
 
-/// A terminal, and this process in the place of the person at it.
+/// A terminal whose user is this process.
 struct Terminal {
     person: File,
     program: OwnedFd,
@@ -65,7 +65,7 @@ impl Terminal {
         self.person.write_all(keys).unwrap();
     }
 
-    /// What is shown, up to and with this word.
+    /// Waits for `word`, and returns the output up to and including it.
     fn shows(&mut self, word: &str) -> String {
         let mut shown = Vec::new();
         let mut byte = [0];
@@ -73,7 +73,7 @@ impl Terminal {
             let mut wait = [PollFd::new(&self.person, PollFlags::IN)];
             let more = poll(&mut wait, Some(&PATIENCE)).unwrap();
             let so_far = String::from_utf8_lossy(&shown);
-            assert!(more > 0, "{word} does not come; shown: {so_far}");
+            assert!(more > 0, "{word} was not shown; shown: {so_far}");
             self.person.read_exact(&mut byte).unwrap();
             shown.extend(byte);
         }
@@ -81,12 +81,12 @@ impl Terminal {
     }
 }
 
-/// The end of a child that is about to end.
+/// Waits for a child that is about to exit.
 fn end(mut child: Child) -> ExitStatus {
     child.wait().unwrap()
 }
 
-fn the_terminal_is_given_back_after_an_interrupted_question() -> Result<(), String> {
+fn an_interrupted_prompt_restores_the_terminal() -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (store, key) = (path("store"), path("key"));
@@ -100,7 +100,7 @@ fn the_terminal_is_given_back_after_an_interrupted_question() -> Result<(), Stri
     for (keys, ends) in [("half a sec\x03", None), ("the whole secret\r", Some(0))] {
         let child = terminal.run(&[&put[..], &place].concat())?;
         terminal.shows("client_secret of oauth/billing: ");
-        // The question comes a moment before the echo goes.
+        // The prompt appears shortly before echo is turned off.
         while terminal.modes().contains(LocalModes::ECHO) {
             std::thread::yield_now();
         }
@@ -109,7 +109,11 @@ fn the_terminal_is_given_back_after_an_interrupted_question() -> Result<(), Stri
         assert_eq!(status.code(), ends, "{status}");
         let interrupted = ends.is_none().then_some(Signal::SIGINT as i32);
         assert_eq!(status.signal(), interrupted, "{status}");
-        assert_eq!(terminal.modes(), usual, "echo, lines and signals are back");
+        assert_eq!(
+            terminal.modes(),
+            usual,
+            "echo, line mode and signals are restored"
+        );
     }
     Ok(())
 }
@@ -128,7 +132,7 @@ fn a_token_on_a_terminal_comes_with_a_warning() -> Result<(), String> {
     Ok(())
 }
 
-fn whoever_watches_sees_the_daemon_come_back() -> Result<(), String> {
+fn status_watch_shows_a_restarted_daemon() -> Result<(), String> {
     let program = Program::on(run(Node::new()));
     let first = program.pid();
     let socket = program.node.admin_socket();

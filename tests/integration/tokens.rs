@@ -1,4 +1,4 @@
-//! Tokens, as programs get, follow, report and revoke them.
+//! Programs request, watch, report and revoke tokens.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::node::{Node, own_uid, run};
 use crate::table;
 
 table![
-    a_token_is_fetched_once_and_says_everything_about_itself,
+    a_token_is_fetched_once_and_has_all_fields,
     scopes_are_narrowed_by_rules_and_by_requests,
-    an_unknown_name_is_answered_like_a_forbidden_one,
-    a_token_must_live_as_long_as_asked,
-    a_renewal_can_be_forced_but_not_without_end,
-    a_refused_token_is_replaced_once,
+    an_unknown_name_gets_the_answer_of_a_forbidden_one,
+    a_token_lives_as_long_as_requested,
+    forced_renewals_are_limited,
+    a_rejected_token_is_replaced_once,
     a_revoked_token_is_unknown_to_its_issuer,
-    a_watch_brings_each_newer_token,
+    a_watch_delivers_each_newer_token,
     a_watch_ends_with_its_old_connection,
-    a_watch_ends_when_its_right_is_taken_away,
+    a_watch_ends_when_its_rule_is_removed,
     a_thousand_callers_cost_one_request,
 ];
 
@@ -38,10 +38,14 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-fn a_token_is_fetched_once_and_says_everything_about_itself() -> Result<(), String> {
+fn a_token_is_fetched_once_and_has_all_fields() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
-        assert_eq!(daemon.node.issuer.requests(), 0, "nobody has asked yet");
+        assert_eq!(
+            daemon.node.issuer.requests(),
+            0,
+            "nothing is fetched before a request"
+        );
         let first = daemon.caller().await.token("api").await.unwrap();
         assert_eq!(first.freshness(), Freshness::Refreshed);
         assert_eq!(first.token_type, "Bearer");
@@ -104,14 +108,14 @@ fn scopes_are_narrowed_by_rules_and_by_requests() -> Result<(), String> {
         assert_eq!(
             daemon.node.issuer.requests(),
             1,
-            "refusals and repetitions cost nothing"
+            "refusals and repeated requests send nothing to the issuer"
         );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn an_unknown_name_is_answered_like_a_forbidden_one() -> Result<(), String> {
+fn an_unknown_name_gets_the_answer_of_a_forbidden_one() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -142,7 +146,7 @@ fn an_unknown_name_is_answered_like_a_forbidden_one() -> Result<(), String> {
     Ok(())
 }
 
-fn a_token_must_live_as_long_as_asked() -> Result<(), String> {
+fn a_token_lives_as_long_as_requested() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -171,7 +175,7 @@ fn a_token_must_live_as_long_as_asked() -> Result<(), String> {
     Ok(())
 }
 
-fn a_renewal_can_be_forced_but_not_without_end() -> Result<(), String> {
+fn forced_renewals_are_limited() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -202,14 +206,14 @@ fn a_renewal_can_be_forced_but_not_without_end() -> Result<(), String> {
         );
         assert!(
             caller.token("api").await.is_ok(),
-            "the cached one is still served"
+            "the cached token is still served"
         );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn a_refused_token_is_replaced_once() -> Result<(), String> {
+fn a_rejected_token_is_replaced_once() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
@@ -218,7 +222,7 @@ fn a_refused_token_is_replaced_once() -> Result<(), String> {
         assert_eq!(
             report.unwrap(),
             Reported::NotTheToken,
-            "only 401 is about the token"
+            "only 401 rejects the token"
         );
         let nameless = why(caller.report("api", "", 401).await);
         assert_eq!(
@@ -262,7 +266,7 @@ fn a_revoked_token_is_unknown_to_its_issuer() -> Result<(), String> {
     Ok(())
 }
 
-fn a_watch_brings_each_newer_token() -> Result<(), String> {
+fn a_watch_delivers_each_newer_token() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut watch = daemon.caller().await.watch("api").await;
@@ -291,7 +295,7 @@ fn a_watch_ends_with_its_old_connection() -> Result<(), String> {
         assert!(watch.message().await.unwrap().is_some());
         assert!(
             watch.message().await.unwrap().is_none(),
-            "it ends without an error"
+            "the watch ends without an error"
         );
         assert!(
             caller.token("api").await.is_err(),
@@ -299,14 +303,14 @@ fn a_watch_ends_with_its_old_connection() -> Result<(), String> {
         );
         assert!(
             daemon.caller().await.token("api").await.is_ok(),
-            "a new one is served"
+            "a new connection is served"
         );
         daemon.stop().await;
     });
     Ok(())
 }
 
-fn a_watch_ends_when_its_right_is_taken_away() -> Result<(), String> {
+fn a_watch_ends_when_its_rule_is_removed() -> Result<(), String> {
     run(async {
         let mut daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;

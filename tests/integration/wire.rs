@@ -5,23 +5,23 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long an answer, or the end of a connection, may take before it counts as never coming.
+/// How long an answer, or the end of a connection, may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Connects, with bounded waiting.
+/// Connects, with timeouts on reads and writes.
 pub(crate) fn connect(socket: &Path) -> UnixStream {
     let stream = UnixStream::connect(socket).unwrap();
     bounded(&stream);
     stream
 }
 
-/// Bounds waiting on a connection.
+/// Sets the timeouts of a connection.
 pub(crate) fn bounded(stream: &UnixStream) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
 }
 
-/// Reads until the other end closes. `Err` if it does not.
+/// Reads until the other end closes; `Err` if it does not.
 pub(crate) fn until_closed(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -35,8 +35,8 @@ pub(crate) fn until_closed(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
     }
 }
 
-/// What is heard on a connection that asks for something, until the other end closes it; nothing if it was refused. Who is
-/// silent is closed without a word as well, in time: that would prove nothing.
+/// Sends a request and returns what arrives until the other end closes; empty if the connection was refused. Without a
+/// request the daemon would close an accepted connection silently, too, so the test would prove nothing.
 pub(crate) fn heard(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
     // A refused connection may be closed before the request is written.
     drop(stream.write_all(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"));
@@ -64,15 +64,15 @@ impl Answer {
     }
 }
 
-/// Sends `text` (with `\n` for the line ends of HTTP) on a connection of its own, and reads all answers until it is closed.
+/// Sends `text` (with `\n` for HTTP line ends) on a new connection, and reads all answers until it is closed.
 pub(crate) fn http(socket: &Path, text: &str) -> Vec<Answer> {
     let mut stream = connect(socket);
-    // It may be closed before all is sent: then the answer says why.
+    // The daemon may close before everything is sent; its answer states the reason.
     drop(stream.write_all(text.replace('\n', "\r\n").as_bytes()));
     answers(&until_closed(&mut stream).unwrap())
 }
 
-/// The only answer to one request with these lines of a head, on a connection of its own.
+/// Sends one request with these header lines on a new connection, and returns its only answer.
 pub(crate) fn ask(socket: &Path, head: &str) -> Answer {
     let request = format!("{head}\nhost: claviger\nconnection: close\n\n");
     let answers = http(socket, &request);
@@ -82,7 +82,7 @@ pub(crate) fn ask(socket: &Path, head: &str) -> Answer {
     answer.clone()
 }
 
-/// A GET with the header that shows that it is meant for claviger.
+/// Sends a GET with claviger's request header.
 pub(crate) fn get(socket: &Path, path: &str) -> Answer {
     ask(
         socket,
@@ -128,7 +128,7 @@ fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     answers
 }
 
-/// What a client of HTTP/2 says first (RFC 9113 §3.4), without the SETTINGS that must follow.
+/// The connection preface of HTTP/2 (RFC 9113 §3.4), without the SETTINGS that must follow.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Types of frames (RFC 9113 §6).
@@ -205,7 +205,7 @@ pub(crate) fn call(path: &str) -> Vec<u8> {
     ])
 }
 
-/// A request for a token by gRPC as two frames.
+/// A gRPC request for a token, as two frames.
 pub(crate) fn get_token(stream: u32, name: &str) -> Vec<u8> {
     let mut message = vec![0, 0, 0, 0, u8::try_from(name.len() + 2).unwrap(), 0x0a];
     message.push(u8::try_from(name.len()).unwrap());
@@ -219,7 +219,7 @@ pub(crate) fn get_token(stream: u32, name: &str) -> Vec<u8> {
     [head, frame(DATA, END_STREAM, stream, &message)].concat()
 }
 
-/// A frame that was read: its type, flags, stream and payload.
+/// A received frame: its type, flags, stream and payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,

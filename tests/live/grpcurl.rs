@@ -178,8 +178,8 @@ async fn grpcurl_reads_the_reason_and_the_remedy() {
         );
         assert_eq!(detail["reason"], reason, "{status}");
         assert_eq!(detail["domain"], "claviger", "{status}");
-        let told = detail["metadata"]["remedy"].as_str().unwrap_or_default();
-        assert!(told.contains(remedy), "{status}");
+        let actual = detail["metadata"]["remedy"].as_str().unwrap_or_default();
+        assert!(actual.contains(remedy), "{status}");
     }
     assert_eq!(world.provider.requests(0).await, 0);
 }

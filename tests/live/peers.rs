@@ -160,7 +160,7 @@ async fn a_request_without_the_header_is_refused() {
     );
     assert_eq!(answer.status, 403, "{}", answer.headers);
     assert!(!String::from_utf8_lossy(&answer.body).contains("access_token"));
-    let refused = world.caller.ask_by_accident("api").await.unwrap_err();
+    let refused = world.caller.ask_without_header("api").await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     assert_eq!(world.provider.requests(0).await, 0);
 }
@@ -356,8 +356,8 @@ async fn a_client_in_go_gets_a_token_and_reads_refusals() {
         let refusal = &said[refusal];
         assert_eq!(refusal["code"], "PermissionDenied", "{said}");
         assert_eq!(refusal["reason"], reason, "{said}");
-        let told = refusal["remedy"].as_str().unwrap_or_default();
-        assert!(told.contains(remedy), "{said}");
+        let actual = refusal["remedy"].as_str().unwrap_or_default();
+        assert!(actual.contains(remedy), "{said}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::source::root;
 
-/// A module, and the floor it stands on.
+/// A module and its floor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
     pub floor: u32,
@@ -18,24 +18,24 @@ impl Room {
     }
 }
 
-/// What ARCHITECTURE.md says.
+/// The contents of ARCHITECTURE.md that the rules use.
 #[derive(Debug)]
 pub struct Architecture {
     pub rooms: Vec<Room>,
     /// The files of the table "Where plaintext lives".
     pub plaintext: Vec<String>,
-    /// Each invariant: the line it begins on, and its text.
+    /// Each invariant: its first line's number, and its text.
     pub invariants: Vec<(usize, String)>,
 }
 
 impl Architecture {
-    /// The page of this tree.
+    /// Reads the page of this tree.
     pub fn read() -> Self {
         let path = root().join("ARCHITECTURE.md");
-        Self::parse(&fs::read_to_string(path).expect("ARCHITECTURE.md stands at the root"))
+        Self::parse(&fs::read_to_string(path).expect("ARCHITECTURE.md is at the root"))
     }
 
-    /// Reads a page.
+    /// Parses a page.
     pub fn parse(text: &str) -> Self {
         let mut rooms = Vec::new();
         for cells in table(text, &["floor", "room"]) {
@@ -70,8 +70,8 @@ impl Architecture {
     }
 }
 
-/// The rows of the table whose heading begins with these cells. Panics if there is none: a rule without its table would
-/// pass for no reason.
+/// The rows of the table whose heading begins with these cells. Panics if there is none: without its table a rule would always
+/// pass.
 fn table(text: &str, heading: &[&str]) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         let line = line.trim().trim_start_matches('|').trim_end_matches('|');
@@ -99,7 +99,7 @@ impl MapOwned for [&str] {
     }
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 pub fn ticked(text: &str) -> Vec<String> {
     text.split('`')
         .skip(1)

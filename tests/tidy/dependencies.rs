@@ -1,4 +1,4 @@
-//! What the workspace links on this machine, with every feature, and where it comes from.
+//! The crates that the workspace links on this machine with every feature, and their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::source::root;
 
-/// Crates that must not be linked, and what there is instead.
+/// Crates that must not be linked, and the replacement or reason.
 const BANNED: [(&str, &str); 7] = [
     ("ring", "aws-lc-rs is the cryptography"),
     ("openssl", "rustls is the TLS stack"),
@@ -24,7 +24,7 @@ const BANNED: [(&str, &str); 7] = [
     ),
 ];
 
-/// Crates that must be linked once: a second version is a second TLS or HTTP stack.
+/// Crates that must be linked only once: a second version is a second TLS or HTTP stack.
 const SINGLE: [&str; 12] = [
     "aws-lc-rs",
     "aws-lc-sys",
@@ -42,7 +42,7 @@ const SINGLE: [&str; 12] = [
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Who may depend on whom inside the workspace, outside tests.
+/// The allowed dependencies between crates of the workspace, outside tests.
 const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("claviger-proto", &[]),
     ("claviger-backend", &[]),
@@ -82,7 +82,7 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// What neither the request path nor its tests may link.
+/// Crates that neither the request path nor its tests may link.
 const NETWORK: [&str; 4] = ["reqwest", "hickory-resolver", "hyper", "tonic"];
 
 /// The crates that are linked, one `name vVERSION …` per line, without touching the network.
@@ -128,7 +128,7 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("cargo writes UTF-8")
 }
 
-/// Every banned crate and every doubled one in a tree.
+/// Every banned crate and every crate linked in several versions in a tree.
 pub fn faults(tree: &str) -> Vec<String> {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in tree.lines() {
@@ -141,7 +141,7 @@ pub fn faults(tree: &str) -> Vec<String> {
     for (name, instead) in BANNED {
         if versions.contains_key(name) {
             faults.push(format!(
-                "{name} is linked: {instead} (`cargo tree --workspace --all-features -i {name}` says by whom)"
+                "{name} is linked: {instead} (`cargo tree --workspace --all-features -i {name}` lists its dependents)"
             ));
         }
     }
@@ -174,7 +174,7 @@ pub fn links_of(package: &str) -> String {
     ])
 }
 
-/// Every network client in a tree that must have none.
+/// Every network client in a tree.
 pub fn network_clients(tree: &str) -> Vec<String> {
     tree.lines()
         .filter_map(|line| line.split_whitespace().next())

@@ -1,4 +1,4 @@
-//! Who may import whom.
+//! Which module may import which.
 
 use super::architecture::Architecture;
 use super::source::{Kind, Source};
@@ -8,14 +8,14 @@ const WIRE: &str = "claviger_proto";
 const WIRE_ROOMS: [&str; 1] = ["cli"];
 const REGISTRY: &str = "src/registry/mod.rs";
 
-/// A path that begins at the root of the crate, and where it is written.
+/// A path from the root of the crate, and its location.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
     pub path: Vec<String>,
     pub line: usize,
 }
 
-/// Every import that goes up or sideways, and every module without a floor.
+/// Every import from the same or a higher floor, and every module without a floor.
 pub fn upward_imports(sources: &[Source], architecture: &Architecture) -> Vec<String> {
     let mut faults = Vec::new();
     for source in floored(sources) {
@@ -52,8 +52,8 @@ pub fn upward_imports(sources: &[Source], architecture: &Architecture) -> Vec<St
     faults
 }
 
-/// Every file below `folder` that imports itself by way of others. What a file takes from a module above it, which re-exports
-/// it, does not count.
+/// Every file below `folder` that imports itself through other files. Re-exports that a file imports from a parent module do
+/// not count.
 pub fn circles(sources: &[Source], folder: &str) -> Vec<String> {
     let files: Vec<_> = sources
         .iter()
@@ -83,7 +83,7 @@ pub fn circles(sources: &[Source], folder: &str) -> Vec<String> {
     };
     (0..files.len())
         .filter(|&start| reaches_itself(start))
-        .map(|start| format!("{}: imports itself by way of others", files[start].path))
+        .map(|start| format!("{}: imports itself through other files", files[start].path))
         .collect()
 }
 
@@ -124,7 +124,7 @@ pub fn stray_features(sources: &[Source]) -> Vec<String> {
                 .is_some_and(|token| token.text == "\"testing\"");
             if source.matches(index, &["feature", "="]) && !for_tests {
                 let at = source.at(source.tokens[index].line);
-                faults.push(format!("{at}: a feature is asked for outside {REGISTRY}"));
+                faults.push(format!("{at}: a feature is tested outside {REGISTRY}"));
             }
         }
     }
@@ -164,7 +164,7 @@ pub fn imports(source: &Source) -> Vec<Import> {
     found
 }
 
-/// Reads one use tree from token `index` on, which stands behind a `::`.
+/// Parses one use tree from token `index` on, which follows a `::`.
 fn tree(source: &Source, index: &mut usize, base: &[String], found: &mut Vec<Import>) {
     let Some(token) = source.tokens.get(*index) else {
         return;
@@ -187,7 +187,7 @@ fn tree(source: &Source, index: &mut usize, base: &[String], found: &mut Vec<Imp
     }
     *index += 1;
     if token.kind != Kind::Word {
-        // `*`, or the `<` of a turbofish: what was named so far is what is used.
+        // `*`, or the `<` of a turbofish: the path ends here.
         return found.push(Import {
             path: base.to_vec(),
             line: token.line,
@@ -212,7 +212,7 @@ fn tree(source: &Source, index: &mut usize, base: &[String], found: &mut Vec<Imp
     }
 }
 
-/// The crates whose rooms have floors; the order of the crates themselves is Cargo's to enforce.
+/// The crates whose rooms have floors; Cargo enforces the order of the crates themselves.
 fn floored(sources: &[Source]) -> impl Iterator<Item = &Source> {
     sources.iter().filter(|source| {
         source.path.starts_with("src/") || source.path.starts_with("crates/core/src/")

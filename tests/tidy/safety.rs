@@ -7,7 +7,7 @@ use super::source::{Kind, Source};
 /// Methods and macros that panic.
 const METHODS: [&str; 4] = ["unwrap", "expect", "unwrap_err", "expect_err"];
 const MACROS: [&str; 4] = ["panic", "unreachable", "todo", "unimplemented"];
-/// Lints that guard against panics: nobody may switch them off.
+/// Lints against panics, which production code must not disable.
 const LINTS: [&str; 8] = [
     "unwrap_used",
     "expect_used",
@@ -18,10 +18,10 @@ const LINTS: [&str; 8] = [
     "indexing_slicing",
     "string_slice",
 ];
-/// The methods that take a secret out of its box.
+/// The methods that expose the plaintext of a secret.
 const EXPOSE: [&str; 2] = ["expose", "expose_secret"];
 
-/// Everything in production code that panics, or switches off a lint that would say so.
+/// Every panic in production code, and every disabled lint against panics.
 pub fn panics(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
@@ -41,7 +41,7 @@ pub fn panics(sources: &[Source]) -> Vec<String> {
                 faults.push(format!("{}: `{word}` panics", source.at(token.line)));
             } else if is_lint {
                 faults.push(format!(
-                    "{}: `clippy::{word}` stays on in production code",
+                    "{}: `clippy::{word}` must stay enabled in production code",
                     source.at(token.line)
                 ));
             }
@@ -50,10 +50,10 @@ pub fn panics(sources: &[Source]) -> Vec<String> {
     faults
 }
 
-/// The one crate with `unsafe`.
+/// The only crate with `unsafe`.
 const KERNEL: &str = "crates/kernel/";
 
-/// Every crate root outside the kernel crate that does not forbid `unsafe`. The compiler holds each crate to it.
+/// Every crate root outside the kernel crate that does not forbid `unsafe`. The compiler enforces it in each crate.
 pub fn allowed_unsafe(sources: &[Source]) -> Vec<String> {
     sources
         .iter()
@@ -66,7 +66,7 @@ pub fn allowed_unsafe(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-/// Files that take plaintext out of its box and are not in the table of ARCHITECTURE.md, and rows for files that do not.
+/// Files that expose plaintext without a row in the table of ARCHITECTURE.md, and rows of files that do not expose any.
 pub fn unlisted_plaintext(sources: &[Source], listed: &[String]) -> Vec<String> {
     let mut exposing: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for source in sources {
@@ -81,7 +81,7 @@ pub fn unlisted_plaintext(sources: &[Source], listed: &[String]) -> Vec<String> 
     for (path, lines) in &exposing {
         if !listed.iter().any(|row| row == path) {
             faults.push(format!(
-                "{path}: lines {lines:?} take plaintext out of its box, but ARCHITECTURE.md, \"Where plaintext lives\", has no \
+                "{path}: lines {lines:?} expose plaintext, but ARCHITECTURE.md, \"Where plaintext lives\", has no \
                  row for `{path}`: use the secret elsewhere, or add the row"
             ));
         }

@@ -2,22 +2,22 @@
 
 use super::source::Source;
 
-/// Limits of one file, one function, one trait.
+/// Limits per file, function and trait.
 pub const FILE_LINES: usize = 500;
 pub const FUNCTION_LINES: usize = 60;
 pub const PARAMETERS: usize = 5;
 pub const METHODS: usize = 4;
-/// Limits of the tree as a whole: median and 90th percentile of files, 90th percentile of functions.
+/// Limits for the whole tree: median and 90th percentile of files, 90th percentile of functions.
 pub const FILE_MEDIAN: usize = 150;
 pub const FILE_P90: usize = 400;
 pub const FUNCTION_P90: usize = 35;
 /// Lines of a room's documentation.
 const ROOM_DOC: std::ops::RangeInclusive<usize> = 5..=15;
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe a module's contents.
 const NAMELESS: [&str; 6] = ["utils", "common", "helpers", "types", "misc", "constants"];
 
-/// Every module whose name says nothing.
+/// Every module with such a name.
 pub fn nameless_modules(sources: &[Source]) -> Vec<String> {
     let nameless = |source: &&Source| {
         source
@@ -62,7 +62,7 @@ pub fn undocumented(sources: &[Source]) -> Vec<String> {
     faults
 }
 
-/// Everything that is too large to be read at once.
+/// Every file, function and trait over its limit.
 pub fn oversized(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut check = |at: String, what: &str, have: usize, limit: usize| {

@@ -1,8 +1,7 @@
-//! The Rust sources of the workspace, with what belongs to tests marked.
+//! The Rust sources of the workspace, separated into production and test code.
 //!
-//! Rules look at tokens rather than at syntax trees, because the arguments of a macro are tokens only: an `unwrap` inside
-//! `select!` is as much a panic as any other. The tree of `syn` serves for what has a shape: functions, traits, items under
-//! `#[cfg(test)]`.
+//! Rules read tokens instead of syntax trees, because macro arguments are only tokens: an `unwrap` inside `select!` panics
+//! like any other. The syntax tree of `syn` is used for functions, traits and items under `#[cfg(test)]`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +18,7 @@ pub struct Token {
     pub text: String,
     pub kind: Kind,
     pub line: usize,
-    /// Names of the inline modules around it.
+    /// Names of the enclosing inline modules.
     pub inside: Vec<String>,
 }
 
@@ -35,7 +34,7 @@ pub enum Kind {
 pub struct Function {
     pub name: String,
     pub line: usize,
-    /// Lines of its body that are neither blank nor comments.
+    /// Lines of its body, without blank lines and comments.
     pub lines: usize,
     pub parameters: usize,
 }
@@ -67,7 +66,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Parses one file. Panics if it is not Rust: then nothing else can be said about it.
+    /// Parses one file. Panics if it is not valid Rust.
     pub fn parse(path: &str, text: &str) -> Self {
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut shape = Shape {
@@ -101,7 +100,7 @@ impl Source {
         format!("{}:{line}", self.path)
     }
 
-    /// Whether the words and marks in `pattern` follow each other from token `index` on.
+    /// Whether the tokens from `index` on match `pattern`.
     pub fn matches(&self, index: usize, pattern: &[&str]) -> bool {
         pattern.iter().enumerate().all(|(offset, want)| {
             self.tokens
@@ -111,8 +110,8 @@ impl Source {
     }
 }
 
-/// All production sources of the crates and the backends, files of tests left out. `proto/src/gen` is generated, and
-/// `backends/conformance` is a test suite.
+/// All production sources of the crates and the backends. Left out are test files, `proto/src/gen`, which is generated, and
+/// `backends/conformance`, which is a test suite.
 pub fn production() -> &'static [Source] {
     static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(read_production);
     &SOURCES
@@ -144,7 +143,7 @@ fn read_production() -> Vec<Source> {
     without_tests(sources)
 }
 
-/// Drops the files that a `#[cfg(test)] mod name;` brings in.
+/// Drops the files that a `#[cfg(test)] mod name;` includes.
 pub fn without_tests(mut sources: Vec<Source>) -> Vec<Source> {
     let mut tests = BTreeSet::new();
     for source in &sources {
@@ -173,7 +172,7 @@ pub fn relative(path: &Path) -> String {
     below.to_string_lossy().replace('\\', "/")
 }
 
-/// The files below `folder`, sorted; what is built or installed is left out.
+/// The files below `folder`, sorted, without built and installed files.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in children(folder) {
@@ -285,7 +284,7 @@ fn module_before(tokens: &[Token]) -> Option<String> {
     }
 }
 
-/// What only the tree of `syn` shows.
+/// Collects what only the syntax tree shows.
 #[derive(Default)]
 struct Shape<'a> {
     text: Vec<&'a str>,
