@@ -37,6 +37,16 @@ use serde_json::json;
 use architecture::Architecture;
 use source::Source;
 
+/// Modules that still import each other: joining a flight must move from `flight` to `entry`.
+const CYCLES: [&str; 3] = [
+    "crates/core/: `tokens::entry`",
+    "crates/core/: `tokens::flight`",
+    "crates/core/: `tokens::supply`",
+];
+
+/// Functions that still take a tuple apart where a type is missing. The number only falls.
+const PACKED: usize = 19;
+
 /// Fails with all violations, one per line.
 fn assert_none(faults: &[String]) {
     assert!(
@@ -75,40 +85,6 @@ fn rooms_import_only_from_lower_floors() {
         source::production(),
         &Architecture::read(),
     ));
-}
-
-#[test]
-fn the_server_has_no_import_cycles() {
-    assert_none(&layering::circles(
-        source::production(),
-        "crates/server/src/",
-    ));
-}
-
-#[test]
-fn control_circles_are_caught() {
-    let sources = [
-        Source::parse("crates/server/src/lib.rs", "mod a; use a::x;\n"),
-        Source::parse("crates/server/src/a.rs", "use crate::b::{self, Y};\n"),
-        Source::parse("crates/server/src/b/mod.rs", "mod c; use crate::b::c::Z;\n"),
-        Source::parse(
-            "crates/server/src/b/c.rs",
-            "use crate::a::T;\nuse crate::b::Y;\n",
-        ),
-        Source::parse(
-            "crates/server/src/d.rs",
-            "use crate::a::T;\nuse crate::Limits;\n",
-        ),
-    ];
-    let faults = layering::circles(&sources, "crates/server/src/");
-    assert_caught(
-        &faults,
-        &[
-            "crates/server/src/a.rs",
-            "crates/server/src/b/mod.rs",
-            "crates/server/src/b/c.rs",
-        ],
-    );
 }
 
 #[test]
@@ -162,6 +138,56 @@ fn control_upward_and_sideways_imports_are_caught() {
             "src/policy/d.rs:3: `policy` (floor 2) imports `crate::oauth`",
         ],
     );
+}
+
+#[test]
+fn modules_have_no_import_cycles() {
+    let faults = layering::circles(source::production());
+    let known = |fault: &&String| CYCLES.iter().any(|cycle| fault.starts_with(cycle));
+    let (known, new): (Vec<_>, Vec<_>) = faults.iter().partition(known);
+    assert_none(&new.into_iter().map(String::clone).collect::<Vec<_>>());
+    assert_eq!(known.len(), CYCLES.len(), "drop what was cut from CYCLES");
+}
+
+#[test]
+fn control_circles_are_caught() {
+    let sources = [
+        Source::parse("crates/x/src/a.rs", "use crate::b::B;\n"),
+        Source::parse("crates/x/src/b.rs", "use super::c::C;\n"),
+        Source::parse("crates/x/src/c.rs", "use crate::a::A;\nuse crate::d::D;\n"),
+        Source::parse("crates/x/src/d/mod.rs", "use crate::d::e::E;\n"),
+        Source::parse("crates/x/src/d/e.rs", "use crate::d::D;\n"),
+        Source::parse("crates/y/src/a.rs", "use crate::b::B;\n"),
+    ];
+    assert_caught(
+        &layering::circles(&sources),
+        &[
+            "crates/x/: `a` stands in a circle through b",
+            "crates/x/: `b` stands in a circle through c",
+            "crates/x/: `c` stands in a circle through a",
+        ],
+    );
+}
+
+#[test]
+fn values_that_travel_together_are_a_type() {
+    let faults = shape::packed_parameters(source::production());
+    assert!(
+        faults.len() <= PACKED,
+        "{} functions take a tuple apart; there were {PACKED}:\n  {}",
+        faults.len(),
+        faults.join("\n  ")
+    );
+    assert_eq!(faults.len(), PACKED, "lower PACKED");
+}
+
+#[test]
+fn control_packed_parameters_are_caught() {
+    let sources = [Source::parse(
+        "src/a.rs",
+        "fn f((a, b): (u8, u8)) {}\nfn g(pair: (u8, u8)) { h(|(a, b)| a) }\n",
+    )];
+    assert_caught(&shape::packed_parameters(&sources), &["src/a.rs:1: `f`"]);
 }
 
 #[test]

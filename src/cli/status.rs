@@ -25,7 +25,8 @@ pub(super) struct StatusArgs {
 pub(super) async fn status(
     args: &StatusArgs,
     as_json: bool,
-    (out, is_terminal): (&mut dyn Write, bool),
+    out: &mut dyn Write,
+    is_terminal: bool,
 ) -> Result<(), Failure> {
     let mut shown = ask(args).await?;
     loop {

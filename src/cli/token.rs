@@ -38,7 +38,8 @@ pub(super) struct TokenArgs {
 pub(super) async fn token(
     args: &TokenArgs,
     as_json: bool,
-    (out, is_terminal): (&mut dyn Write, bool),
+    out: &mut dyn Write,
+    is_terminal: bool,
 ) -> Result<(), Failure> {
     let mut client = client::tokens(&args.broker.socket).await?;
     let request = GetTokenRequest {

@@ -1,5 +1,7 @@
 //! Which module may import which.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::architecture::Architecture;
 use super::source::{Kind, Source};
 
@@ -52,39 +54,63 @@ pub fn upward_imports(sources: &[Source], architecture: &Architecture) -> Vec<St
     faults
 }
 
-/// Every file below `folder` that imports itself through other files. Re-exports that a file imports from a parent module do
-/// not count.
-pub fn circles(sources: &[Source], folder: &str) -> Vec<String> {
-    let files: Vec<_> = sources
-        .iter()
-        .filter(|source| source.path.starts_with(folder))
-        .collect();
-    let below = |source: &Source| -> Vec<usize> {
-        imports(source)
+/// Every set of modules of one crate that import each other in a circle. What a module takes from the module that declares it,
+/// or that one from it, is no import between neighbors and does not count.
+pub fn circles(sources: &[Source]) -> Vec<String> {
+    let mut edges: BTreeMap<(&str, &[String]), BTreeSet<(&str, &[String])>> = BTreeMap::new();
+    for source in sources {
+        let of = crate_of(&source.path);
+        let own = source.module.as_slice();
+        let to: BTreeSet<_> = imports(source)
             .iter()
             .filter_map(|import| {
-                (0..files.len())
-                    .filter(|&index| import.path.starts_with(&files[index].module))
-                    .max_by_key(|&index| files[index].module.len())
+                sources
+                    .iter()
+                    .filter(|other| crate_of(&other.path) == of)
+                    .map(|other| other.module.as_slice())
+                    .filter(|module| import.path.starts_with(module))
+                    .max_by_key(|module| module.len())
             })
-            .filter(|&index| !source.module.starts_with(&files[index].module))
-            .collect()
-    };
-    let edges: Vec<_> = files.iter().map(|source| below(source)).collect();
-    let reaches_itself = |start: usize| {
-        let mut seen = vec![false; files.len()];
-        let mut open = edges[start].clone();
-        while let Some(next) = open.pop() {
-            if !std::mem::replace(&mut seen[next], true) {
-                open.extend(&edges[next]);
+            .filter(|module| !module.starts_with(own) && !own.starts_with(module))
+            .map(|module| (of, module))
+            .collect();
+        edges.insert((of, own), to);
+    }
+    let reaches = |from: &(_, _)| {
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<_> = edges.get(from).into_iter().flatten().collect();
+        while let Some(module) = next.pop() {
+            if seen.insert(*module) {
+                next.extend(edges.get(module).into_iter().flatten());
             }
         }
-        seen[start]
+        seen
     };
-    (0..files.len())
-        .filter(|&start| reaches_itself(start))
-        .map(|start| format!("{}: imports itself through other files", files[start].path))
+    let circular: Vec<_> = edges
+        .keys()
+        .filter(|module| reaches(module).contains(*module))
+        .collect();
+    circular
+        .into_iter()
+        .map(|module| {
+            let through: Vec<_> = edges[module]
+                .iter()
+                .filter(|next| reaches(next).contains(module))
+                .map(|(_, module)| module.join("::"))
+                .collect();
+            let (of, own) = module;
+            format!(
+                "{of}: `{}` stands in a circle through {}",
+                own.join("::"),
+                through.join(", ")
+            )
+        })
         .collect()
+}
+
+/// The folder of the crate that a source belongs to.
+fn crate_of(path: &str) -> &str {
+    path.rsplit_once("src/").map_or("", |(folder, _)| folder)
 }
 
 /// Every use of the wire crate outside the rooms that may use it.

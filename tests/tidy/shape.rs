@@ -105,6 +105,25 @@ pub fn oversized(sources: &[Source]) -> Vec<String> {
     faults
 }
 
+/// Every function that packs several values into a tuple parameter: values that travel together are a type.
+pub fn packed_parameters(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for source in sources {
+        for function in source
+            .functions
+            .iter()
+            .filter(|function| function.packed > 0)
+        {
+            let at = source.at(function.line);
+            let name = &function.name;
+            faults.push(format!(
+                "{at}: `{name}` takes a tuple apart: make it a type"
+            ));
+        }
+    }
+    faults
+}
+
 /// The value that `share` per cent of the values do not exceed.
 pub fn percentile(mut values: Vec<usize>, share: usize) -> usize {
     values.sort_unstable();

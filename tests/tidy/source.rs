@@ -37,6 +37,8 @@ pub struct Function {
     /// Lines of its body, without blank lines and comments.
     pub lines: usize,
     pub parameters: usize,
+    /// How many of them are tuples that are taken apart in place.
+    pub packed: usize,
 }
 
 /// A trait of production code.
@@ -315,6 +317,13 @@ impl Shape<'_> {
                 .iter()
                 .filter(|input| matches!(input, syn::FnArg::Typed(_)))
                 .count(),
+            packed: signature
+                .inputs
+                .iter()
+                .filter(|input| {
+                    matches!(input, syn::FnArg::Typed(typed) if matches!(&*typed.pat, syn::Pat::Tuple(_)))
+                })
+                .count(),
         });
     }
 }
@@ -360,12 +369,14 @@ impl<'ast> Visit<'ast> for Shape<'_> {
     }
 }
 
-/// `#[cfg(test)]`, `#[cfg(all(test, …))]`, `#[test]`, `#[tokio::test]`. Not `#[cfg(not(test))]`, which is production.
+/// `#[cfg(test)]`, `#[cfg(all(test, …))]`, `#[cfg(any(test, feature = "testing"))]`, `#[test]`, `#[tokio::test]`. Not `#[cfg(not(test))]`, which is production.
 fn only_in_tests(attribute: &syn::Attribute) -> bool {
     match &attribute.meta {
         syn::Meta::List(list) if list.path.is_ident("cfg") => {
             let text = list.tokens.to_string().replace(' ', "");
-            text == "test" || text.starts_with("all(test,")
+            text == "test"
+                || text.starts_with("all(test,")
+                || text.starts_with("any(test,feature=\"testing\"")
         }
         meta => meta
             .path()

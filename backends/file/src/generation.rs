@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::config::StoreKey;
 use crate::disk::{self, Dir, Write, Written};
+use crate::document::{self, Document};
 use crate::error::{Damage, Error};
 use crate::index::{self, Index};
-use crate::register::{self, Document};
 use crate::roster::{self, Roster};
 use crate::seal::{Header, Keys, Label, OVERHEAD, RecordKind, random_hex};
 
@@ -237,7 +237,7 @@ impl Generation {
     ) -> Result<Option<Document>, Error> {
         let subject = file.strip_suffix(DOCUMENT).unwrap_or(file);
         let label = label(RecordKind::Document, subject, "");
-        let plain = self.read(file, label, register::MAX_BYTES)?;
+        let plain = self.read(file, label, document::MAX_BYTES)?;
         let Some(plain) = self.expected(roster, file, plain)? else {
             return Ok(None);
         };

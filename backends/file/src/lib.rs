@@ -12,6 +12,7 @@
 
 mod config;
 mod disk;
+mod document;
 mod error;
 mod generation;
 mod index;

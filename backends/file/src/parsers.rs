@@ -6,8 +6,8 @@
 use claviger_backend::{HeapKeeper, Secret, VersionSelector};
 
 use crate::config::{KEY_BYTES, Unsealer};
+use crate::document::Document;
 use crate::index::Index;
-use crate::register::Document;
 use crate::roster::Roster;
 use crate::seal::{Header, Label, RecordKind};
 

@@ -1,66 +1,22 @@
 //! Control documents, changed by compare-and-swap alone.
 //!
-//! Owns the record of a document and the [`Register`] on top of it. The lock makes the comparison and the write one step; a
+//! Owns the [`Register`] on top of the records in `document`. The lock makes the comparison and the write one step; a
 //! revision names one write for ever, because it holds a counter and random digits, so a document that was rolled back and
 //! written again never matches. Never interprets a document: it belongs to the daemon's `rotation`.
 
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use claviger_backend::{BackendError, Loaded, Register, Revision, SecretName};
-use serde::{Deserialize, Serialize};
 
 use crate::disk::Write;
-use crate::error::{Damage, Error};
-use crate::seal::random_hex;
+use crate::document::Document;
+use crate::error::Error;
 use crate::store::FileStore;
 use crate::{Effect, FileBackend};
 
-/// No record of a document is larger, in bytes.
-pub(crate) const MAX_BYTES: usize = 4096;
-
 /// No document is larger, in bytes.
 const MAX_DOCUMENT: usize = 2048;
-
-/// A control document as it is kept.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Document {
-    name: String,
-    counter: u64,
-    nonce: String,
-    /// In base64: it is bytes to us.
-    content: String,
-}
-
-impl Document {
-    fn following(former: Option<&Self>, name: &SecretName, content: &[u8]) -> Result<Self, Error> {
-        Ok(Self {
-            name: name.as_str().to_owned(),
-            counter: former.map_or(0, Self::counter).saturating_add(1),
-            nonce: random_hex::<8>()?,
-            content: STANDARD.encode(content),
-        })
-    }
-
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
-        serde_json::from_slice(bytes).map_err(|_syntax| Damage::Contents)
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn counter(&self) -> u64 {
-        self.counter
-    }
-
-    fn revision(&self) -> Revision {
-        Revision::new(format!("{}-{}", self.counter, self.nonce))
-    }
-}
 
 impl FileStore {
     /// The document of a secret and its revision; `None` if there is none yet. There need not be such a secret. What is
@@ -77,9 +33,9 @@ impl FileStore {
                 generation.dir().sync()?;
                 self.unsure.store(false, Ordering::SeqCst);
             }
-            let content = STANDARD.decode(&document.content).map_err(|_base64| {
-                Error::damaged(generation.dir().path().to_owned(), Damage::Contents)
-            })?;
+            let content = document
+                .content()
+                .map_err(|damage| Error::damaged(generation.dir().path().to_owned(), damage))?;
             Ok(Some((document.revision(), content)))
         })
     }

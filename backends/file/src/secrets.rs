@@ -131,7 +131,7 @@ impl FileStore {
             Write::New
         };
         let index = found.unwrap_or_else(|| Index::new(name));
-        add(&mut writing, index, how, (value, None))
+        add(&mut writing, index, how, value, None)
     }
 
     /// Writes a value that no reader of the current version finds. Create-only by `operation`.
@@ -151,12 +151,7 @@ impl FileStore {
             make_sure(&mut writing, &index)?;
             return Ok(version);
         }
-        add(
-            &mut writing,
-            index,
-            Write::Replace,
-            (value, Some(operation)),
-        )
+        add(&mut writing, index, Write::Replace, value, Some(operation))
     }
 
     /// Makes `to` current if `from` is; nothing changes if `to` is already.
@@ -218,7 +213,8 @@ fn add(
     writing: &mut Writing,
     mut index: Index,
     how: Write,
-    (value, operation): (&Secret, Option<&OperationId>),
+    value: &Secret,
+    operation: Option<&OperationId>,
 ) -> Result<VersionId, Error> {
     let name = index.name().to_owned();
     let version = write_value(writing, &mut index, &name, value)?;

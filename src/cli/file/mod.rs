@@ -119,7 +119,7 @@ fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
         None => store
             .put(&name, &value.secret, &expected)
             .map_err(Error::from),
-        Some(field) => put_field(&store, &name, (field, &value.secret), &expected),
+        Some(field) => put_field(&store, &name, field, &value.secret, &expected),
     };
     let written = written.map_err(|error| {
         if let Error::Store(StoreError::Conflict(Some(version))) = &error
@@ -146,7 +146,8 @@ fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
 fn put_field(
     store: &FileStore,
     name: &SecretName,
-    (field, text): (&FieldName, &Secret),
+    field: &FieldName,
+    text: &Secret,
     expected: &Expected,
 ) -> Result<VersionId, Error> {
     for _ in 0..ATTEMPTS {
