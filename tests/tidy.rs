@@ -145,7 +145,7 @@ fn modules_have_no_import_cycles() {
     let faults = layering::circles(source::production());
     let known = |fault: &&String| CYCLES.iter().any(|cycle| fault.starts_with(cycle));
     let (known, new): (Vec<_>, Vec<_>) = faults.iter().partition(known);
-    assert_none(&new.into_iter().map(String::clone).collect::<Vec<_>>());
+    assert_none(&new.into_iter().cloned().collect::<Vec<_>>());
     assert_eq!(known.len(), CYCLES.len(), "drop what was cut from CYCLES");
 }
 

@@ -54,10 +54,13 @@ pub fn upward_imports(sources: &[Source], architecture: &Architecture) -> Vec<St
     faults
 }
 
+/// The folder of a crate, and the path of a module in it.
+type Module<'a> = (&'a str, &'a [String]);
+
 /// Every set of modules of one crate that import each other in a circle. What a module takes from the module that declares it,
 /// or that one from it, is no import between neighbors and does not count.
 pub fn circles(sources: &[Source]) -> Vec<String> {
-    let mut edges: BTreeMap<(&str, &[String]), BTreeSet<(&str, &[String])>> = BTreeMap::new();
+    let mut edges: BTreeMap<Module<'_>, BTreeSet<Module<'_>>> = BTreeMap::new();
     for source in sources {
         let of = crate_of(&source.path);
         let own = source.module.as_slice();
@@ -76,7 +79,7 @@ pub fn circles(sources: &[Source]) -> Vec<String> {
             .collect();
         edges.insert((of, own), to);
     }
-    let reaches = |from: &(_, _)| {
+    let reaches = |from: &Module<'_>| {
         let mut seen = BTreeSet::new();
         let mut next: Vec<_> = edges.get(from).into_iter().flatten().collect();
         while let Some(module) = next.pop() {

@@ -210,9 +210,12 @@ impl Guard {
         let answered = record.reachable;
         record.breaker.settle(now, answered);
         // Blocked reads repeat the last failure, and only a write can be in doubt.
-        record.last_error = error.map(|kind| match kind {
-            Kind::InDoubt => Kind::Timeout,
-            other => other,
+        record.last_error = error.map(|kind| {
+            if kind == Kind::InDoubt {
+                Kind::Timeout
+            } else {
+                kind
+            }
         });
         if error.is_none() {
             record.last_success = Some(now);

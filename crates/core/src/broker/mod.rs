@@ -1,6 +1,6 @@
 //! The request path. Read this first.
 //!
-//! Owns the one order in which every request is decided ([`Broker::release`]): policy permits it, the caches act, the kernel
+//! Owns the one order in which every request is decided (`Broker::release`): policy permits it, the caches act, the kernel
 //! confirms that the peer is the process that connected, and `audit` records the outcome. No stage can be skipped: each
 //! cache takes the permit of its own type, which `policy` alone makes; only a [`Session`] of an identified peer can ask for
 //! one; and the encoders in `server` accept only what `audit` released. Programs' requests, messages of watches and

@@ -897,7 +897,7 @@ async fn the_version_before_is_known_until_its_bound_or_the_end_of_the_secret() 
         );
     }
     let weak = Arc::downgrade(&live.previous(world.now()).unwrap());
-    tokio::time::sleep(STALE - SECOND).await;
+    tokio::time::sleep(STALE.saturating_sub(SECOND)).await;
     assert_eq!(previous().as_deref(), Some("s4"));
     tokio::time::sleep(SECOND * 2).await;
     assert_eq!(previous(), None);

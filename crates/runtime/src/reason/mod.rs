@@ -5,7 +5,7 @@
 //! Never knows gRPC or HTTP libraries, or the errors of a room: each room maps its own errors to a reason ([`Reasoned`]),
 //! and `server` puts the reason on the wire.
 //!
-//! Next: [`table`](mod@table) for the rows, `server::answers` for how a caller gets them.
+//! Next: `table` for the rows, `server::answers` for how a caller gets them.
 
 mod exit;
 mod table;
