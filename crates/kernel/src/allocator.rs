@@ -12,7 +12,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// Hands out the blocks of another allocator (the system's) and fills each with zeros before it gives it back.
 ///
 /// ```
-/// use crate::WipingAllocator;
+/// use claviger_kernel::WipingAllocator;
 ///
 /// #[global_allocator]
 /// static ALLOCATOR: WipingAllocator = WipingAllocator::system();

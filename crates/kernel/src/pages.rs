@@ -50,18 +50,18 @@ pub enum Error {
 /// A fixed number of secret bytes. Cannot be cloned or printed.
 ///
 /// ```
-/// # use crate::SecretPages;
+/// # use claviger_kernel::SecretPages;
 /// let key = SecretPages::filled(32, |bytes| bytes.fill(7))?;
 /// assert_eq!(key.with(|bytes| bytes.len()), 32);
 /// # Ok::<(), crate::PagesError>(())
 /// ```
 /// ```compile_fail
-/// # use crate::SecretPages;
+/// # use claviger_kernel::SecretPages;
 /// let key = SecretPages::filled(32, |bytes| bytes.fill(7)).unwrap();
 /// let copy = key.clone(); // a key has one place
 /// ```
 /// ```compile_fail
-/// # use crate::SecretPages;
+/// # use claviger_kernel::SecretPages;
 /// let key = SecretPages::filled(32, |bytes| bytes.fill(7)).unwrap();
 /// println!("{key:?}");
 /// ```
