@@ -12,16 +12,16 @@ use async_trait::async_trait;
 
 use crate::{BackendError, OperationId, Secret, SecretName, VersionId, VersionSelector};
 
-/// A configured backend: what it can do. An absent capability is `None` and is noticed at start, not at the first use.
+/// A configured backend: what it can do. A missing capability is `None`, so its absence is found at start and not at first use.
 #[derive(Clone, Debug)]
 pub struct Backend {
     /// Its type, for example `file`.
     pub kind: &'static str,
-    /// Reads values. Every backend can.
+    /// Reads values. Every backend has this capability.
     pub secrets: Arc<dyn SecretSource>,
     /// Lists versions.
     pub versions: Option<Arc<dyn SecretVersions>>,
-    /// Makes secrets that are not there yet.
+    /// Creates secrets.
     pub creator: Option<Arc<dyn SecretCreator>>,
     /// Stages, promotes and retires versions.
     pub rotator: Option<Arc<dyn SecretRotator>>,
@@ -31,14 +31,14 @@ pub struct Backend {
     pub keys: Option<Arc<dyn KeySource>>,
 }
 
-/// A value as a backend gave it.
+/// A value as the backend returned it.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The whole value, byte for byte as it was stored. Fields are picked by the reader.
+    /// The whole value, byte for byte as stored. The reader extracts fields.
     pub value: Secret,
-    /// Which version this is. Always exact, also when [`VersionSelector::Current`] was asked for.
+    /// Which version this is. Always exact, even for a request for [`VersionSelector::Current`].
     pub version: VersionId,
-    /// When this version was made, if the backend says.
+    /// When this version was created, if the backend reports it.
     pub created: Option<SystemTime>,
 }
 
@@ -47,99 +47,99 @@ pub struct Fetched {
 pub trait SecretSource: Debug + Send + Sync {
     /// Reads one version of one secret.
     ///
-    /// Values of up to [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) bytes come back exactly as stored, newlines included.
-    /// `Current` is never a version that is only staged.
+    /// Values of up to [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) bytes are returned exactly as stored, newlines included.
+    /// `Current` never selects a staged version.
     ///
     /// # Errors
-    /// `NotFound` if there is no such secret or version, `Gone` if it is disabled or destroyed, `Misconfigured` if the
-    /// backend cannot have a secret of that name, `Undecryptable` if the stored bytes do not authenticate.
+    /// `NotFound` if there is no such secret or version, `Gone` if it is disabled or destroyed, `Misconfigured` if the backend
+    /// does not support a secret of that name, `Undecryptable` if the stored bytes do not authenticate.
     async fn fetch(
         &self,
         name: &SecretName,
         version: &VersionSelector,
     ) -> Result<Fetched, BackendError>;
 
-    /// Tells whether the backend answers, without reading anything secret.
+    /// Checks that the backend responds, without reading a secret.
     ///
     /// # Errors
-    /// Whatever keeps it from answering.
+    /// Any failure that prevents a response.
     async fn probe(&self) -> Result<(), BackendError>;
 }
 
-/// What is known of a version without its value.
+/// The metadata of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionInfo {
     /// Its identifier.
     pub version: VersionId,
-    /// When it was made, if the backend says.
+    /// When it was created, if the backend reports it.
     pub created: Option<SystemTime>,
     /// Whether readers see it.
     pub state: VersionState,
-    /// The label of the operation that staged it; `None` if it came otherwise. Tells whose it is: nobody destroys what
-    /// another made, and what an interrupted operation staged is found by its label.
+    /// The label of the operation that staged it; `None` if it was created another way. Identifies the owner: an operation
+    /// destroys only the versions that it staged, and finds them by its label after an interruption.
     pub operation: Option<OperationId>,
 }
 
-/// Where a version is on its way.
+/// The state of a version in its life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionState {
     /// Readers of `Current` get this one.
     Current,
-    /// Written, readable by its identifier, not seen by readers of `Current`.
+    /// Written and readable by its identifier, but not visible to readers of `Current`.
     Staged,
     /// Was current; still readable by its identifier.
     Previous,
-    /// Its value is gone, or reading it is refused.
+    /// Its value is destroyed, or the backend refuses to read it.
     Retired,
 }
 
 /// Lists versions.
 #[async_trait]
 pub trait SecretVersions: Debug + Send + Sync {
-    /// Every version that the backend still knows, oldest first. Exactly one is `Current` unless the secret is retired.
+    /// Every version that the backend still has, oldest first. Exactly one is `Current` unless the secret is retired.
     ///
     /// # Errors
     /// `NotFound` if there is no such secret.
     async fn versions(&self, name: &SecretName) -> Result<Vec<VersionInfo>, BackendError>;
 }
 
-/// Makes secrets that are not there yet.
+/// Creates secrets.
 #[async_trait]
 pub trait SecretCreator: Debug + Send + Sync {
-    /// Makes a secret whose first version is `value` and is current, and returns that version. Of any number of callers
-    /// exactly one succeeds; never touches a secret that is there.
+    /// Creates a secret with `value` as its first and current version, and returns that version. If several callers race,
+    /// exactly one succeeds. Never modifies an existing secret.
     ///
     /// # Errors
-    /// `Conflict` if there is such a secret, `Misconfigured` if the value is empty or larger than the backend takes,
-    /// `InDoubt` if the answer was lost.
+    /// `Conflict` if the secret exists, `Misconfigured` if the value is empty or larger than the backend accepts, `InDoubt` if
+    /// the response was lost.
     async fn create(&self, name: &SecretName, value: Secret) -> Result<VersionId, BackendError>;
 }
 
 /// A value to stage.
 #[derive(Debug)]
 pub struct Staged {
-    /// The whole value that readers will see, other fields included.
+    /// The whole value that readers get once it is promoted, all fields included.
     pub value: Secret,
-    /// The label of the operation. Staging is create-only by it.
+    /// The label of the operation. Staging the same label twice creates one version.
     pub operation: OperationId,
 }
 
-/// Replaces values in steps that readers never see half done.
+/// Replaces values in steps, each of which is atomic for readers.
 ///
-/// What a call reports as done is durable, also what it found done already: whoever is told that a version is current may
-/// destroy the one before it. Every call may also fail with `InDoubt`; the same call again settles it.
+/// When a call returns success, the change is durable, even if an earlier call made it: the caller may then destroy the
+/// previous version. Every call may also fail with `InDoubt`; repeating the call resolves the doubt.
 #[async_trait]
 pub trait SecretRotator: Debug + Send + Sync {
-    /// Writes a value where no reader of `Current` finds it, and returns its version.
+    /// Writes a value that is not visible to readers of `Current`, and returns its version.
     ///
-    /// Create-only by the operation's label: staging the same label again returns the version that it made before and
-    /// changes nothing.
+    /// Idempotent by the operation's label: staging the same label again returns the version created before and changes
+    /// nothing.
     ///
     /// # Errors
-    /// `NotFound` if there is no such secret, `Misconfigured` if the value is larger than the backend takes.
+    /// `NotFound` if there is no such secret, `Misconfigured` if the value is empty or larger than the backend accepts.
     async fn stage(&self, name: &SecretName, staged: Staged) -> Result<VersionId, BackendError>;
 
-    /// Makes `to` the current version if `from` is the current one now; changes nothing if `to` is current already.
+    /// Makes `to` the current version if `from` is current; changes nothing if `to` is already current.
     ///
     /// # Errors
     /// `Conflict` if a third version is current, `NotFound` or `Gone` if `to` cannot be read.
@@ -150,58 +150,58 @@ pub trait SecretRotator: Debug + Send + Sync {
         to: &VersionId,
     ) -> Result<(), BackendError>;
 
-    /// Makes a version unreadable for good. Idempotent.
+    /// Makes a version permanently unreadable. Idempotent.
     ///
     /// # Errors
     /// `Conflict` if it is the current version, `NotFound` if there is no such version.
     async fn retire(&self, name: &SecretName, version: &VersionId) -> Result<(), BackendError>;
 }
 
-/// Names one state of a control document.
+/// Identifies one state of a control document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision(Box<str>);
 
 impl Revision {
-    /// A revision as the backend writes it.
+    /// A revision in the backend's own format.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The backend's own writing of it.
+    /// The revision in the backend's own format.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A control document as the register has it.
+/// A control document read from the register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// Which state this is.
+    /// The state of the document that was read.
     pub revision: Revision,
     /// The document.
     pub document: Vec<u8>,
-    /// The register's own clock when it answered, if it has one and says. A node whose clock differs from it by much must not
-    /// begin anything.
+    /// The register's clock when it responded, if it reports one. A node whose clock differs from it by much must not start an
+    /// operation.
     pub answered: Option<SystemTime>,
 }
 
-/// Keeps one small public document per name, changed by compare-and-swap alone.
+/// Stores one small public document per name, changed only by compare-and-swap.
 ///
-/// A document never holds a secret, and there need not be a secret of its name. Its size limit is 2 KiB.
+/// A document never contains a secret, and a secret of that name need not exist. The size limit is 2 KiB.
 #[async_trait]
 pub trait Register: Debug + Send + Sync {
-    /// The document and its revision, or `None` if there is none yet. What it gives after a swap in doubt is durable: the
-    /// doubt is settled by looking.
+    /// The document and its revision, or `None` if there is none yet. The document returned after a swap that failed with
+    /// `InDoubt` is durable, so loading it resolves the doubt.
     ///
     /// # Errors
-    /// Never `NotFound`: an absent document is an answer.
+    /// Never `NotFound`: a missing document is `None`.
     async fn load(&self, name: &SecretName) -> Result<Option<Loaded>, BackendError>;
 
-    /// Writes `document` if the register is still at `expected` (`None`: if there is none yet), and returns the new
-    /// revision. Of any number of writers with the same expectation exactly one succeeds.
+    /// Writes `document` if the register is still at `expected` (`None`: if there is no document yet), and returns the new
+    /// revision. Of several writers that pass the same `expected`, exactly one succeeds.
     ///
     /// # Errors
-    /// `Conflict` if somebody else wrote first, `InDoubt` if the answer was lost, `Misconfigured` if the document is too
+    /// `Conflict` if another writer was first, `InDoubt` if the response was lost, `Misconfigured` if the document is too
     /// large.
     async fn swap(
         &self,
@@ -214,7 +214,7 @@ pub trait Register: Debug + Send + Sync {
 /// A signature by a key of the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// The signature in the fixed form that JWS uses.
+    /// The signature in the fixed-length encoding that JWS uses.
     pub bytes: Vec<u8>,
     /// Which version of the key made it.
     pub version: VersionId,
@@ -235,7 +235,7 @@ pub trait KeySource: Debug + Send + Sync {
     /// Signs `message` with the current version of the key, using the JWS algorithm `algorithm` (RFC 7518 §3.1).
     ///
     /// # Errors
-    /// `NotFound` if there is no such key, `Misconfigured` if the key does not fit the algorithm.
+    /// `NotFound` if there is no such key, `Misconfigured` if the key does not support the algorithm.
     async fn sign(
         &self,
         key: &SecretName,

@@ -1,8 +1,8 @@
 //! Why a call to a backend failed.
 //!
-//! Owns the one taxonomy that everything above the backends decides by. The [`Class`] tells the cache and the rotation what
-//! to do; the [`Kind`] tells the rest. Never carries a vendor's words: `Display` names the kind, the backend and the
-//! operation, and `source` holds only what a backend crate judged safe to log.
+//! Owns the error taxonomy that all code above the backends uses. The cache and the rotation decide by [`Class`], all other
+//! code by [`Kind`]. Never carries a vendor's text: `Display` names the kind, the backend and the operation, and `source` holds
+//! only what the backend crate considers safe to log.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,63 +10,63 @@ use std::time::Duration;
 
 use crate::BackendName;
 
-/// What went wrong, by meaning. Not `non_exhaustive` on purpose: a new kind must break every decision.
+/// The meaning of a failure. Deliberately not `non_exhaustive`: a new kind must break every `match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// There is no such secret, version or field.
     NotFound,
     /// It existed and is deleted, disabled or destroyed.
     Gone,
-    /// Our identity is accepted but may not do this.
+    /// Our identity was accepted but lacks the permission.
     PermissionDenied,
-    /// The request, name or setting is refused as such. Nothing changes until the configuration does.
+    /// The backend rejects the request, name or setting itself. Retrying fails until the configuration is changed.
     Misconfigured,
     /// A compare-and-swap lost against another writer. Read again and decide again.
     Conflict,
-    /// Our identity was refused or has expired.
+    /// Our identity was rejected or has expired.
     Unauthenticated,
-    /// There is nothing to identify with.
+    /// There are no credentials to authenticate with.
     NoCredentials,
     /// Too many requests.
     RateLimited {
-        /// How long the backend asks us to wait, if it said.
+        /// The wait that the backend requested, if any.
         retry_after: Option<Duration>,
     },
     /// A limit on versions or secrets is reached.
     Quota,
-    /// No answer in time. A write becomes [`Kind::InDoubt`].
+    /// No response in time. A write becomes [`Kind::InDoubt`].
     Timeout,
     /// Nothing was sent, so a write may be repeated.
     Unreachable,
-    /// The backend is up but does not serve: 5xx, sealed, lagging, connection lost.
+    /// The backend is up but cannot serve: 5xx, sealed, lagging, connection lost.
     Unavailable,
-    /// The answer cannot be understood.
+    /// The response cannot be parsed.
     InvalidResponse,
     /// The stored bytes do not decrypt: the wrong key, or they were tampered with.
     Undecryptable,
-    /// A write was sent and its outcome is unknown. Read again and compare before anything else.
+    /// A write was sent and its outcome is unknown. Read again and compare before doing anything else.
     InDoubt,
 }
 
-/// What a failure means for what is already held.
+/// What a failure means for cached values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The backend has decided: evict what is cached.
+    /// The backend has decided: evict the cached value.
     Authoritative,
-    /// Says nothing about the secret: keep what is cached within its bounds.
+    /// Says nothing about the secret: keep the cached value within its limits.
     Transient,
-    /// Our own login failed: keep what is cached, and log in again.
+    /// Our own login failed: keep the cached value, and log in again.
     Identity,
-    /// Somebody made a mistake that time does not heal: keep what is cached, and report.
+    /// A mistake that only an operator can fix: keep the cached value, and report the mistake.
     Defect,
     /// A lost race, part of normal operation.
     Expected,
-    /// A write without an answer.
+    /// A write without a response.
     Unknown,
 }
 
 impl Kind {
-    /// The class that decides what happens to cached values.
+    /// The class, which decides what happens to cached values.
     pub fn class(self) -> Class {
         match self {
             Self::NotFound | Self::Gone | Self::PermissionDenied => Class::Authoritative,
@@ -84,7 +84,7 @@ impl Kind {
         }
     }
 
-    /// Whether a *read* that failed this way may be sent again soon.
+    /// Whether a *read* that failed this way may be retried soon.
     pub fn is_retryable(self) -> bool {
         match self {
             Self::RateLimited { .. } | Self::Timeout | Self::Unreachable | Self::Unavailable => {
@@ -137,7 +137,7 @@ pub struct BackendError {
     pub operation: &'static str,
     /// When it may be attempted again, if nothing was sent.
     blocked: Option<Duration>,
-    /// What a backend crate judged safe to log; never text of an SDK or a body.
+    /// What the backend crate considers safe to log; never text of an SDK or of a response body.
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 

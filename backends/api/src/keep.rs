@@ -1,26 +1,25 @@
-//! Where a backend keeps the keys it holds for long.
+//! Memory for a backend's long-lived keys.
 //!
-//! Owns the seam between a backend that has keys of its own and a process that has better places for them than the heap:
-//! [`KeyKeeper`] and what it gives, [`KeptKey`]. The daemon's keeper has pages that not even root reads; [`HeapKeeper`] is
-//! for a process that ends in a moment, such as a command, and for tests. Never holds a value or a token: a place in
-//! protected memory is a whole page of a small limit.
+//! Owns the interface between a backend that has keys of its own and a process that can store them in better memory than the
+//! heap: [`KeyKeeper`], and [`KeptKey`], which it returns. The daemon's keeper uses pages that not even root can read;
+//! [`HeapKeeper`] is for short-lived processes such as commands, and for tests. Never holds a value or a token: each allocation
+//! in protected memory takes a whole page, and the limit is small.
 //!
-//! A key is written into its place and never moved. Nothing here is asynchronous, and all of it may be shared by threads.
+//! A key is written in place and never moved. Nothing here is asynchronous, and all of it may be shared between threads.
 
 use std::fmt::Debug;
 
 use zeroize::Zeroizing;
 
-/// Gives places for long-lived keys.
+/// Allocates memory for long-lived keys.
 pub trait KeyKeeper: Debug + Send + Sync {
-    /// A place of `length` bytes with what `write` put there.
+    /// Allocates `length` bytes and has `write` fill them.
     ///
-    /// `write` is called at most once, with `length` bytes that are all zero; it derives or decodes the key right into
-    /// them, so that no copy has to be wiped. From then on nobody writes to the place, until it is wiped when the key is
-    /// dropped.
+    /// `write` is called at most once, with `length` bytes that are all zero. It derives or decodes the key directly into them,
+    /// so that there is no copy to zero. The bytes do not change after that, until dropping the key zeroes them.
     ///
     /// # Errors
-    /// [`NotKept`] if there is no such memory; it says what to do. The key is then nowhere.
+    /// [`NotKept`] if no such memory is available; it names the remedy. No copy of the key exists then.
     fn keep(
         &self,
         length: usize,
@@ -28,26 +27,26 @@ pub trait KeyKeeper: Debug + Send + Sync {
     ) -> Result<Box<dyn KeptKey>, NotKept>;
 }
 
-/// A key in its place. Cannot be cloned or printed, and is wiped when dropped.
+/// A key in memory. Cannot be cloned or printed, and is zeroed when dropped.
 pub trait KeptKey: Send + Sync {
-    /// The bytes that were written, not to be copied to a place that is not wiped. A disallowed method outside the places
-    /// that ARCHITECTURE.md lists.
+    /// The bytes of the key. Do not copy them to memory that is not zeroed. A disallowed method outside the call sites that
+    /// ARCHITECTURE.md lists.
     fn expose(&self) -> &[u8];
 }
 
-/// There is no place for a key. The text names the reason and the remedy.
+/// No memory for a key. The text names the reason and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotKept(Box<str>);
 
 impl NotKept {
-    /// For this reason, with its remedy.
+    /// `reason` says why there is no memory, and the remedy.
     pub fn because(reason: impl Into<Box<str>>) -> Self {
         Self(reason.into())
     }
 }
 
-/// Keeps keys on the heap, where they are wiped when dropped but can be swapped out, and read by root and by a debugger.
+/// Keeps keys on the heap. They are zeroed when dropped, but the heap can be swapped out, and root and debuggers can read it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeapKeeper;
 

@@ -1,13 +1,13 @@
-//! What a secrets backend is to claviger.
+//! The interface of a secrets backend.
 //!
 //! Owns the capability traits ([`SecretSource`], [`SecretVersions`], [`SecretCreator`], [`SecretRotator`], [`Register`],
-//! [`KeySource`]), the values that cross them ([`Secret`], [`SecretRef`], [`Fetched`]), the seam for keys of a backend's own
-//! ([`KeyKeeper`]) and the one error taxonomy ([`BackendError`]). Never contains an SDK, a runtime or a policy: no type of a
-//! vendor crosses these traits, and no backend sees the daemon or another backend.
+//! [`KeySource`]), the values that cross them ([`Secret`], [`SecretRef`], [`Fetched`]), the interface for a backend's own keys
+//! ([`KeyKeeper`]) and the error taxonomy ([`BackendError`]). Never contains an SDK, a runtime or a policy: no vendor type
+//! crosses these traits, and no backend sees the daemon or another backend.
 //!
-//! A backend is a [`Backend`]: a struct of capabilities, in which an absent one is `None` and is noticed at start. Backends
-//! do not retry, cache or log values; wrappers in the daemon's `registry` do. `backends/file` is the example to copy, and
-//! `backends/conformance` tests every sentence of the contracts here.
+//! A backend is a [`Backend`]: a struct of capabilities, in which a missing one is `None`, so that its absence is found at
+//! start. Backends do not retry, cache or log values; wrappers in the daemon's `registry` do. `backends/file` is the example to
+//! copy, and `backends/conformance` tests every sentence of the contracts here.
 
 #![forbid(unsafe_code)]
 
@@ -29,5 +29,5 @@ pub use reference::{
 };
 pub use secret::Secret;
 
-/// The largest value that claviger reads or writes, in bytes. AWS Secrets Manager and GCP Secret Manager take no more.
+/// The largest value that claviger reads or writes, in bytes. It is the limit of AWS Secrets Manager and GCP Secret Manager.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;

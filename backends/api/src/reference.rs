@@ -1,40 +1,40 @@
 //! The names of secrets, and references to them.
 //!
-//! Owns the parsing of `backend:path#field` and `backend:path@version#field`, the only form in which a configuration says
-//! where a secret is. Checks what holds for every backend; each backend checks its own pattern besides. Pure, total and
-//! fuzzed: any input gives a reference or an [`InvalidReference`], never a panic.
+//! Owns the parsing of `backend:path#field` and `backend:path@version#field`, the only way in which the configuration refers to
+//! a secret. Checks the rules that apply to every backend; each backend also checks its own pattern. Pure, total and fuzzed:
+//! any input yields a reference or an [`InvalidReference`], never a panic.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a text is not a reference. Never repeats the text: people paste secrets into the wrong place.
+/// Why a text is not a reference. Never repeats the text, because it may be a secret pasted into the wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// There is no `backend:` in front.
+    /// The text does not begin with `backend:`.
     #[error("expected `backend:path#field`, but there is no `:`")]
     NoBackend,
-    /// The part before the colon cannot be the name of a backend.
+    /// The part before the colon is not a valid backend name.
     #[error(
         "a backend's name is 1 to 63 of a-z, 0-9, `-` and `_`, beginning with a letter or digit"
     )]
     Backend,
-    /// The path cannot be a secret's name.
+    /// The path is not a valid secret name.
     #[error(
         "a path is 1 to 512 printable ASCII characters without spaces, `@`, `#`, `%`, `?`, `\\` or a `.`, `..` or empty segment"
     )]
     Path,
-    /// The part after `@` cannot be a version.
+    /// The part after `@` is not a valid version.
     #[error("a version, after `@`, is 1 to 128 of A-Z, a-z, 0-9, `-`, `_` and `.`")]
     Version,
-    /// It cannot be the label of an operation.
+    /// The text is not a valid operation label.
     #[error("an operation's label is 32 to 64 of A-Z, a-z, 0-9 and `-`, such as a UUID")]
     Operation,
-    /// The part after `#` cannot be a field.
+    /// The part after `#` is not a valid field name.
     #[error("a field, after `#`, is 1 to 128 printable ASCII characters without spaces or `#`")]
     Field,
 }
 
-/// Declares a checked name that prints as it was written.
+/// Declares a validated name whose `Display` is the original text.
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $error:ident, $check:expr) => {
         $(#[$doc])*
@@ -66,7 +66,7 @@ macro_rules! name {
 }
 
 name! {
-    /// The name that the configuration gives a backend, for example `prod`.
+    /// The name of a backend in the configuration, for example `prod`.
     BackendName, Backend, |text| {
         let mut bytes = text.bytes();
         let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -86,7 +86,7 @@ name! {
 }
 
 name! {
-    /// The backend's own identifier of a version. Opaque: only equality means something.
+    /// The backend's own identifier of a version. Opaque: compare for equality only.
     VersionId, Version, |text| {
         (1..=128).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -94,8 +94,8 @@ name! {
 }
 
 name! {
-    /// The label of an operation, unique to it, which everything that the operation makes carries. Of a form that every
-    /// backend takes as it is.
+    /// The unique label of an operation, carried by everything that the operation creates. Its character set and length are
+    /// accepted by every backend unchanged.
     OperationId, Operation, |text| {
         (32..=64).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -110,27 +110,27 @@ name! {
     }
 }
 
-/// Which version of a secret is meant.
+/// Selects a version of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VersionSelector {
-    /// The one that readers should use now. Never one that is staged.
+    /// The version that readers should use now. Never a staged one.
     Current,
     /// Exactly this one.
     Exact(VersionId),
 }
 
-/// Where a value is: `backend:path#field` or `backend:path@version#field`.
+/// Refers to a value: `backend:path#field` or `backend:path@version#field`.
 ///
-/// Without a field the whole value is meant.
+/// Without a field, it refers to the whole value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretRef {
-    /// Which backend of the configuration.
+    /// The backend, by its name in the configuration.
     pub backend: BackendName,
-    /// Which secret in it.
+    /// The secret in that backend.
     pub name: SecretName,
-    /// Which version of that.
+    /// The version of that secret.
     pub version: VersionSelector,
-    /// Which field of that; `None` for the whole value.
+    /// The field of that version; `None` for the whole value.
     pub field: Option<FieldName>,
 }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_reference_says_why() {
+    fn an_invalid_reference_is_rejected_with_its_reason() {
         use InvalidReference as E;
         let long = format!("prod:{}", "a".repeat(513));
         for (text, error) in [
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_operations_are_such_as_every_backend_takes() {
+    fn operation_labels_are_limited_to_what_every_backend_accepts() {
         let uuid = "2f6c1f0a-8b1d-4a53-9d60-000000000001";
         assert_eq!(uuid.parse::<OperationId>().unwrap().as_str(), uuid);
         let (short, long) = ("a".repeat(31), "a".repeat(65));
@@ -238,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_parses_or_fails_and_what_parses_prints_back(text in ".{0,80}") {
+        fn any_text_fails_or_parses_and_prints_back(text in ".{0,80}") {
             if let Ok(reference) = text.parse::<SecretRef>() {
                 prop_assert_eq!(reference.to_string(), text);
             }

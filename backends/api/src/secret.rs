@@ -1,8 +1,8 @@
-//! Plaintext in a box.
+//! The container for plaintext.
 //!
-//! Owns [`Secret`], the only type in which plaintext travels between backends and the daemon. It cannot be cloned, printed
-//! or serialized, is compared in constant time only, and zeroes itself when dropped. Share it by `Arc`. `Secret::expose` is a
-//! disallowed method: each place that may call it carries an `#[expect]` with its reason and a row in ARCHITECTURE.md.
+//! Owns [`Secret`], the only type in which plaintext travels between backends and the daemon. It cannot be cloned, printed or
+//! serialized, is compared in constant time only, and is zeroed when dropped. Share it by `Arc`. `Secret::expose` is a
+//! disallowed method: each call site carries an `#[expect]` with its reason and a row in ARCHITECTURE.md.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
-/// Bytes that must not leave memory except where somebody is entitled to them.
+/// Bytes that must not leave memory except to a recipient that is entitled to them.
 ///
 /// ```compile_fail
 /// let secret = claviger_backend::Secret::new(vec![1]);
@@ -27,27 +27,27 @@ use zeroize::Zeroize as _;
 pub struct Secret(SecretSlice<u8>);
 
 impl Secret {
-    /// Boxes `bytes`. Spare capacity is given back first, so that no copy stays behind in it.
+    /// Takes ownership of `bytes`, without spare capacity and without leaving a copy behind.
     pub fn new(mut bytes: Vec<u8>) -> Self {
         if bytes.capacity() == bytes.len() {
             return Self(SecretSlice::from(bytes));
         }
-        // `into_boxed_slice` may move the bytes and free the old block; copy and wipe instead of relying on the allocator.
+        // `into_boxed_slice` may move the bytes and free the old block without zeroing it; so copy, and zero the original here.
         let exact = Box::<[u8]>::from(bytes.as_slice());
         bytes.zeroize();
         Self(SecretSlice::from(exact))
     }
 
-    /// Boxes the bytes of `text`.
+    /// Takes ownership of the bytes of `text`.
     pub fn from_text(text: String) -> Self {
         Self::new(text.into_bytes())
     }
 
-    /// The plaintext. A disallowed method outside the places that ARCHITECTURE.md lists.
+    /// The plaintext. A disallowed method outside the call sites that ARCHITECTURE.md lists.
     pub fn expose(&self) -> &[u8] {
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is the wrapper that everybody else uses"
+            reason = "this is the wrapper that all other code uses"
         )]
         self.0.expose_secret()
     }
@@ -58,13 +58,13 @@ impl Secret {
         self.0.expose_secret().len()
     }
 
-    /// Whether both hold the same bytes. The time depends on the lengths alone, never on where the bytes differ.
+    /// Whether both contain the same bytes. The time depends only on the lengths, never on where the bytes differ.
     pub fn same_as(&self, other: &Self) -> bool {
         #[expect(clippy::disallowed_methods, reason = "compared in constant time")]
         self.0.expose_secret().ct_eq(other.0.expose_secret()).into()
     }
 
-    /// Whether there are no bytes at all.
+    /// Whether the length is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_every_byte() {
+    fn a_secret_preserves_every_byte() {
         let mut bytes = Vec::with_capacity(64);
         bytes.extend_from_slice(b"a\0b\n");
         assert_eq!(Secret::new(bytes).expose(), b"a\0b\n");

@@ -1,6 +1,6 @@
-//! Making secrets.
+//! Creating secrets.
 //!
-//! Owns the promises of `SecretCreator`: what is made can be read at once, and nothing that is there is ever touched.
+//! Tests the contract of `SecretCreator`: a new secret is readable at once, and an existing secret is never modified.
 
 use claviger_backend::{
     BackendError, Kind, MAX_VALUE_BYTES, SecretName, VersionId, VersionSelector, VersionState,
@@ -15,11 +15,11 @@ async fn create(
     value: &str,
 ) -> Result<VersionId, BackendError> {
     let creator = subject.backend().creator.as_deref();
-    let creator = creator.unwrap_or_else(|| panic!("the backend makes secrets"));
+    let creator = creator.unwrap_or_else(|| panic!("the backend creates secrets"));
     creator.create(name, secret(value)).await
 }
 
-/// Readers get it, byte for byte, and it is a secret like any other.
+/// A new secret reads back byte for byte, with one current version.
 pub async fn a_new_secret_is_current_at_once(subject: &dyn Subject) {
     let name = name("new");
     let value = "erste 🔑\r\n\n";
@@ -33,8 +33,8 @@ pub async fn a_new_secret_is_current_at_once(subject: &dyn Subject) {
     }
 }
 
-/// Neither what was made nor what somebody else put there.
-pub async fn what_is_there_is_never_made_again(subject: &dyn Subject) {
+/// Creating an existing secret fails, no matter how that secret was created.
+pub async fn an_existing_secret_is_never_created_again(subject: &dyn Subject) {
     let (made, put) = (name("made"), name("put"));
     create(subject, &made, "one").await.unwrap();
     subject.seed(&put, secret("one")).await;
@@ -42,12 +42,12 @@ pub async fn what_is_there_is_never_made_again(subject: &dyn Subject) {
         let again = create(subject, name, "two").await;
         assert_eq!(kind(again), Kind::Conflict);
         let same = create(subject, name, "one").await;
-        assert_eq!(kind(same), Kind::Conflict, "also if the value is the same");
+        assert_eq!(kind(same), Kind::Conflict, "even with the same value");
         expect_current(subject, name, b"one").await;
     }
 }
 
-/// Two nodes that find nothing: one of them is told.
+/// Two nodes create the same secret at once: one of them gets a conflict.
 pub async fn of_two_creations_one_wins(subject: &dyn Subject) {
     for round in 0..20 {
         let name = name(&format!("race-{round}"));
@@ -62,8 +62,8 @@ pub async fn of_two_creations_one_wins(subject: &dyn Subject) {
     }
 }
 
-/// What cannot be held is refused, and leaves nothing behind.
-pub async fn a_secret_is_made_of_a_value_that_fits(subject: &dyn Subject) {
+/// A value that the backend cannot store is rejected, and leaves nothing behind.
+pub async fn a_secret_is_created_from_a_value_of_allowed_size(subject: &dyn Subject) {
     let name = name("sizes");
     for value in [String::new(), "x".repeat(MAX_VALUE_BYTES + 1)] {
         let refused = create(subject, &name, &value).await;

@@ -1,8 +1,8 @@
-//! No value in any error.
+//! No error contains a value.
 //!
-//! Owns the search for a marker in everything that a failing backend says. The marker is in the values, staged values and
-//! documents that the calls carry; every error that can be provoked is printed in all the ways there are, down its chain of
-//! sources. A text that holds the marker in plain, base64 or hexadecimal form fails the test.
+//! Searches for a marker in every error of a failing backend. The marker is in the values, staged values and documents that the
+//! calls carry; every error that can be provoked is formatted with `Display` and `Debug`, and so is its chain of sources. A
+//! text that contains the marker in plain, base64 or hexadecimal form fails the test.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -15,10 +15,10 @@ use claviger_backend::{
 
 use crate::{Subject, expect_current, label, name, secret, unknown};
 
-/// Long and odd enough to be found nowhere by chance.
+/// Long and random enough never to match by chance.
 const MARKER: &str = "mK7-canary-q2Zr9Vt4Lx8Wb3Nc6Hs1Jd5Gf0Pz";
 
-/// Provokes every error and looks for the marker.
+/// Provokes every error and searches it for the marker.
 pub async fn no_error_repeats_a_value(subject: &dyn Subject) {
     let name = name("leaks");
     let value = format!("{{\"client_secret\":\"{MARKER}\"}}");
@@ -78,7 +78,7 @@ async fn writing(backend: &Backend, name: &SecretName) -> Vec<BackendError> {
         errors.extend(rotator.retire(name, &one).await.err());
     }
     if let Some(register) = &backend.register {
-        // A document is public, but an error is no place for it either.
+        // A document is public, but an error must not repeat it either.
         let document = format!("{{\"op\":\"{MARKER}\"}}");
         let revision = register.swap(name, None, document.as_bytes()).await;
         let again = register.swap(name, None, document.as_bytes()).await;
@@ -89,7 +89,7 @@ async fn writing(backend: &Backend, name: &SecretName) -> Vec<BackendError> {
     errors
 }
 
-/// All that an error and its sources can be made to say.
+/// An error and its sources in every format.
 fn everything(error: &BackendError) -> String {
     let mut said = String::new();
     let mut next: Option<&dyn StdError> = Some(error);
@@ -100,8 +100,8 @@ fn everything(error: &BackendError) -> String {
     said
 }
 
-/// Looks for the marker as it is, and in the encodings in which text travels. Base64 has three forms of a text inside
-/// another, by where it begins; the first and last characters depend on what is around it and are left out.
+/// Searches for the marker in plain text and in the usual encodings. Base64 of a text within another has three forms, depending
+/// on its offset; the first and last characters depend on the neighboring text and are left out.
 fn holds_marker(text: &str) -> bool {
     let hexadecimal = MARKER.bytes().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").unwrap();

@@ -1,21 +1,21 @@
-//! The conformance suite: what every backend of claviger is held to.
+//! The conformance suite that every backend of claviger must pass.
 //!
 //! Owns one test per promise of the traits in `claviger_backend`, as plain async functions over a [`Subject`], and the macro
-//! [`suite!`] that makes each of them a test of the crate that calls it. Knows no backend and needs no runtime: a subject
-//! brings a fresh backend, a way to put a value there from outside, and the errors that only it can be brought to.
+//! [`suite!`], which turns each of them into a test of the calling crate. Depends on no backend and no runtime: a subject
+//! provides a fresh backend, a way to write a value from outside the traits, and the errors that are specific to it.
 //!
-//! A backend names the groups that it has capabilities for (`reads`, `versions`, `creation`, `rotation`, `register`); a
-//! capability that is there and not named, or named and not there, fails too, so nothing is skipped in silence.
+//! A backend names the groups that it has capabilities for (`reads`, `versions`, `creation`, `rotation`, `register`). A
+//! capability that is present but not named, or named but not present, fails a test, so nothing is skipped silently.
 //!
-//! What the traits leave open is decided here: an empty value is no secret. Staging one is `Misconfigured` everywhere,
-//! because an empty credential is always a mistake and some stores cannot hold it.
+//! One rule is decided here: an empty value is not a secret. Staging one is `Misconfigured` for every backend, because an empty
+//! credential is always a mistake and some stores cannot store it.
 
 #![forbid(unsafe_code)]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
     clippy::missing_panics_doc,
-    reason = "the functions are tests: to panic is how they fail"
+    reason = "the functions are tests, which fail by panicking"
 )]
 
 use async_trait::async_trait;
@@ -30,25 +30,25 @@ pub mod register;
 pub mod rotation;
 pub mod versions;
 
-/// A backend under test. Every test gets its own, with nothing in it.
+/// A backend under test. Every test gets its own, empty one.
 #[async_trait]
 pub trait Subject: Send + Sync {
     /// The backend.
     fn backend(&self) -> &Backend;
 
-    /// Makes `value` the current version of a secret, from outside the traits: as an operator would. Makes the secret if
-    /// there is none.
+    /// Makes `value` the current version of a secret, from outside the traits, as an operator would. Creates the secret if it
+    /// does not exist.
     async fn seed(&self, name: &SecretName, value: Secret);
 
-    /// Names that are well-formed and that this backend cannot have. Empty if it takes all.
+    /// Well-formed names that this backend does not support. Empty if it supports all of them.
     fn impossible_names(&self) -> Vec<SecretName>;
 
-    /// Errors that only this backend can be brought to, such as those of a broken connection or a damaged file, provoked by
-    /// reading `name`, which holds a value. It need not work afterwards.
+    /// Errors that are specific to this backend, such as those of a broken connection or a damaged file, provoked by reading
+    /// `name`, which has a value. The backend need not work afterwards.
     async fn provoke(&self, name: &SecretName) -> Vec<BackendError>;
 }
 
-/// Makes a test of each promise in the named groups. The first argument is an `async fn` that returns a fresh [`Subject`];
+/// Generates one test per promise in the named groups. The first argument is an `async fn` that returns a fresh [`Subject`];
 /// the calling crate needs tokio with `macros` and `rt-multi-thread` for its tests.
 ///
 /// ```text
@@ -58,7 +58,7 @@ pub trait Subject: Send + Sync {
 macro_rules! suite {
     ($fresh:path: $($group:ident),+ $(,)?) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn capabilities_are_those_that_are_tested() {
+        async fn every_capability_is_tested() {
             $crate::capabilities(&$fresh().await, &[$(stringify!($group)),+]);
         }
 
@@ -74,13 +74,13 @@ macro_rules! reads {
         $crate::cases!($fresh, reads:
             the_current_version_comes_with_its_exact_id,
             an_exact_version_stays_readable,
-            what_is_not_there_is_not_found,
+            a_missing_secret_or_version_is_not_found,
             impossible_names_are_misconfigured,
             values_come_back_byte_for_byte,
-            names_do_not_run_into_each_other,
+            similar_names_are_different_secrets,
             reads_run_side_by_side,
             a_cancelled_read_changes_nothing,
-            a_probe_answers,
+            a_probe_succeeds,
         );
     };
 }
@@ -97,15 +97,15 @@ macro_rules! versions {
     };
 }
 
-/// The tests of making secrets.
+/// The tests of creating secrets.
 #[macro_export]
 macro_rules! creation {
     ($fresh:path) => {
         $crate::cases!($fresh, creation:
             a_new_secret_is_current_at_once,
-            what_is_there_is_never_made_again,
+            an_existing_secret_is_never_created_again,
             of_two_creations_one_wins,
-            a_secret_is_made_of_a_value_that_fits,
+            a_secret_is_created_from_a_value_of_allowed_size,
         );
     };
 }
@@ -116,16 +116,16 @@ macro_rules! rotation {
     ($fresh:path) => {
         $crate::cases!($fresh, rotation:
             a_staged_value_is_invisible_until_promoted,
-            what_an_operation_staged_is_found_by_its_label,
+            a_staged_version_is_found_by_its_label,
             staging_is_create_only_by_its_label,
-            staging_needs_a_secret_and_a_value_that_fits,
+            staging_needs_a_secret_and_a_value_of_allowed_size,
             promotion_is_conditional_and_idempotent,
-            promotion_goes_back,
+            promotion_can_be_rolled_back,
             promotion_needs_a_readable_version,
             of_two_promotions_one_wins,
-            retiring_makes_unreadable_for_good,
+            a_retired_version_is_permanently_unreadable,
             the_current_version_is_never_retired,
-            every_byte_survives_rotation,
+            rotation_preserves_every_byte,
         );
     };
 }
@@ -135,19 +135,19 @@ macro_rules! rotation {
 macro_rules! register {
     ($fresh:path) => {
         $crate::cases!($fresh, register:
-            an_absent_document_is_an_answer,
+            a_missing_document_is_none,
             a_document_needs_no_secret,
-            a_swap_is_seen_and_moves_the_revision,
+            a_swap_is_visible_and_changes_the_revision,
             a_stale_revision_conflicts,
             a_document_is_created_once,
             of_eight_writers_exactly_one_wins_each_round,
-            a_document_has_its_limit,
-            documents_and_values_are_apart,
+            a_document_has_a_size_limit,
+            documents_and_values_are_independent,
         );
     };
 }
 
-/// Turns functions of this crate into tests of the calling one.
+/// Turns functions of this crate into tests of the calling crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! cases {
@@ -161,7 +161,7 @@ macro_rules! cases {
     };
 }
 
-/// The backend can what is tested, and nothing that is not.
+/// Asserts that the backend has exactly the capabilities whose groups are tested.
 pub fn capabilities(subject: &dyn Subject, groups: &[&str]) {
     let backend = subject.backend();
     assert!(groups.contains(&"reads"), "every backend reads");
@@ -176,17 +176,17 @@ pub fn capabilities(subject: &dyn Subject, groups: &[&str]) {
     assert!(!backend.kind.is_empty());
 }
 
-/// A name. Which one is of no importance, except that two texts give two names. Letters, digits and `-` suit every backend.
+/// A secret name that is unique to `text`. Every backend accepts letters, digits and `-`.
 fn name(text: &str) -> SecretName {
     format!("claviger-conformance-{text}").parse().unwrap()
 }
 
-/// The label of an operation, as a rotation draws it.
+/// An operation label in the form that a rotation generates.
 fn label(text: &str) -> OperationId {
     uuid(text).parse().unwrap()
 }
 
-/// A version that no backend has made.
+/// A version that no backend has created.
 fn unknown() -> VersionId {
     version("9")
 }
@@ -212,7 +212,7 @@ fn shown(secret: &Secret) -> &[u8] {
 async fn expect_current(subject: &dyn Subject, name: &SecretName, expected: &[u8]) -> VersionId {
     let source = &subject.backend().secrets;
     let fetched = source.fetch(name, &VersionSelector::Current).await.unwrap();
-    // Not `assert_eq`: these tests run against real stores too, and their output is kept.
+    // Not `assert_eq`: these tests also run against real stores, and their output is stored.
     assert!(shown(&fetched.value) == expected, "the value of {name}");
     fetched.version
 }
@@ -231,7 +231,7 @@ async fn expect_exact(
     assert_eq!(&fetched.version, version);
 }
 
-/// The kind of error of a call that must fail.
+/// The error kind of a call that must fail.
 fn kind<T: std::fmt::Debug>(result: Result<T, BackendError>) -> Kind {
     result.unwrap_err().kind
 }

@@ -1,7 +1,7 @@
 //! Reading values.
 //!
-//! Owns the promises of `SecretSource`: exact versions, exact bytes, and an error kind that tells what is not there from
-//! what cannot be. Values are seeded from outside, so these hold for a backend that only reads. Next: `versions`.
+//! Tests the contract of `SecretSource`: exact versions, exact bytes, and different error kinds for a missing secret and an
+//! unsupported name. Values are seeded from outside, so the tests apply to a read-only backend. Next: `versions`.
 
 use claviger_backend::{Kind, MAX_VALUE_BYTES, VersionSelector};
 use futures_util::FutureExt as _;
@@ -9,19 +9,19 @@ use futures_util::future::join_all;
 
 use crate::{Subject, expect_current, expect_exact, kind, name, secret, unknown};
 
-/// `Current` is answered with the id of the version it was.
+/// A read of `Current` returns the exact identifier of the version.
 pub async fn the_current_version_comes_with_its_exact_id(subject: &dyn Subject) {
     let name = name("current");
     subject.seed(&name, secret("one")).await;
     let first = expect_current(subject, &name, b"one").await;
     subject.seed(&name, secret("two")).await;
     let second = expect_current(subject, &name, b"two").await;
-    assert_ne!(first, second, "another value is another version");
+    assert_ne!(first, second, "a new value is a new version");
     let again = expect_current(subject, &name, b"two").await;
-    assert_eq!(second, again, "reading makes no version");
+    assert_eq!(second, again, "reading creates no version");
 }
 
-/// A version that is no longer current is read by its id.
+/// A version that is no longer current can be read by its identifier.
 pub async fn an_exact_version_stays_readable(subject: &dyn Subject) {
     let name = name("exact");
     subject.seed(&name, secret("one")).await;
@@ -32,8 +32,8 @@ pub async fn an_exact_version_stays_readable(subject: &dyn Subject) {
     expect_exact(subject, &name, &second, b"two").await;
 }
 
-/// Neither a secret nor a version is made up.
-pub async fn what_is_not_there_is_not_found(subject: &dyn Subject) {
+/// A missing secret and a missing version are both `NotFound`.
+pub async fn a_missing_secret_or_version_is_not_found(subject: &dyn Subject) {
     let source = &subject.backend().secrets;
     let absent = name("absent");
     let exact = VersionSelector::Exact(unknown());
@@ -45,7 +45,7 @@ pub async fn what_is_not_there_is_not_found(subject: &dyn Subject) {
     assert_eq!(kind(source.fetch(&present, &exact).await), Kind::NotFound);
 }
 
-/// A name that the backend cannot have is the configuration's mistake, not an absent secret.
+/// A name that the backend does not support is a configuration mistake, not a missing secret.
 pub async fn impossible_names_are_misconfigured(subject: &dyn Subject) {
     let source = &subject.backend().secrets;
     for name in subject.impossible_names() {
@@ -54,7 +54,7 @@ pub async fn impossible_names_are_misconfigured(subject: &dyn Subject) {
     }
 }
 
-/// What was stored is what is read.
+/// A value reads back exactly as stored.
 pub async fn values_come_back_byte_for_byte(subject: &dyn Subject) {
     let largest = "k".repeat(MAX_VALUE_BYTES);
     let texts = [
@@ -76,8 +76,8 @@ pub async fn values_come_back_byte_for_byte(subject: &dyn Subject) {
     }
 }
 
-/// Names that resemble each other are different secrets.
-pub async fn names_do_not_run_into_each_other(subject: &dyn Subject) {
+/// Names that differ in case or punctuation only are different secrets.
+pub async fn similar_names_are_different_secrets(subject: &dyn Subject) {
     let names = ["a", "A", "a-a", "a-", "aa"].map(name);
     let distinct =
         |name: &&claviger_backend::SecretName| !subject.impossible_names().contains(name);
@@ -90,7 +90,7 @@ pub async fn names_do_not_run_into_each_other(subject: &dyn Subject) {
     }
 }
 
-/// Many reads at once all succeed.
+/// Concurrent reads all succeed.
 pub async fn reads_run_side_by_side(subject: &dyn Subject) {
     let name = name("parallel");
     subject.seed(&name, secret("x")).await;
@@ -99,14 +99,14 @@ pub async fn reads_run_side_by_side(subject: &dyn Subject) {
     assert!(versions.windows(2).all(|pair| pair.first() == pair.last()));
 }
 
-/// A read whose caller goes away neither harms the backend nor holds anything.
+/// A cancelled read neither harms the backend nor keeps a resource.
 pub async fn a_cancelled_read_changes_nothing(subject: &dyn Subject) {
     let name = name("cancelled");
     subject.seed(&name, secret("x")).await;
     let source = &subject.backend().secrets;
     let before = expect_current(subject, &name, b"x").await;
     for _ in 0..32 {
-        // Polled once, so that whatever it starts is started, and dropped.
+        // Poll once, so that the read starts, then drop it.
         drop(
             source
                 .fetch(&name, &VersionSelector::Current)
@@ -116,7 +116,7 @@ pub async fn a_cancelled_read_changes_nothing(subject: &dyn Subject) {
     assert_eq!(expect_current(subject, &name, b"x").await, before);
 }
 
-/// A backend that works says so.
-pub async fn a_probe_answers(subject: &dyn Subject) {
+/// The probe of a working backend succeeds.
+pub async fn a_probe_succeeds(subject: &dyn Subject) {
     subject.backend().secrets.probe().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! Control documents and compare-and-swap.
 //!
-//! Owns the promises of `Register`, on which all coordination between nodes rests. The race is run for many rounds, because
-//! a comparison and a write that are two steps are caught by chance only. Next: `leaks`.
+//! Tests the contract of `Register`, on which all coordination between nodes relies. The race runs for many rounds, because a
+//! backend that compares and writes in two steps fails only by chance. Next: `leaks`.
 
 use claviger_backend::{Kind, Loaded, Register, Revision, SecretName, VersionSelector};
 use futures_util::future::join_all;
@@ -24,8 +24,8 @@ async fn loaded(subject: &dyn Subject, name: &SecretName) -> (Revision, Vec<u8>)
     (revision, document)
 }
 
-/// No document is not an error, whether or not there is such a secret.
-pub async fn an_absent_document_is_an_answer(subject: &dyn Subject) {
+/// A missing document is not an error, whether or not the secret exists.
+pub async fn a_missing_document_is_none(subject: &dyn Subject) {
     let (absent, present) = (name("absent"), name("present"));
     subject.seed(&present, secret("x")).await;
     for name in [absent, present] {
@@ -33,18 +33,22 @@ pub async fn an_absent_document_is_an_answer(subject: &dyn Subject) {
     }
 }
 
-/// A document may be about something that is no secret of this backend, such as a grant that nodes share.
+/// A document may describe something that is not a secret of this backend, such as a grant that nodes share.
 pub async fn a_document_needs_no_secret(subject: &dyn Subject) {
     let name = name("no-secret");
     let revision = register(subject).swap(&name, None, b"{}").await.unwrap();
     assert_eq!(loaded(subject, &name).await, (revision, b"{}".to_vec()));
     let source = &subject.backend().secrets;
     let fetched = source.fetch(&name, &VersionSelector::Current).await;
-    assert_eq!(kind(fetched), Kind::NotFound, "and makes none");
+    assert_eq!(
+        kind(fetched),
+        Kind::NotFound,
+        "a document creates no secret"
+    );
 }
 
-/// What was written is what is loaded, under the revision that was returned.
-pub async fn a_swap_is_seen_and_moves_the_revision(subject: &dyn Subject) {
+/// A load returns the document just written, with the revision that the swap returned.
+pub async fn a_swap_is_visible_and_changes_the_revision(subject: &dyn Subject) {
     let name = name("seen");
     subject.seed(&name, secret("x")).await;
     let mut revisions = Vec::new();
@@ -66,7 +70,7 @@ pub async fn a_swap_is_seen_and_moves_the_revision(subject: &dyn Subject) {
     }
 }
 
-/// Whoever has not seen the last write does not write.
+/// A writer that has not seen the last write gets a conflict.
 pub async fn a_stale_revision_conflicts(subject: &dyn Subject) {
     let name = name("stale");
     subject.seed(&name, secret("x")).await;
@@ -84,7 +88,7 @@ pub async fn a_stale_revision_conflicts(subject: &dyn Subject) {
     assert_eq!(found, (second, b"{\"n\":2}".to_vec()));
 }
 
-/// Creating has one winner, and expecting something where there is nothing none.
+/// Of several writers that create a document one succeeds; expecting a revision of a missing document fails.
 pub async fn a_document_is_created_once(subject: &dyn Subject) {
     let (name, other) = (name("create"), name("other"));
     for name in [&name, &other] {
@@ -100,7 +104,7 @@ pub async fn a_document_is_created_once(subject: &dyn Subject) {
     assert_eq!(won.iter().filter(|result| result.is_ok()).count(), 1);
 }
 
-/// The race.
+/// Eight writers race from the same revision; exactly one succeeds in each round.
 pub async fn of_eight_writers_exactly_one_wins_each_round(subject: &dyn Subject) {
     let name = name("race");
     subject.seed(&name, secret("x")).await;
@@ -122,14 +126,14 @@ pub async fn of_eight_writers_exactly_one_wins_each_round(subject: &dyn Subject)
                 Err(error) => assert_eq!(error.kind, Kind::Conflict, "round {round}"),
             }
         }
-        let winner = winner.unwrap_or_else(|| panic!("nobody won round {round}"));
+        let winner = winner.unwrap_or_else(|| panic!("no winner in round {round}"));
         assert_eq!(loaded(subject, &name).await, winner);
         revision = winner.0;
     }
 }
 
-/// 2 KiB fit, and not one byte more.
-pub async fn a_document_has_its_limit(subject: &dyn Subject) {
+/// A document of 2 KiB is accepted, a larger one is rejected.
+pub async fn a_document_has_a_size_limit(subject: &dyn Subject) {
     let name = name("limit");
     subject.seed(&name, secret("x")).await;
     let register = register(subject);
@@ -145,8 +149,8 @@ pub async fn a_document_has_its_limit(subject: &dyn Subject) {
     assert_eq!(found, (revision, largest.into_bytes()));
 }
 
-/// A document moves nothing that readers of values see, and the other way round.
-pub async fn documents_and_values_are_apart(subject: &dyn Subject) {
+/// Writing a document changes no value, and writing a value changes no document.
+pub async fn documents_and_values_are_independent(subject: &dyn Subject) {
     let name = name("apart");
     subject.seed(&name, secret("one")).await;
     let before = expect_current(subject, &name, b"one").await;

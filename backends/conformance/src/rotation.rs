@@ -1,7 +1,7 @@
 //! Staging, promoting and retiring.
 //!
-//! Owns the promises of `SecretRotator`. They are what lets a rotation be interrupted anywhere and taken over by somebody
-//! else: a repeated step changes nothing, and a step that comes too late is refused. Next: `register`.
+//! Tests the contract of `SecretRotator`. Because a repeated step changes nothing and a late step is rejected, a rotation can
+//! be interrupted at any point and completed by another node. Next: `register`.
 
 use claviger_backend::{
     BackendError, Kind, MAX_VALUE_BYTES, SecretName, SecretRotator, Staged, VersionId,
@@ -38,7 +38,7 @@ async fn three(subject: &dyn Subject, name: &SecretName) -> [VersionId; 3] {
     [one, two, three]
 }
 
-/// Readers of `Current` do not find what is staged; whoever knows the version does.
+/// Readers of `Current` do not see a staged version; a reader of that version does.
 pub async fn a_staged_value_is_invisible_until_promoted(subject: &dyn Subject) {
     let name = name("staged");
     subject.seed(&name, secret("one")).await;
@@ -53,13 +53,13 @@ pub async fn a_staged_value_is_invisible_until_promoted(subject: &dyn Subject) {
     expect_state(subject, &name, &one, VersionState::Previous).await;
 }
 
-/// Whoever cleans up after an interrupted operation finds what it staged, and tells it from what others made.
-pub async fn what_an_operation_staged_is_found_by_its_label(subject: &dyn Subject) {
+/// The cleanup after an interrupted operation can find the versions that this operation staged, and only those.
+pub async fn a_staged_version_is_found_by_its_label(subject: &dyn Subject) {
     let name = name("found");
     let [one, two, three] = three(subject, &name).await;
     rotator(subject).promote(&name, &one, &two).await.unwrap();
     let Some(versions) = &subject.backend().versions else {
-        panic!("without a list of versions nobody can clean up");
+        panic!("rotation needs a list of versions, for cleaning up");
     };
     let listed = versions.versions(&name).await.unwrap();
     for (version, operation) in [(&one, None), (&two, Some("2")), (&three, Some("3"))] {
@@ -69,25 +69,25 @@ pub async fn what_an_operation_staged_is_found_by_its_label(subject: &dyn Subjec
     }
 }
 
-/// The second staging of a label changes nothing, whatever the value.
+/// Staging a label again changes nothing, whatever the value.
 pub async fn staging_is_create_only_by_its_label(subject: &dyn Subject) {
     let name = name("label");
     subject.seed(&name, secret("one")).await;
     let first = stage(subject, &name, "2", "two").await.unwrap();
     let again = stage(subject, &name, "2", "two").await.unwrap();
     assert_eq!(first, again);
-    // A backend may refuse another value under the same label, or ignore it; it may not take it.
+    // A backend may reject another value under the same label, or ignore it; it must not store it.
     match stage(subject, &name, "2", "other").await {
         Ok(version) => assert_eq!(version, first),
         Err(error) => assert_eq!(error.kind, Kind::Conflict),
     }
     expect_exact(subject, &name, &first, b"two").await;
     let other = stage(subject, &name, "3", "two").await.unwrap();
-    assert_ne!(other, first, "another label is another version");
+    assert_ne!(other, first, "a new label is a new version");
 }
 
-/// There is nothing to stage beside a secret that does not exist, and no value that cannot be held.
-pub async fn staging_needs_a_secret_and_a_value_that_fits(subject: &dyn Subject) {
+/// Staging fails if the secret does not exist or the value has a size that the backend cannot store.
+pub async fn staging_needs_a_secret_and_a_value_of_allowed_size(subject: &dyn Subject) {
     let absent = stage(subject, &name("absent"), "1", "x").await;
     assert_eq!(kind(absent), Kind::NotFound);
     let name = name("sizes");
@@ -108,7 +108,7 @@ pub async fn staging_needs_a_secret_and_a_value_that_fits(subject: &dyn Subject)
     assert_eq!(expect_current(subject, &name, b"one").await, one);
 }
 
-/// Only from what readers see now; again is no harm.
+/// Promotion succeeds only from the current version; repeating it changes nothing.
 pub async fn promotion_is_conditional_and_idempotent(subject: &dyn Subject) {
     let name = name("promote");
     let [one, two, three] = three(subject, &name).await;
@@ -122,8 +122,8 @@ pub async fn promotion_is_conditional_and_idempotent(subject: &dyn Subject) {
     assert_eq!(expect_current(subject, &name, b"three").await, three);
 }
 
-/// A rotation that turns out badly is undone by promoting the former version.
-pub async fn promotion_goes_back(subject: &dyn Subject) {
+/// A failed rotation is rolled back by promoting the previous version.
+pub async fn promotion_can_be_rolled_back(subject: &dyn Subject) {
     let name = name("back");
     let [one, two, _three] = three(subject, &name).await;
     rotator(subject).promote(&name, &one, &two).await.unwrap();
@@ -132,7 +132,7 @@ pub async fn promotion_goes_back(subject: &dyn Subject) {
     expect_exact(subject, &name, &two, b"two").await;
 }
 
-/// Readers are never sent to what cannot be read.
+/// An unreadable version cannot become current.
 pub async fn promotion_needs_a_readable_version(subject: &dyn Subject) {
     let name = name("unreadable");
     let [one, two, _three] = three(subject, &name).await;
@@ -144,7 +144,7 @@ pub async fn promotion_needs_a_readable_version(subject: &dyn Subject) {
     assert_eq!(expect_current(subject, &name, b"one").await, one);
 }
 
-/// Two nodes that promote different versions from the same one: one of them is told.
+/// Two nodes promote different versions from the same one: one of them gets a conflict.
 pub async fn of_two_promotions_one_wins(subject: &dyn Subject) {
     for round in 0..20 {
         let name = name(&format!("race-{round}"));
@@ -169,8 +169,8 @@ pub async fn of_two_promotions_one_wins(subject: &dyn Subject) {
     }
 }
 
-/// A retired version is gone, and retiring again is no error.
-pub async fn retiring_makes_unreadable_for_good(subject: &dyn Subject) {
+/// A retired version cannot be read, and retiring it again is not an error.
+pub async fn a_retired_version_is_permanently_unreadable(subject: &dyn Subject) {
     let name = name("retire");
     let [one, two, three] = three(subject, &name).await;
     let rotator = rotator(subject);
@@ -188,7 +188,7 @@ pub async fn retiring_makes_unreadable_for_good(subject: &dyn Subject) {
     assert_eq!(expect_current(subject, &name, b"two").await, two);
 }
 
-/// What readers see is not taken from them.
+/// The current version cannot be retired.
 pub async fn the_current_version_is_never_retired(subject: &dyn Subject) {
     let name = name("current");
     let [one, two, _three] = three(subject, &name).await;
@@ -200,8 +200,8 @@ pub async fn the_current_version_is_never_retired(subject: &dyn Subject) {
     assert_eq!(expect_current(subject, &name, b"two").await, two);
 }
 
-/// Rotation alters no byte of a value, staged, promoted or former.
-pub async fn every_byte_survives_rotation(subject: &dyn Subject) {
+/// Rotation changes no byte of a staged, current or previous value.
+pub async fn rotation_preserves_every_byte(subject: &dyn Subject) {
     let name = name("bytes");
     let first = "erste 🔑\n";
     let second = "{\"a\": \"zweite\\n\"}\r\n\n";

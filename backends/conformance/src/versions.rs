@@ -1,6 +1,6 @@
 //! Listing versions.
 //!
-//! Owns the promises of `SecretVersions`: complete, in order, and with exactly one current version. Next: `rotation`.
+//! Tests the contract of `SecretVersions`: complete, in order, and with exactly one current version. Next: `rotation`.
 
 use claviger_backend::{Kind, SecretVersions, VersionState};
 
@@ -11,7 +11,7 @@ fn lister(subject: &dyn Subject) -> &dyn SecretVersions {
     versions.unwrap_or_else(|| panic!("the backend lists versions"))
 }
 
-/// The order of the list is the order in which versions were made.
+/// Versions are listed in the order of their creation.
 pub async fn versions_are_listed_oldest_first(subject: &dyn Subject) {
     let name = name("listed");
     let mut made = Vec::new();
@@ -26,7 +26,7 @@ pub async fn versions_are_listed_oldest_first(subject: &dyn Subject) {
     assert!(times.is_sorted(), "creation times go forward");
 }
 
-/// The current one is the one that readers get.
+/// The version listed as current is the one that readers get.
 pub async fn exactly_one_version_is_current(subject: &dyn Subject) {
     let name = name("one-current");
     for value in ["one", "two"] {
@@ -41,7 +41,7 @@ pub async fn exactly_one_version_is_current(subject: &dyn Subject) {
     }
 }
 
-/// An empty list is not an answer for a secret that does not exist.
+/// A secret that does not exist is an error, not an empty list.
 pub async fn an_unknown_secret_has_no_versions(subject: &dyn Subject) {
     let listed = lister(subject).versions(&name("absent")).await;
     assert_eq!(kind(listed), Kind::NotFound);

@@ -1,8 +1,8 @@
-//! Where a store is, and what unseals it.
+//! The location of a store, and the key that unseals it.
 //!
-//! Owns [`FileSettings`] and the reading of key and passphrase files: such a file is refused if anybody but its owner could
-//! have read or replaced it. Never keeps a key; what is read goes to `seal` and is wiped there. A file is read again
-//! whenever a new generation of the store appears, so a daemon follows `claviger file rekey` without a restart.
+//! Owns [`FileSettings`] and the reading of key and passphrase files: such a file is rejected if users other than its owner
+//! could have read or replaced it. Never keeps a key; the key that is read goes to `seal` and is zeroed there. The file is read
+//! again whenever a new generation of the store appears, so a daemon continues after `claviger file rekey` without a restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,34 +20,33 @@ use crate::error::{Error, KeyFault};
 /// The size of a key, in bytes.
 pub(crate) const KEY_BYTES: usize = 32;
 
-/// No key or passphrase file is larger.
+/// The size limit of a key or passphrase file, in bytes.
 const MAX_KEY_FILE: usize = 4096;
 
-/// The shortest passphrase that a new store takes, in bytes. Whoever has a copy of the store may guess for as long as
-/// they like.
+/// The shortest passphrase that a new store accepts, in bytes. An attacker with a copy of the store can guess without limit.
 const SHORTEST_PASSPHRASE: usize = 12;
 
-/// A sealed file store, as a configuration gives it.
+/// The settings of a sealed file store, from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
     /// The directory of the sealed records, mode 0700.
     pub directory: PathBuf,
-    /// What unseals it.
+    /// The key that unseals it.
     pub key: StoreKey,
 }
 
-/// What unseals a store.
+/// The key that unseals a store.
 #[derive(Clone, Debug)]
 pub enum StoreKey {
     /// A file, mode 0600 or stricter, with 32 bytes in base64.
     KeyFile(PathBuf),
-    /// A file, mode 0600 or stricter, with a passphrase; one line end behind it is not part of it.
+    /// A file, mode 0600 or stricter, with a passphrase; one trailing newline is stripped.
     PassphraseFile(PathBuf),
-    /// A passphrase that somebody typed.
+    /// A passphrase typed by the user.
     Passphrase(Arc<Secret>),
 }
 
-/// Equal if they name the same file. Typed passphrases are not compared: only copies of one are equal.
+/// Equal if both name the same file. Typed passphrases are not compared: only clones of one `Arc` are equal.
 impl PartialEq for StoreKey {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -61,7 +60,7 @@ impl PartialEq for StoreKey {
 
 impl Eq for StoreKey {}
 
-/// A key or passphrase in memory, on its way to become the keys of a store.
+/// A key or passphrase in memory, from which the keys of a store are derived.
 #[derive(Debug)]
 pub(crate) enum Unsealer {
     Key(Secret),
@@ -69,7 +68,7 @@ pub(crate) enum Unsealer {
 }
 
 impl StoreKey {
-    /// What the header of a store calls this sort of key, for people.
+    /// The kind of key in words, to compare with [`Header::sort`](crate::seal::Header::sort) and for messages.
     pub(crate) fn sort(&self) -> &'static str {
         match self {
             Self::KeyFile(_) => "key file",
@@ -104,7 +103,7 @@ impl StoreKey {
         }
     }
 
-    /// Reads the file for a store that is to be sealed with it. Refuses a passphrase that is too short for that.
+    /// Reads the file in order to seal a new store with it. Rejects a passphrase that is too short for that.
     pub(crate) fn read_for_sealing(&self) -> Result<Unsealer, Error> {
         let unsealer = self.read()?;
         let Unsealer::Passphrase(passphrase) = &unsealer else {
@@ -127,7 +126,7 @@ impl StoreKey {
 /// Writes a new random key to a new file with mode 0600.
 ///
 /// # Errors
-/// [`Error::KeyExists`] if there is a file; it is left alone.
+/// [`Error::KeyExists`] if the file exists; it is not changed.
 pub fn generate_key_file(path: &Path) -> Result<(), Error> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     aws_lc_rs::rand::fill(key.as_mut_slice()).map_err(|_unspecified| Error::Crypto)?;
@@ -141,14 +140,14 @@ pub fn generate_key_file(path: &Path) -> Result<(), Error> {
     };
     let written = disk::write_all(&fd, text.as_bytes()).and_then(|()| rustix::fs::fsync(&fd));
     if let Err(errno) = written {
-        // A part of a key opens nothing, and would be in the way of the next attempt.
+        // A partial key is useless, and would make the next attempt fail with `KeyExists`.
         let _left = rustix::fs::unlinkat(CWD, path, AtFlags::empty());
         return Err(Error::io(path, "write", errno));
     }
     disk::sync_parent(path)
 }
 
-/// Reads a file that only its owner, who is root or us, can read and write.
+/// Reads a file that only its owner can read and write. The owner must be root or the user of this process.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let fault = |fault| Error::KeyFile {
         path: path.to_owned(),
@@ -161,7 +160,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     })?;
     let us = rustix::process::geteuid().as_raw();
     let mut list = [0; 1024];
-    // No list, or a file system without lists: the mode says all.
+    // Without an access list, or on a file system without them, the mode alone decides.
     let length = rustix::fs::fgetxattr(&fd, "system.posix_acl_access", &mut list).unwrap_or(0);
     check_private(&stat, us, list.get(..length).unwrap_or_default()).map_err(fault)?;
     match disk::read_bounded(&fd, &stat, MAX_KEY_FILE) {
@@ -180,19 +179,19 @@ fn check_private(stat: &Stat, us: u32, access_list: &[u8]) -> Result<(), KeyFaul
         return Err(KeyFault::Owner { owner, us });
     }
     let mode = stat.st_mode & 0o7777;
-    // systemd hands out credentials as root's file with an access list for the service's user. The group bits of the mode
-    // are then the list's mask and say nothing about the group.
+    // systemd provides a credential as a file of root with an access list for the service's user. The group bits of the mode
+    // are then the mask of the list, not the permissions of the group.
     let open_to = mode & 0o077;
-    if open_to == 0 || (open_to == 0o040 && grants_nobody_but(access_list, us)) {
+    if open_to == 0 || (open_to == 0o040 && grants_access_only_to(access_list, us)) {
         Ok(())
     } else {
         Err(KeyFault::Mode { mode })
     }
 }
 
-/// Whether an access list (acl(5), in the kernel's encoding: a version, then tag, permissions and id of each entry) is there
-/// and grants nothing to anybody but the owner, root and `us`.
-fn grants_nobody_but(list: &[u8], us: u32) -> bool {
+/// Whether an access list (acl(5), in the kernel's encoding: a version, then tag, permissions and id of each entry) is present
+/// and grants access only to the owner, root and `us`.
+fn grants_access_only_to(list: &[u8], us: u32) -> bool {
     const VERSION: [u8; 4] = [2, 0, 0, 0];
     const USER_OBJ: u16 = 0x01;
     const USER: u16 = 0x02;
@@ -218,7 +217,7 @@ fn decode_key(text: &[u8]) -> Result<Secret, KeyFault> {
     if text.is_empty() {
         return Err(KeyFault::Empty);
     }
-    // Sized up front: a buffer that grows leaves parts of the key behind.
+    // Allocated at full size: a growing buffer would leave parts of the key in freed memory.
     let mut key = Zeroizing::new(Vec::with_capacity(text.len()));
     let decoded = STANDARD.decode_vec(text, &mut key).or_else(|_padding| {
         key.zeroize();
@@ -227,7 +226,7 @@ fn decode_key(text: &[u8]) -> Result<Secret, KeyFault> {
     match decoded {
         Ok(()) if key.len() == KEY_BYTES => Ok(Secret::new(std::mem::take(&mut *key))),
         Ok(()) => Err(KeyFault::Size(key.len())),
-        // Its text quotes the input.
+        // The decoder's error quotes the input, so it is dropped.
         Err(_quotes_input) => Err(KeyFault::NotBase64),
     }
 }
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_its_reason() {
+    fn an_invalid_key_is_rejected_with_its_reason() {
         let thirty_two = STANDARD.encode([7; 32]);
         for (text, expected) in [
             (thirty_two.clone(), None),
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_could_read_or_replace_is_refused() {
+    fn a_key_file_that_others_could_read_or_replace_is_rejected() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("key");
         let key = StoreKey::KeyFile(path.clone());
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_and_access_lists_decide() {
+    fn the_owner_and_the_access_list_decide_whether_a_file_is_private() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("key");
         write(&path, "x", 0o440);
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passphrase_loses_one_line_end_and_is_long_enough_to_seal_with() {
+    fn a_passphrase_loses_one_newline_and_needs_twelve_bytes_to_seal_with() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("passphrase");
         let key = StoreKey::PassphraseFile(path.clone());
@@ -372,7 +371,7 @@ mod tests {
             write(&path, text, 0o600);
             match key.read().unwrap() {
                 Unsealer::Passphrase(passphrase) => assert_eq!(passphrase.len(), length),
-                Unsealer::Key(_) => panic!("a passphrase is no key"),
+                Unsealer::Key(_) => panic!("a passphrase is not a key"),
             }
             assert_eq!(key.read_for_sealing().is_ok(), length >= 12);
         }

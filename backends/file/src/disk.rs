@@ -1,10 +1,10 @@
-//! One directory, and files in it that are there whole or not at all.
+//! One directory, and atomic writes of the files in it.
 //!
-//! Owns every system call that the store makes on its own files: opening relative to a held directory without following
-//! links, reads with a bound, and the one way to write (temporary file, `fsync`, `rename`, `fsync` of the directory). Never
-//! looks into a file. Writers hold the `lock`, which is why one name for the temporary file is enough.
+//! Owns every system call that the store makes on its own files: opening relative to an open directory without following links,
+//! reads with a size limit, and the only way to write (temporary file, `fsync`, `rename`, `fsync` of the directory). Never
+//! interprets the contents of a file. Writers hold the `lock`, so one name for the temporary file is enough.
 //!
-//! Every change passes [`Steps::pass`] first; in tests a store can be made to die at any of them. Next: `generation`.
+//! Every change calls [`Steps::pass`] first, where a test can make it fail. Next: `generation`.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,29 +18,29 @@ use rustix::io::Errno;
 use crate::error::{Damage, DirectoryFault, Error};
 use crate::lock::Lock;
 
-/// The name under which a file is written before it has its own. Left behind by a crash, it is replaced by the next write.
+/// The temporary name of a file while it is written. The next write replaces one that a crash left behind.
 pub(crate) const WRITING: &str = ".writing";
 
-/// Whether a file may be there already.
+/// Whether a write may replace an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// Fails with [`Written::Exists`] if it is.
+    /// If the file exists, the write returns [`Written::Exists`].
     New,
-    /// Takes its place.
+    /// An existing file is replaced.
     Replace,
 }
 
-/// What a write did.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Written {
     /// The file has the new content, durably.
     Done,
-    /// A file of that name was there; it is unchanged.
+    /// A file of that name exists; it is unchanged.
     Exists,
 }
 
-/// An open directory. Everything in it is reached through its descriptor, so replacing the path changes nothing.
+/// An open directory. All access to its files goes through its descriptor, so replacing the path has no effect.
 #[derive(Debug)]
 pub(crate) struct Dir {
     fd: OwnedFd,
@@ -49,7 +49,7 @@ pub(crate) struct Dir {
 }
 
 impl Dir {
-    /// Opens the directory of a store, which must be ours alone.
+    /// Opens the directory of a store, which only the user of this process may own and enter.
     pub(crate) fn open_root(path: &Path, steps: &Arc<Steps>) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fault = |fault| Error::Directory {
@@ -79,7 +79,7 @@ impl Dir {
         })
     }
 
-    /// Makes the directory of a store, if it is not there yet. Its parent must be.
+    /// Creates the directory of a store unless it exists. Its parent must exist.
     pub(crate) fn make_root(path: &Path, steps: &Arc<Steps>) -> Result<Self, Error> {
         steps.pass(path)?;
         match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
@@ -90,7 +90,7 @@ impl Dir {
         Self::open_root(path, steps)
     }
 
-    /// Opens a directory inside this one; `None` if there is none.
+    /// Opens a subdirectory; `None` if it does not exist.
     pub(crate) fn open_dir(&self, name: &str) -> Result<Option<Self>, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = self.path.join(name);
@@ -106,7 +106,7 @@ impl Dir {
         }
     }
 
-    /// Makes a directory inside this one, which must not be there.
+    /// Creates a subdirectory, which must not exist.
     pub(crate) fn make_dir(&self, name: &str) -> Result<Self, Error> {
         let path = self.path.join(name);
         self.steps.pass(&path)?;
@@ -117,7 +117,7 @@ impl Dir {
             .ok_or_else(|| Error::damaged(path, Damage::Missing))
     }
 
-    /// Whether both are the same directory, not merely of the same name.
+    /// Whether both are the same directory by device and inode, not only by name.
     pub(crate) fn is_same(&self, other: &Self) -> Result<bool, Error> {
         let identity = |dir: &Self| match rustix::fs::fstat(&dir.fd) {
             Ok(stat) => Ok((stat.st_dev, stat.st_ino)),
@@ -126,17 +126,17 @@ impl Dir {
         Ok(identity(self)? == identity(other)?)
     }
 
-    /// Where it is, for messages.
+    /// Its path, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where a file in it is, for messages.
+    /// The path of a file in it, for messages.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Reads a file of at most `limit` bytes; `None` if there is none.
+    /// Reads a file of at most `limit` bytes; `None` if it does not exist.
     pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
         let path = self.path.join(name);
         let (fd, stat) = match open_to_read(&self.fd, name) {
@@ -155,14 +155,14 @@ impl Dir {
         }
     }
 
-    /// Writes a file so that after any crash it is there whole or as it was before.
+    /// Writes a file atomically: after a crash it has either the new content or the previous one.
     pub(crate) fn write(&self, name: &str, bytes: &[u8], how: Write) -> Result<Written, Error> {
         let path = self.path.join(name);
         let placed = self
             .write_aside(&path, bytes)
             .and_then(|()| self.place(&path, name, how));
         if !matches!(placed, Ok(Written::Done)) {
-            // Of no use to anybody, and in the way on a full disk. If it stays, the next write removes it.
+            // The temporary file is useless, and takes space on a full disk. If removing it fails, the next write does it.
             drop(self.remove(WRITING));
             return placed;
         }
@@ -170,7 +170,7 @@ impl Dir {
         placed
     }
 
-    /// Gives the temporary file its name.
+    /// Renames the temporary file to its final name.
     fn place(&self, path: &Path, name: &str, how: Write) -> Result<Written, Error> {
         self.steps.pass(path)?;
         let renamed = match how {
@@ -180,7 +180,7 @@ impl Dir {
         match renamed {
             Ok(()) => Ok(Written::Done),
             Err(Errno::EXIST) if how == Write::New => Ok(Written::Exists),
-            // The medium or another host failed halfway, and may have done it.
+            // The medium or a remote host failed, and may have completed the rename.
             Err(errno @ (Errno::IO | Errno::STALE | Errno::TIMEDOUT)) => {
                 Err(Error::io(path, "write", errno).after_commit())
             }
@@ -207,14 +207,14 @@ impl Dir {
         rustix::fs::fsync(&fd).map_err(failed)
     }
 
-    /// Gives the temporary file its name unless that is taken.
+    /// Renames the temporary file to its final name unless that exists.
     fn rename_new(&self, name: &str) -> Result<(), Errno> {
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(&self.fd, WRITING, &self.fd, name, flags) {
-            // File systems without that flag have links, which never replace either.
+            // File systems without that flag have hard links, which never replace a file either.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::linkat(&self.fd, WRITING, &self.fd, name, AtFlags::empty())?;
-                // It is done. The other name is removed by the next write, if not now.
+                // The file has its name. If removing the temporary name fails, the next write does it.
                 let _left = rustix::fs::unlinkat(&self.fd, WRITING, AtFlags::empty());
                 Ok(())
             }
@@ -222,7 +222,7 @@ impl Dir {
         }
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file if it exists.
     pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path.join(name);
         self.steps.pass(&path)?;
@@ -246,13 +246,13 @@ impl Dir {
         self.sync()
     }
 
-    /// Makes what happened to the names in it durable.
+    /// Makes changes to the directory's entries durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.steps.pass(&self.path)?;
         rustix::fs::fsync(&self.fd).map_err(|errno| Error::io(&self.path, "sync", errno))
     }
 
-    /// The names in it, in no order. Names that are not UTF-8 are not ours and are left out.
+    /// The names of its entries, in no order. Names that are not UTF-8 were not created by the store and are left out.
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         let failed = |errno| Error::io(&self.path, "list", errno);
         let mut names = Vec::new();
@@ -268,16 +268,16 @@ impl Dir {
         Ok(names)
     }
 
-    /// Waits at most `patience` for the right to write in it.
+    /// Waits at most `patience` for the lock that writers hold.
     pub(crate) fn lock(&self, patience: Duration) -> Result<Lock, Error> {
         Lock::take(&self.fd, &self.path, patience)
     }
 
-    /// The name of its file system if that is one on which rotation is not safe.
+    /// The name of its file system if rotation is not safe on it.
     pub(crate) fn unsafe_file_system(&self) -> Result<Option<&'static str>, Error> {
         let stat = rustix::fs::fstatfs(&self.fd)
             .map_err(|errno| Error::io(&self.path, "inspect", errno))?;
-        // The kernel's numbers are 32 bits wide; the field is wider, and may carry their sign.
+        // The kernel's magic numbers are 32 bits wide; the field is wider and may be sign-extended.
         Ok(u32::try_from(stat.f_type & 0xFFFF_FFFF)
             .ok()
             .and_then(unsafe_magic))
@@ -288,7 +288,7 @@ pub(crate) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
-/// Opens what is at `path` for reading, and inspects it. Whether it is a file is for the caller to see.
+/// Opens `path` for reading, and returns its metadata. The caller checks that it is a regular file.
 pub(crate) fn open_to_read(
     directory: impl AsFd,
     path: impl rustix::path::Arg,
@@ -300,7 +300,7 @@ pub(crate) fn open_to_read(
     Ok((fd, stat))
 }
 
-/// Reads to the end; `None` if there are more than `limit` bytes.
+/// Reads to the end; `None` if the file has more than `limit` bytes.
 pub(crate) fn read_bounded(
     fd: &OwnedFd,
     stat: &Stat,
@@ -310,7 +310,7 @@ pub(crate) fn read_bounded(
     if size > limit {
         return Ok(None);
     }
-    // One byte more than announced tells a file that has grown meanwhile; the buffer never moves while it is filled.
+    // One byte more than the size detects a file that has grown since; the buffer is never reallocated while it is filled.
     let mut bytes = vec![0; size.saturating_add(1)];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..)
@@ -334,7 +334,7 @@ pub(crate) fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Makes the name of a file that was just made durable.
+/// Makes the directory entry of a file that was just created durable.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -346,8 +346,8 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
         .map_err(|errno| Error::io(parent, "sync", errno))
 }
 
-/// File systems whose locks other hosts may not see, or whose renames another layer carries out. The numbers are those of
-/// statfs(2).
+/// File systems whose locks other hosts may not see, or whose renames are implemented by another layer. The magic numbers are
+/// those of statfs(2).
 fn unsafe_magic(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0x6969 => "NFS",
@@ -367,8 +367,8 @@ fn unsafe_magic(magic: u32) -> Option<&'static str> {
     })
 }
 
-/// Counts the changes that a store makes to its directory. In tests it can refuse from a chosen one on, as if the process
-/// had been killed there, or a chosen one alone, as a disk does that is full for a moment.
+/// Counts the changes that a store makes to its directory. A test can make all changes fail from a given one on, as if the
+/// process had been killed there, or only a given one, as if the disk were full for a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     #[cfg(test)]
@@ -397,7 +397,7 @@ impl Steps {
             .passed
             .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         if self.last.get().is_some_and(|last| before >= *last) {
-            return Err(Error::io(path, "live on at", Errno::CANCELED));
+            return Err(Error::io(path, "continue at", Errno::CANCELED));
         }
         if self.full_at.get() == Some(&before) {
             return Err(Error::io(path, "write", Errno::NOSPC));
@@ -405,7 +405,7 @@ impl Steps {
         Ok(())
     }
 
-    /// A disk that is full for one step.
+    /// Fails the given step alone with `ENOSPC`.
     #[cfg(test)]
     pub(crate) fn full_at(step: u64) -> Arc<Self> {
         let steps = Self::default();
@@ -431,7 +431,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_systems_of_other_hosts_and_layers_are_told_apart() {
+    fn network_and_overlay_file_systems_are_recognized() {
         for (magic, expected) in [
             (0x6969, Some("NFS")),
             (0xFF53_4D42, Some("SMB")),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_whole_or_absent_wherever_it_dies() {
+    fn a_write_is_atomic_at_every_crash_point() {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("d");
         for step in 0.. {
@@ -468,7 +468,7 @@ mod tests {
                 }
                 Err(Error::Io { in_doubt, .. }) => {
                     let expected: &[u8] = if in_doubt { b"new" } else { b"old" };
-                    assert_eq!(found, expected, "dead at step {step}");
+                    assert_eq!(found, expected, "killed at step {step}");
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_never_replaces_one() {
+    fn a_new_file_never_replaces_an_existing_one() {
         let home = tempfile::tempdir().unwrap();
         let dir = Dir::make_root(&home.path().join("d"), &Arc::default()).unwrap();
         assert_eq!(dir.write("f", b"1", Write::New).unwrap(), Written::Done);

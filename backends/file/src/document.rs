@@ -1,7 +1,7 @@
 //! The record of one control document.
 //!
-//! Owns its form on disk and its revision. A revision names one write for ever, because it holds a counter and random digits.
-//! Never interprets what the document says. Next: `register`, which compares and swaps.
+//! Owns its format on disk and its revision. A revision identifies one write permanently: it contains a counter and random
+//! digits. Never interprets the document. Next: `register`, which compares and swaps.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Damage, Error};
 use crate::seal::random_hex;
 
-/// No record of a document is larger, in bytes.
+/// The size limit of the record of a document, in bytes.
 pub(crate) const MAX_BYTES: usize = 4096;
 
-/// A control document as it is kept.
+/// A control document as stored.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
     name: String,
     counter: u64,
     nonce: String,
-    /// In base64: it is bytes to us.
+    /// In base64, because it is arbitrary bytes.
     content: String,
 }
 
@@ -43,7 +43,7 @@ impl Document {
         serde_json::from_slice(bytes).map_err(|_syntax| Damage::Contents)
     }
 
-    /// The document's own bytes.
+    /// The decoded document.
     pub(crate) fn content(&self) -> Result<Vec<u8>, Damage> {
         STANDARD
             .decode(&self.content)

@@ -1,8 +1,8 @@
-//! What can go wrong with the sealed file, for people and for the daemon.
+//! The errors of the sealed file, for operators and for the daemon.
 //!
-//! Owns [`Error`]: each variant names the file and, where there is one, the remedy. [`Error::kind`] says what it means in the
-//! taxonomy of `claviger_backend`. Never carries the content of a file, a value or the text of a parser; names of secrets
-//! are left to the caller, who knows them. Next: `store`, which makes most of these.
+//! Owns [`Error`]: each variant names the file and, if there is one, the remedy. [`Error::kind`] maps it to the taxonomy of
+//! `claviger_backend`. Never carries the content of a file, a value or the text of a parser. The caller adds the name of the
+//! secret. Next: `store`, which returns most of these.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use rustix::io::Errno;
 /// Why an operation on the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is nothing at that place.
-    #[error("there is no store at {}; make one with `claviger file init --store {}`", .0.display(), .0.display())]
+    /// The directory does not exist, or is not a store.
+    #[error("there is no store at {}; create one with `claviger file init --store {}`", .0.display(), .0.display())]
     NoStore(PathBuf),
-    /// A store is to be made where one is.
-    #[error("there is a store at {} already; nothing was changed", .0.display())]
+    /// A store cannot be created because one exists.
+    #[error("a store already exists at {}; nothing was changed", .0.display())]
     StoreExists(PathBuf),
-    /// A store is to be made in a directory that holds something else.
+    /// A store cannot be created in a directory that contains other files.
     #[error("{} is not empty; choose an empty or a new directory for the store", .0.display())]
     NotEmpty(PathBuf),
-    /// The directory of the store cannot be trusted.
+    /// The directory of the store is not private to its owner.
     #[error("the store's directory {} {fault}", path.display())]
     Directory {
         /// Which directory.
@@ -30,13 +30,13 @@ pub enum Error {
         /// What is wrong with it.
         fault: DirectoryFault,
     },
-    /// The file that unseals the store does not exist.
-    #[error("there is no key file at {}; `claviger file init --generate-key` makes one", .0.display())]
+    /// The key or passphrase file does not exist.
+    #[error("there is no key file at {}; `claviger file init --generate-key` creates one", .0.display())]
     KeyMissing(PathBuf),
-    /// A key file is to be made where there is a file.
-    #[error("{} exists already; a key file is never overwritten", .0.display())]
+    /// A key file cannot be created because a file exists.
+    #[error("{} already exists; a key file is never overwritten", .0.display())]
     KeyExists(PathBuf),
-    /// The file that unseals the store cannot be used.
+    /// The key or passphrase file cannot be used.
     #[error("the key file {} {fault}", path.display())]
     KeyFile {
         /// Which file.
@@ -44,23 +44,23 @@ pub enum Error {
         /// What is wrong with it.
         fault: KeyFault,
     },
-    /// A passphrase that nobody typed.
+    /// The typed passphrase cannot be used.
     #[error("the passphrase {0}")]
     Passphrase(KeyFault),
-    /// The key is well-formed and is not the one.
+    /// The key is well-formed but is not the key of this store.
     #[error("this key does not open the store at {}; nothing was changed", .0.display())]
     WrongKey(PathBuf),
-    /// The store was sealed with a key of the other sort.
+    /// The store was sealed with the other kind of key.
     #[error("the store at {} opens with a {expected}, not with a {given}", directory.display())]
     WrongSort {
         /// Which store.
         directory: PathBuf,
-        /// The sort it was sealed with.
+        /// The kind of key that it was sealed with.
         expected: &'static str,
-        /// The sort that was given.
+        /// The kind of key that the caller gave.
         given: &'static str,
     },
-    /// A file of the store is not what was written.
+    /// A file of the store is not as it was written.
     #[error("{} {how}", path.display())]
     Damaged {
         /// Which file.
@@ -72,72 +72,72 @@ pub enum Error {
     #[error("there is no such secret")]
     NoSecret,
     /// The secret has no such version.
-    #[error("the secret has no such version; `claviger file versions` lists those that it has")]
+    #[error("the secret has no such version; `claviger file versions` lists its versions")]
     NoVersion,
     /// The version is retired: its value is destroyed.
     #[error("this version is retired; its value is destroyed")]
     Retired,
-    /// Somebody else wrote first.
-    #[error("somebody else wrote first; {}", current_now(.0.as_ref()))]
+    /// Another writer was first.
+    #[error("another process wrote first; {}", current_now(.0.as_ref()))]
     Conflict(Option<VersionId>),
-    /// A value or document larger than the store takes.
-    #[error("{length} bytes are too large; the limit is {limit}")]
+    /// A value or document is larger than the store accepts.
+    #[error("{length} bytes are too many; the limit is {limit}")]
     TooLarge {
         /// Its size.
         length: usize,
         /// The largest size.
         limit: usize,
     },
-    /// A value of no bytes.
-    #[error("an empty value is no secret; nothing was changed")]
+    /// The value has no bytes.
+    #[error("a secret's value must not be empty; nothing was changed")]
     Empty,
-    /// A limit on what one store holds.
-    #[error("the store takes no more than {limit} {what}")]
+    /// A limit on the contents of one store is reached.
+    #[error("the store is limited to {limit} {what}")]
     Full {
-        /// Of what.
+        /// What is limited.
         what: &'static str,
-        /// How many.
+        /// The limit.
         limit: usize,
     },
-    /// Rotation needs locks and renames that this file system does not promise.
+    /// Rotation needs locks and renames that this file system does not guarantee.
     #[error("{} is on {name}, where rotation is not safe; move the store to a local file system", directory.display())]
     FileSystem {
         /// Which store.
         directory: PathBuf,
-        /// What kind of file system.
+        /// Its file system.
         name: &'static str,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {doing} {}{}", path.display(), doubt(*in_doubt))]
     Io {
         /// Which file.
         path: PathBuf,
         /// What was attempted, a verb.
         doing: &'static str,
-        /// Whether the change may have happened all the same.
+        /// Whether the change may have been made in spite of the error.
         in_doubt: bool,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A rekey is done, and what it replaced is still there.
+    /// A rekey is complete, but the replaced generation is still on disk.
     #[error(
-        "everything is sealed with the new key, but the records sealed with the former one could not be removed; the next write to the store removes them"
+        "everything is sealed with the new key, but the records sealed with the previous key could not be removed; the next write to the store removes them"
     )]
     FormerLeft(#[source] Box<Self>),
-    /// There is no memory in which the keys of the store could be kept.
-    #[error("there is no place for the keys of the store: {0}")]
+    /// There is no protected memory for the keys of the store.
+    #[error("there is no protected memory for the keys of the store: {0}")]
     NotKept(NotKept),
-    /// Somebody else is writing, and does not come to an end.
-    #[error("another process writes to the store at {} and does not finish; `lslocks` names it: end it, or let it go on if it is stopped", .0.display())]
+    /// Another process holds the lock for writing and does not release it.
+    #[error("another process is writing to the store at {} and does not finish; find it with `lslocks`, then end it, or continue it if it is stopped", .0.display())]
     Locked(PathBuf),
-    /// The store is rekeyed faster than it can be read.
-    #[error("the store is rekeyed again and again while it is read; try again")]
+    /// The store was rekeyed repeatedly during one read.
+    #[error("the store was rekeyed repeatedly during one read; try again")]
     Busy,
-    /// The cryptographic library refused, which it does only for lack of memory.
+    /// The cryptographic library failed, which happens only for lack of memory.
     #[error("the cryptographic library failed")]
     Crypto,
-    /// The task that does the file's work was stopped.
-    #[error("the work on the store was stopped before its end")]
+    /// The task that did the work was stopped.
+    #[error("the operation on the store was stopped before it finished")]
     Stopped {
         /// Whether it may have changed the store.
         wrote: bool,
@@ -148,22 +148,22 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryFault {
     /// It is a file or a symbolic link.
-    #[error("is not a directory itself; name the directory, not a link to it")]
+    #[error("is not a directory; give the path of the directory, not of a link to it")]
     NotDirectory,
-    /// Others may enter it.
-    #[error("is open to others (mode {mode:04o}); run `chmod 700` on it")]
+    /// Other users may access it.
+    #[error("is accessible to other users (mode {mode:04o}); run `chmod 700` on it")]
     Mode {
         /// Its mode.
         mode: u32,
     },
-    /// It belongs to somebody else.
+    /// It belongs to another user.
     #[error(
-        "belongs to uid {owner}, and this process is uid {us}; run as its owner, for example with `sudo -u '#{owner}'`"
+        "belongs to uid {owner}, but this process runs as uid {us}; run it as the owner, for example with `sudo -u '#{owner}'`"
     )]
     Owner {
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// Who we are.
+        /// The user of this process.
         us: u32,
     },
 }
@@ -172,25 +172,25 @@ pub enum DirectoryFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
     /// It is a symbolic link.
-    #[error("is a symbolic link; name the file itself")]
+    #[error("is a symbolic link; give the path of the file itself")]
     Link,
     /// It is a directory, pipe or device.
     #[error("is not a regular file")]
     NotFile,
-    /// Others may read it.
-    #[error("is open to others (mode {mode:04o}); run `chmod 600` on it")]
+    /// Other users may read or write it.
+    #[error("is accessible to other users (mode {mode:04o}); run `chmod 600` on it")]
     Mode {
         /// Its mode.
         mode: u32,
     },
-    /// It belongs to neither us nor root.
+    /// It belongs neither to root nor to the user of this process.
     #[error(
-        "belongs to uid {owner}; it must belong to root or to uid {us}, who runs this: run `chown` on it"
+        "belongs to uid {owner}; it must belong to root or to uid {us}, which runs this process: run `chown` on it"
     )]
     Owner {
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// Who we are.
+        /// The user of this process.
         us: u32,
     },
     /// It is not base64.
@@ -202,53 +202,53 @@ pub enum KeyFault {
     #[error("holds {0} bytes in base64; it must hold 32")]
     Size(usize),
     /// It is larger than any key.
-    #[error("is larger than 4096 bytes, so it is no key")]
+    #[error("is larger than 4096 bytes, so it is not a key")]
     TooLarge,
-    /// It holds nothing.
+    /// It is empty.
     #[error("is empty")]
     Empty,
-    /// Too short to seal a new store with.
-    #[error("has {0} bytes; a new store takes 12 or more")]
+    /// The passphrase is too short to seal a new store with.
+    #[error("has {0} bytes; a new store needs 12 or more")]
     Short(usize),
 }
 
 /// What is wrong with a file of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// It should be there.
+    /// It does not exist but must.
     #[error("is missing; restore the store from a backup")]
     Missing,
-    /// Somebody put something else there.
-    #[error("is not what the store keeps there; restore the store from a backup")]
+    /// It is not a regular file or directory, as the store expects.
+    #[error("has the wrong file type; restore the store from a backup")]
     NotFile,
-    /// It is larger than anything that is written there.
-    #[error("is larger than it can be; restore the store from a backup")]
+    /// It is larger than the store ever writes it.
+    #[error("is larger than this file can be; restore the store from a backup")]
     TooLarge,
-    /// It is not of this format.
+    /// It does not have the format of a file of the store.
     #[error("is not a file of this store; restore the store from a backup")]
     Foreign,
     /// It was written by a later version.
-    #[error("has the format {0}, which this version of claviger does not know; run a newer one")]
+    #[error("has format {0}, which this version of claviger does not support; run a newer version")]
     Format(u8),
     /// It does not authenticate.
     #[error(
-        "does not authenticate: it was altered, cut or moved here from elsewhere; restore the store from a backup"
+        "does not authenticate: it was altered, truncated or copied from elsewhere; restore the store from a backup"
     )]
     Altered,
-    /// It authenticates and is not understood.
-    #[error("holds what this version of claviger does not understand; run a newer one")]
+    /// It authenticates, but its contents are not understood.
+    #[error("has contents that this version of claviger does not understand; run a newer version")]
     Contents,
-    /// It is a former state.
+    /// It is an older copy.
     #[error(
-        "is older than it was: it was rolled back; restore the whole store, and restart claviger if that is older on purpose"
+        "is older than last seen: it was rolled back; restore the whole store, and restart claviger if the older store is intended"
     )]
     RolledBack,
 }
 
-/// What to say of a change that may have been made.
+/// The suffix of a message about a change that may have been made.
 fn doubt(in_doubt: bool) -> &'static str {
     if in_doubt {
-        " (the change may have been made all the same; look before you repeat it)"
+        " (the change may have been made nevertheless; check before you repeat it)"
     } else {
         ""
     }
@@ -256,7 +256,7 @@ fn doubt(in_doubt: bool) -> &'static str {
 
 fn current_now(version: Option<&VersionId>) -> String {
     version.map_or_else(
-        || "read again and decide again".to_owned(),
+        || "read again, then decide again".to_owned(),
         |version| format!("version {version} is current now"),
     )
 }
@@ -275,7 +275,7 @@ impl Error {
         Self::Damaged { path, how }
     }
 
-    /// The same failure, after the point from which on the change may be seen.
+    /// The same failure, after the change may have become visible.
     pub(crate) fn after_commit(mut self) -> Self {
         if let Self::Io { in_doubt, .. } = &mut self {
             *in_doubt = true;
@@ -283,7 +283,7 @@ impl Error {
         self
     }
 
-    /// The same failure, before that point: whatever was written is not seen.
+    /// The same failure, before the change could become visible.
     pub(crate) fn before_commit(mut self) -> Self {
         if let Self::Io { in_doubt, .. } = &mut self {
             *in_doubt = false;
@@ -291,7 +291,7 @@ impl Error {
         self
     }
 
-    /// What it means to everything above the backends.
+    /// The kind of error for the code above the backends.
     pub fn kind(&self) -> Kind {
         match self {
             Self::NoSecret | Self::NoVersion => Kind::NotFound,
@@ -319,9 +319,9 @@ impl Error {
                 | Damage::RolledBack => Kind::InvalidResponse,
             },
             Self::Full { .. } => Kind::Quota,
-            // As if it could not be reached: nothing was changed, so a write may be repeated.
+            // Like an unreachable backend: nothing was changed, so a write may be repeated.
             Self::Locked(_) => Kind::Unreachable,
-            // Whoever made the new key must keep it, whatever it was that failed.
+            // The caller that generated the new key must keep it, whatever failed.
             Self::FormerLeft(_)
             | Self::Io { in_doubt: true, .. }
             | Self::Stopped { wrote: true } => Kind::InDoubt,
@@ -332,7 +332,7 @@ impl Error {
         }
     }
 
-    /// The failure as a call of a backend reports it.
+    /// The failure as a backend error.
     pub(crate) fn into_backend(
         self,
         backend: &BackendName,
@@ -348,7 +348,7 @@ fn io_kind(source: &io::Error) -> Kind {
     if is(&[Of::StorageFull, Of::QuotaExceeded, Of::FileTooLarge]) {
         Kind::Quota
     } else if is(&[Of::PermissionDenied, Of::ReadOnlyFilesystem]) {
-        // Not `PermissionDenied`: that evicts what is held, and a mode set wrong says nothing about a secret.
+        // Not `PermissionDenied`: that evicts cached values, and a wrong file mode says nothing about the secret.
         Kind::Misconfigured
     } else {
         Kind::Unavailable
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_not_a_lost_answer_until_the_rename() {
+    fn a_full_disk_is_in_doubt_only_after_the_rename() {
         let path = Path::new("/s/x");
         let full = || Error::io(path, "write", Errno::NOSPC);
         assert_eq!(full().kind(), Kind::Quota);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_the_remedy() {
+    fn messages_name_the_remedy() {
         let said = Error::NoStore("/srv/s".into()).to_string();
         assert!(said.contains("claviger file init --store /srv/s"), "{said}");
         let fault = KeyFault::Mode { mode: 0o644 };
@@ -391,7 +391,7 @@ mod tests {
         .to_string();
         assert_eq!(
             said,
-            "the key file /k is open to others (mode 0644); run `chmod 600` on it"
+            "the key file /k is accessible to other users (mode 0644); run `chmod 600` on it"
         );
         let error = Error::io(Path::new("/s/x"), "open", Errno::ACCESS);
         assert_eq!(error.to_string(), "cannot open /s/x");

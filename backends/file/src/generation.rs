@@ -2,8 +2,8 @@
 //!
 //! Owns [`Generation`], an open subdirectory with its keys, and the names and labels of the records in it. A store has one
 //! current generation; `claviger file rekey` builds the next one beside it and switches. Reads take no lock: every file is
-//! replaced whole, and what a reader may meet half done is told apart from damage by the order of writes that `store`
-//! keeps (value, index, roster). Next: `store`.
+//! replaced atomically, and the order of writes in `store` (value, index, roster) lets a reader distinguish a write in progress
+//! from damage. Next: `store`.
 
 use claviger_backend::{KeyKeeper, MAX_VALUE_BYTES, Secret, SecretName, VersionId};
 use serde::Serialize;
@@ -23,7 +23,7 @@ const INDEX: &str = ".index";
 const DOCUMENT: &str = ".document";
 const PREFIX: &str = "g-";
 
-/// A file of JSON and a checksum; no header is larger.
+/// The size limit of the header, which is JSON and a checksum, in bytes.
 const MAX_HEADER: usize = 4096;
 
 /// An open generation.
@@ -35,7 +35,7 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Opens a generation, and makes sure that the key is the one.
+    /// Opens a generation and verifies the key.
     pub(crate) fn open(
         root: &Dir,
         name: &str,
@@ -61,8 +61,8 @@ impl Generation {
         match generation.read(CHECK, label(RecordKind::Check, "", ""), OVERHEAD) {
             Ok(Some(_proof)) => Ok(generation),
             Ok(None) => Err(generation.damaged(CHECK, Damage::Missing)),
-            // The header is whole, so the key differs from the one that made it. A check record that was altered by itself
-            // looks the same, and cannot be told apart.
+            // The header is intact, so the key is not the one that sealed this generation. An altered check record gives the
+            // same result and cannot be distinguished.
             Err(Error::Damaged {
                 how: Damage::Altered,
                 ..
@@ -71,8 +71,8 @@ impl Generation {
         }
     }
 
-    /// Makes a generation and has `fill` put something into it. It is not the current one until the store says so; after a
-    /// failure it is not there.
+    /// Creates a generation and has `fill` write its contents. It becomes current only when the store switches to it; after a
+    /// failure it is removed.
     pub(crate) fn make<T>(
         root: &Dir,
         key: &StoreKey,
@@ -94,13 +94,13 @@ impl Generation {
             Ok((generation, filled))
         });
         made.map_err(|error| {
-            // Half a generation is of no use. If it stays, the next writer removes it.
+            // An incomplete generation is useless. If removing it fails, the next writer does it.
             drop(root.remove_dir(&name));
             error.before_commit()
         })
     }
 
-    /// Whether a name in the store's directory is one of a generation.
+    /// Whether a name in the store's directory is the name of a generation.
     pub(crate) fn is_name(name: &str) -> bool {
         name.strip_prefix(PREFIX).is_some_and(|rest| {
             rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -115,7 +115,7 @@ impl Generation {
         &self.dir
     }
 
-    /// Which files must be there.
+    /// The files that must exist.
     pub(crate) fn roster(&self) -> Result<Roster, Error> {
         let limit = roster::MAX_BYTES;
         let plain = self
@@ -130,7 +130,7 @@ impl Generation {
         self.write(ROSTER, &record, Write::Replace)
     }
 
-    /// The index of a secret; `None` if there is no such secret.
+    /// The index of a secret; `None` if the secret does not exist.
     pub(crate) fn index(&self, roster: &Roster, name: &SecretName) -> Result<Option<Index>, Error> {
         let file = self.index_file(name.as_str());
         let index = self.index_in(roster, &file)?;
@@ -142,7 +142,7 @@ impl Generation {
         }
     }
 
-    /// The index in a file of the generation.
+    /// The index in the given file of the generation.
     pub(crate) fn index_in(&self, roster: &Roster, file: &str) -> Result<Option<Index>, Error> {
         let subject = file.strip_suffix(INDEX).unwrap_or(file);
         let label = label(RecordKind::Index, subject, "");
@@ -168,7 +168,7 @@ impl Generation {
         Ok(file)
     }
 
-    /// A value; `None` if there is no such file.
+    /// A value; `None` if its file does not exist.
     pub(crate) fn value(
         &self,
         name: &SecretName,
@@ -186,7 +186,7 @@ impl Generation {
             .map_err(|how| self.damaged(&file, how))
     }
 
-    /// Writes the value of a new version; [`Written::Exists`] if that number was given out before.
+    /// Writes the value of a new version; [`Written::Exists`] if that number was used before.
     pub(crate) fn write_value(
         &self,
         name: &str,
@@ -207,7 +207,7 @@ impl Generation {
         self.dir.sync()
     }
 
-    /// Says where a value should have been.
+    /// The error for a value whose file is missing.
     pub(crate) fn value_missing(&self, name: &SecretName, version: &VersionId) -> Error {
         let subject = self.keys.subject(name.as_str());
         self.damaged(&value_file(&subject, version), Damage::Missing)
@@ -229,7 +229,7 @@ impl Generation {
         }
     }
 
-    /// The control document in a file of the generation.
+    /// The control document in the given file of the generation.
     pub(crate) fn document_in(
         &self,
         roster: &Roster,
@@ -258,7 +258,7 @@ impl Generation {
         Ok(file)
     }
 
-    /// The files of all indexes and of all documents: what is there and what should be.
+    /// The files of all indexes and of all documents, both those that exist and those that the roster lists.
     pub(crate) fn contents(&self, roster: &Roster) -> Result<(Vec<String>, Vec<String>), Error> {
         let mut files = self.dir.names()?;
         files.extend(roster.files().map(str::to_owned));
@@ -271,7 +271,7 @@ impl Generation {
         Ok((ending(INDEX), ending(DOCUMENT)))
     }
 
-    /// Whether nothing was ever stored in it.
+    /// Whether no secret or document was ever stored in it.
     pub(crate) fn is_blank(dir: &Dir) -> Result<bool, Error> {
         let names = dir.names()?;
         let known = [HEADER, CHECK, ROSTER, disk::WRITING];
@@ -283,7 +283,7 @@ impl Generation {
         format!("{}{INDEX}", self.keys.subject(name))
     }
 
-    /// A file that the roster knows must be there.
+    /// Fails if the roster lists a file that does not exist.
     fn expected(
         &self,
         roster: &Roster,
@@ -307,7 +307,7 @@ impl Generation {
     fn write(&self, file: &str, bytes: &[u8], how: Write) -> Result<(), Error> {
         match self.dir.write(file, bytes, how)? {
             Written::Done => Ok(()),
-            // Only somebody who ignores the lock can have made it meanwhile.
+            // Only a process that ignores the lock can have created it since.
             Written::Exists => Err(Error::Conflict(None)),
         }
     }
@@ -329,7 +329,7 @@ fn value_file(subject: &str, version: &VersionId) -> String {
     format!("{subject}.{version}.value")
 }
 
-/// The JSON of a plain struct. It cannot fail; the type of the library cannot know that.
+/// The JSON of a plain struct. This never fails, but the library's signature allows for it.
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|_plain_data| Error::Crypto)
 }

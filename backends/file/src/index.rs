@@ -1,8 +1,8 @@
-//! The versions of one secret, and what may become of them.
+//! The versions of one secret, and how their states may change.
 //!
-//! Owns [`Index`]: which versions there are, in which state, and the rules by which they change. Exactly one version is
-//! current at any time. Pure: no file, no clock, no value. A version's number is never given twice, so a name of a version
-//! means one value for ever. `secrets` carries out what is decided here.
+//! Owns [`Index`]: the versions, their states, and the rules for changing them. Exactly one version is current at any time.
+//! Pure: no file, no clock, no value. A version's number is never reused, so a version identifies one value permanently.
+//! `secrets` carries out the changes decided here.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Damage, Error};
 
-/// No index is larger, in bytes.
+/// The size limit of an index, in bytes.
 pub(crate) const MAX_BYTES: usize = 512 * 1024;
 
-/// How many versions a secret may have, retired ones included.
+/// The limit on the versions of a secret, retired ones included.
 pub(crate) const MAX_VERSIONS: usize = 1000;
 
-/// What is known of a secret without its values.
+/// The metadata of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Index {
@@ -37,7 +37,7 @@ struct Entry {
     id: u64,
     state: State,
     created_ms: u64,
-    /// The label of the operation that staged it. Staging is create-only by it.
+    /// The label of the operation that staged it. Staging the same label twice creates one version.
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
 }
@@ -62,17 +62,17 @@ impl From<State> for VersionState {
     }
 }
 
-/// What a change came to.
+/// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The index is as it was.
+    /// The index is unchanged.
     None,
-    /// The index has to be written.
+    /// The index changed and must be written.
     Made,
 }
 
 impl Index {
-    /// The index of a secret that has no version yet.
+    /// The index of a new secret, without versions.
     pub(crate) fn new(name: &SecretName) -> Self {
         Self {
             name: name.as_str().to_owned(),
@@ -98,12 +98,12 @@ impl Index {
         &self.name
     }
 
-    /// How often it was written.
+    /// The number of times that it was written.
     pub(crate) fn counter(&self) -> u64 {
         self.counter
     }
 
-    /// Called once per write.
+    /// Increments the counter. Call it once per write.
     pub(crate) fn count(&mut self) {
         self.counter = self.counter.saturating_add(1);
     }
@@ -115,7 +115,7 @@ impl Index {
             .and_then(|entry| version_id(entry.id))
     }
 
-    /// Which version is meant, and when it was made.
+    /// The selected version, and when it was created.
     pub(crate) fn select(
         &self,
         version: &VersionSelector,
@@ -157,7 +157,7 @@ impl Index {
             .collect()
     }
 
-    /// Gives out the next number. Numbers that were given out and not used stay unused.
+    /// Allocates the next number. A number that is allocated but not used is never reused.
     pub(crate) fn allocate(&mut self) -> Result<VersionId, Error> {
         let full = Error::Full {
             what: "versions of one secret; retire some",
@@ -178,7 +178,7 @@ impl Index {
         Ok(id)
     }
 
-    /// The version that an operation staged before.
+    /// The version that an operation staged earlier.
     pub(crate) fn staged_by(&self, operation: &OperationId) -> Option<VersionId> {
         let by = |entry: &&Entry| entry.operation.as_deref() == Some(operation.as_str());
         self.versions
@@ -187,7 +187,7 @@ impl Index {
             .and_then(|entry| version_id(entry.id))
     }
 
-    /// Adds the version allocated last, staged by an operation, or else current at once.
+    /// Adds the version allocated last: staged if there is an operation, otherwise current.
     pub(crate) fn add(&mut self, operation: Option<&OperationId>, created: SystemTime) {
         let state = if operation.is_some() {
             State::Staged
@@ -204,7 +204,7 @@ impl Index {
         });
     }
 
-    /// Makes `to` current if `from` is.
+    /// Makes `to` current if `from` is current.
     pub(crate) fn promote(&mut self, from: &VersionId, to: &VersionId) -> Result<Change, Error> {
         let current = self.current();
         if current.as_ref() == Some(to) {
@@ -274,7 +274,7 @@ fn is(entry: &Entry, version: &VersionId) -> bool {
     version.as_str() == entry.id.to_string()
 }
 
-/// A number as a version's name. Every number is one; the type of names cannot know that.
+/// A number as a version identifier. This never fails, but the type's parser allows for it.
 fn version_id(number: u64) -> Option<VersionId> {
     number.to_string().parse().ok()
 }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_in_the_state_that_was_asked_for() {
+    fn versions_are_selected_and_listed_with_their_states() {
         use VersionState::{Current, Previous, Retired, Staged};
         let index = example();
         assert_eq!(states(&index), [Previous, Current, Staged, Retired]);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn promotion_is_conditional_on_what_readers_see() {
+    fn promotion_is_conditional_on_the_current_version() {
         for (from, to, expected) in [
             (2, 3, "made"),
             (2, 1, "made"),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn retiring_spares_the_current_version() {
+    fn the_current_version_cannot_be_retired() {
         let mut index = example();
         assert!(matches!(index.retire(&id(2)), Err(Error::Conflict(_))));
         assert_eq!(index.retire(&id(4)).unwrap(), Change::None);
@@ -366,12 +366,12 @@ mod tests {
         assert_eq!(
             index.staged_by(&label("op")),
             Some(id(3)),
-            "the label is spent"
+            "the label stays used"
         );
     }
 
     #[test]
-    fn a_full_index_forgets_the_retired_and_nothing_else() {
+    fn a_full_index_drops_retired_versions_only() {
         let mut index = Index::new(&"a".parse().unwrap());
         for _ in 0..MAX_VERSIONS {
             index.allocate().unwrap();
@@ -389,7 +389,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exactly_one_version_is_current_whatever_happens(steps in proptest::collection::vec((0..4_u8, 1..12_u64, 1..12_u64), 1..60)) {
+        fn exactly_one_version_is_current_after_any_steps(steps in proptest::collection::vec((0..4_u8, 1..12_u64, 1..12_u64), 1..60)) {
             let mut index = Index::new(&"a".parse().unwrap());
             index.allocate().unwrap();
             index.add(None, UNIX_EPOCH);

@@ -1,12 +1,12 @@
 //! The sealed local file: secrets and control documents of one host, encrypted at rest in one directory.
 //!
-//! Owns the on-disk format and [`FileStore`], the operations on it, which block; [`backend`] wraps them as a backend of
-//! claviger, each on a thread that may block. Depends on no SDK and on nothing of the daemon. Never caches a value: every
-//! read goes to the disk, where a writer of another process is seen at once.
+//! Owns the on-disk format and [`FileStore`], whose operations block; [`backend`] wraps them as a backend of claviger and runs
+//! each on a thread that may block. Depends on no SDK and on no part of the daemon. Never caches a value: every read goes to
+//! the disk, so a write by another process is visible at once.
 //!
-//! This is the backend to read first. `config` says what opens a store, `seal` how a record is made, `disk` how a file is
-//! written, `lock` who may write, `store` which generation is current; `secrets`, `register` and `rekey` are the operations.
-//! The README beside it has the on-disk format, the limits and what happens when.
+//! This is the backend to read first. `config` says what opens a store, `seal` how a record is encrypted, `disk` how a file is
+//! written, `lock` which process may write, `store` which generation is current; `secrets`, `register` and `rekey` are the
+//! operations. The README beside it has the on-disk format, the limits and what happens when.
 
 #![forbid(unsafe_code)]
 
@@ -39,14 +39,14 @@ pub use error::{Damage, DirectoryFault, Error, KeyFault};
 pub use secrets::{Expected, Listed};
 pub use store::FileStore;
 
-/// How many threads one store may hold. A disk or share that hangs keeps each of them, and who calls gives up and comes back:
-/// without a limit it would soon have all, and nobody else could read a file or resolve a name.
+/// The limit on threads of one store. A disk or share that hangs blocks a thread per call, and callers time out and retry:
+/// without a limit, the store would soon block all threads, and no other file could be read and no name resolved.
 const THREADS: usize = 2;
 
-/// The backend that keeps its secrets in `store`. Touches nothing yet but the kind of the file system: a store that is
-/// missing or does not open is the error of each call, and may be mended while the daemon runs.
+/// The backend that keeps its secrets in `store`. Checks only the type of the file system: if the store is missing or does not
+/// open, each call fails with that error, and an operator may fix it while the daemon runs.
 ///
-/// On a network or overlay file system it can neither rotate nor keep control documents. Its calls need a tokio runtime.
+/// On a network or overlay file system it supports neither rotation nor control documents. Its calls need a tokio runtime.
 pub fn backend(name: BackendName, store: FileStore) -> Backend {
     let rotates = !matches!(store.require_local(), Err(Error::FileSystem { .. }));
     let backend = Arc::new(FileBackend {
@@ -67,7 +67,7 @@ pub fn backend(name: BackendName, store: FileStore) -> Backend {
     }
 }
 
-/// A store under the name that the configuration gives it.
+/// A store with its name in the configuration.
 #[derive(Debug)]
 struct FileBackend {
     name: BackendName,
@@ -75,7 +75,7 @@ struct FileBackend {
     threads: Arc<Semaphore>,
 }
 
-/// What a call that was stopped may have done.
+/// What a stopped call may have done.
 #[derive(Clone, Copy, Debug)]
 enum Effect {
     Reads,
@@ -83,7 +83,7 @@ enum Effect {
 }
 
 impl FileBackend {
-    /// Does the work on a thread that may block. It goes on to its end if the caller loses interest.
+    /// Runs `work` on a thread that may block. The work finishes even if the caller drops this future.
     async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -92,7 +92,8 @@ impl FileBackend {
     ) -> Result<T, BackendError> {
         let store = Arc::clone(&self.store);
         let wrote = matches!(effect, Effect::Writes);
-        // Never closed, so there is a place sooner or later. The place goes with the work, not with who waits for it.
+        // The semaphore is never closed, so this never fails. The permit belongs to the work, not to the future that waits for
+        // it.
         let place = Arc::clone(&self.threads).acquire_owned().await.ok();
         let work = move || {
             let _place = place;

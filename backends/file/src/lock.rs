@@ -1,9 +1,9 @@
-//! Who may write.
+//! The lock for writers.
 //!
-//! Owns the lock of a store: an exclusive `flock` on the directory itself. Not on a file in it, because a file can be removed
-//! by somebody who takes it for a leftover, and then two writers no longer see each other. Where a file system cannot lock
-//! directories (NFS), a file in it has to do. Waits for a bounded time, since the holder may be stopped and never go on; a
-//! dead one holds nothing. Blocks its thread. Next: `store`, which writes under it.
+//! Owns the lock of a store: an exclusive `flock` on the directory itself. A lock file would be weaker: if a user removes it as
+//! a leftover, two writers no longer exclude each other. Only on a file system that cannot lock directories (NFS), it locks a
+//! file in the directory. Waits for a limited time, because the holder may be stopped and never continue; the kernel releases
+//! the lock of a dead holder. Blocks its thread. Next: `store`, which writes under it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,18 +15,18 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 
-/// The file that is locked where directories cannot be.
+/// The file that is locked where directories cannot be locked.
 pub(crate) const FILE: &str = "lock";
 
-/// How long a writer waits for another. A write takes milliseconds, and a rekey of a large store seconds.
+/// How long a writer waits for another. A write takes milliseconds, a rekey of a large store takes seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two attempts, at most.
+/// The longest pause between two attempts.
 const LONGEST_NAP: Duration = Duration::from_millis(50);
 
-/// The right to write, until it is dropped.
+/// The lock; dropping it releases the lock.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its end")] OwnedFd);
+pub(crate) struct Lock(#[expect(dead_code, reason = "dropping it releases the lock")] OwnedFd);
 
 impl Lock {
     /// Waits at most `patience` for the lock of the directory `dir`, which is at `path`.
@@ -39,7 +39,7 @@ impl Lock {
             let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
         };
-        // Opened anew: a lock belongs to what was opened, and `dir` may be shared.
+        // Opened again: a lock belongs to the open file description, and that of `dir` may be shared.
         let itself = open(".", OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
         match wait(&itself, patience) {
             Ok(()) => Ok(Self(itself)),
@@ -53,7 +53,7 @@ impl Lock {
     }
 }
 
-/// Tries again and again, because a wait in the kernel has no end.
+/// Polls, because a blocking `flock` has no timeout.
 fn wait(fd: impl AsFd, patience: Duration) -> Result<(), Errno> {
     let mut left = patience;
     let mut nap = Duration::from_millis(1);

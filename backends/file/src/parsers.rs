@@ -1,7 +1,7 @@
-//! The parsers of what lies on the disk, for the fuzz target alone.
+//! The parsers of the on-disk format, only for the fuzz target.
 //!
-//! The seal keeps everybody who does not have the key from the parsers of a record's contents, and a fuzzer with them. Here
-//! they are without it. Nothing of this is part of the interface; nothing here gives out a plaintext or a key.
+//! Without the key, no input reaches the parsers of a record's contents, because it does not authenticate. These functions let
+//! the fuzzer call the parsers directly. They are not part of the interface, and return no plaintext and no key.
 
 use claviger_backend::{HeapKeeper, Secret, VersionSelector};
 
@@ -11,8 +11,8 @@ use crate::index::Index;
 use crate::roster::Roster;
 use crate::seal::{Header, Label, RecordKind};
 
-/// Reads `bytes` as the header of a generation, then as a sealed record. Whether a record opened, which none does that was not
-/// sealed.
+/// Parses `bytes` as the header of a generation, then opens them as a sealed record. Returns whether the record opened, which
+/// must be false for bytes that were not sealed.
 #[must_use]
 pub fn header_then_open(bytes: &[u8]) -> bool {
     if let Ok(header) = Header::from_bytes(bytes) {
@@ -31,8 +31,8 @@ pub fn header_then_open(bytes: &[u8]) -> bool {
     keys.open(label, bytes.to_vec()).is_ok()
 }
 
-/// Reads `bytes` as the contents of every kind of record, and does to an index what a store may do to it. Whether what comes
-/// of it can be read again, as it must.
+/// Parses `bytes` as the contents of every kind of record, and applies all operations of a store to an index. Returns whether
+/// the resulting index can be parsed again, which must be true.
 #[must_use]
 pub fn contents_hold(bytes: &[u8]) -> bool {
     drop(Roster::from_bytes(bytes));

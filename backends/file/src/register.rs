@@ -1,8 +1,8 @@
-//! Control documents, changed by compare-and-swap alone.
+//! Control documents, changed only by compare-and-swap.
 //!
-//! Owns the [`Register`] on top of the records in `document`. The lock makes the comparison and the write one step; a
-//! revision names one write for ever, because it holds a counter and random digits, so a document that was rolled back and
-//! written again never matches. Never interprets a document: it belongs to the daemon's `rotation`.
+//! Owns the [`Register`] on top of the records in `document`. The lock makes comparison and write atomic. A revision identifies
+//! one write permanently: it contains a counter and random digits, so the revision of a document that was rolled back and
+//! written again never matches. Never interprets a document: that is up to the daemon's `rotation`.
 
 use std::sync::atomic::Ordering;
 
@@ -15,12 +15,12 @@ use crate::error::Error;
 use crate::store::FileStore;
 use crate::{Effect, FileBackend};
 
-/// No document is larger, in bytes.
+/// The size limit of a document, in bytes.
 const MAX_DOCUMENT: usize = 2048;
 
 impl FileStore {
-    /// The document of a secret and its revision; `None` if there is none yet. There need not be such a secret. What is
-    /// loaded after a swap that was in doubt, by this process or by one before it, is durable.
+    /// The document of a secret and its revision; `None` if there is none yet. The secret need not exist. The document returned
+    /// after a swap in doubt, by this process or an earlier one, is durable.
     ///
     /// # Errors
     /// Why the store cannot be read.
@@ -40,10 +40,11 @@ impl FileStore {
         })
     }
 
-    /// Writes a document if the register is at `expected`, and returns the new revision.
+    /// Writes a document if its current revision is `expected`, and returns the new revision.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if it is not, [`Error::TooLarge`], [`Error::Full`], or why the store cannot be written.
+    /// [`Error::Conflict`] if the revision is not the current one, [`Error::TooLarge`], [`Error::Full`], or why the store
+    /// cannot be written.
     pub fn swap(
         &self,
         name: &SecretName,
@@ -91,7 +92,7 @@ impl Register for FileBackend {
         Ok(found.await?.map(|(revision, document)| Loaded {
             revision,
             document,
-            // One host has one clock.
+            // The register has the clock of this host.
             answered: None,
         }))
     }

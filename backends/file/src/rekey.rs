@@ -1,11 +1,11 @@
-//! A new key for everything.
+//! Replacing the key of a store.
 //!
-//! Owns the one operation that touches every record: it builds a new generation, sealed with the new key, beside the current
-//! one and switches to it with a single rename. Before the rename the old key opens everything and the new one nothing;
-//! after it, the other way round; there is no state between. What a crash leaves over is removed by the next writer, under
-//! the lock and only once the current generation has opened.
+//! Owns the operation that rewrites every record: it builds a new generation, sealed with the new key, beside the current one
+//! and switches to it with a single rename. Before the rename only the old key opens the store, after it only the new key;
+//! there is no state in between. The next writer removes what a crash leaves behind, under the lock and only after the current
+//! generation has opened.
 //!
-//! Readers go on reading the old generation until the rename, and read the key file again after it.
+//! Readers use the old generation until the rename, and read the key file again after it.
 
 use crate::config::StoreKey;
 use crate::disk::Write;
@@ -15,12 +15,12 @@ use crate::roster::Roster;
 use crate::store::{FileStore, Writing, switch};
 
 impl FileStore {
-    /// Seals everything anew with another key, and returns the number of secrets. From then on this store opens with `key`
-    /// alone; open it again with that. Values of retired versions and leftovers of crashes are not carried over.
+    /// Seals all records again with another key, and returns the number of secrets. From then on only `key` opens this store;
+    /// open it again with that key. Values of retired versions and leftovers of crashes are not copied.
     ///
     /// # Errors
-    /// What is wrong with the new key, the first damaged record, or why the store cannot be written. The store then opens
-    /// with the key that it had, unless the error's kind is `InDoubt`.
+    /// The error of the new key, the first damaged record, or why the store cannot be written. The store then still opens with
+    /// the old key, unless the error's kind is `InDoubt`.
     pub fn rekey(&self, key: &StoreKey) -> Result<usize, Error> {
         drop(key.read_for_sealing()?);
         let writing = self.writing()?;
@@ -34,7 +34,7 @@ impl FileStore {
     }
 }
 
-/// Seals everything anew, durably, and returns the number of secrets.
+/// Seals all records again, durably, and returns the number of secrets.
 fn carry_all(writing: &Writing, next: &Generation) -> Result<usize, Error> {
     let mut roster = Roster::following(writing.roster.counter);
     let (indexes, documents) = writing.generation.contents(&writing.roster)?;
@@ -53,7 +53,7 @@ fn carry_all(writing: &Writing, next: &Generation) -> Result<usize, Error> {
     Ok(indexes.len())
 }
 
-/// Carries the index of one secret and its readable values over.
+/// Copies the index of one secret and its readable values.
 fn carry_secret(
     writing: &Writing,
     next: &Generation,
@@ -68,7 +68,7 @@ fn carry_secret(
     for version in index.readable() {
         let value = writing.generation.value(&name, &version)?;
         let value = value.ok_or_else(|| writing.generation.value_missing(&name, &version))?;
-        // The generation is new and ours, so the file cannot be there.
+        // The generation is new and no other process writes to it, so the file cannot exist.
         let _written = next.write_value(index.name(), &version, &value)?;
     }
     let file = next.write_index(&index, Write::New)?;

@@ -1,8 +1,9 @@
-//! Which files a generation has, and how far each has come.
+//! The files of a generation, with a counter for each.
 //!
-//! Owns [`Roster`], one sealed record per generation. A file may be ahead of it, because a writer may die between the file
-//! and the roster; it is never behind it and never missing. That turns the removal of a file, or the return of an older
-//! copy, into damage that is noticed instead of a secret that seems not to exist. Pure; `generation` reads and writes it.
+//! Owns [`Roster`], one sealed record per generation. The counter in a file may be ahead of the roster, because a writer may
+//! die after writing the file and before writing the roster; it is never behind, and the file is never missing. So the removal
+//! of a file, or its replacement by an older copy, is detected as damage, and does not look like a missing secret. Pure;
+//! `generation` reads and writes it.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Damage;
 
-/// No roster is larger, in bytes.
+/// The size limit of a roster, in bytes.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
-/// How many indexes and documents one store has at most. As many fit into [`MAX_BYTES`].
+/// The limit on indexes and documents in one store. A roster of that many fits into [`MAX_BYTES`].
 pub(crate) const MAX_FILES: usize = 8192;
 
 /// The files of a generation.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Roster {
-    /// Counts the states of the roster itself.
+    /// The counter of the roster itself.
     pub(crate) counter: u64,
-    /// The counter that each file had when it was last written.
+    /// The counter of each file when it was last written.
     files: BTreeMap<String, u64>,
 }
 
@@ -35,18 +36,18 @@ impl Roster {
         }
     }
 
-    /// The lowest counter that the file may have; 0 if it may be missing.
+    /// The lowest valid counter of the file; 0 if the file may be missing.
     pub(crate) fn floor(&self, file: &str) -> u64 {
         self.files.get(file).copied().unwrap_or(0)
     }
 
-    /// Notes that a file was written.
+    /// Records that a file was written.
     pub(crate) fn note(&mut self, file: &str, counter: u64) {
         self.files.insert(file.to_owned(), counter);
         self.counter = self.counter.saturating_add(1);
     }
 
-    /// The files that must be there.
+    /// The files that must exist.
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_roster_remembers_and_goes_forward() {
+    fn a_roster_records_counters_and_counts_its_changes() {
         let mut roster = Roster::following(4);
         assert_eq!((roster.counter, roster.floor("a.index")), (5, 0));
         roster.note("a.index", 9);

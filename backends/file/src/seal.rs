@@ -1,14 +1,14 @@
-//! Sealing: keys, and records that cannot be read, altered or moved.
+//! Sealing: keys, and the encryption of records.
 //!
-//! Owns the header of a generation (how its keys are derived), the derived [`Keys`], and the form of a record. The keys are
-//! derived right into the place that a `KeyKeeper` gives; ciphers and hashes are made from them for one operation and wiped
-//! with it, so nothing else holds a key while the store is open. A record is
-//! bound to what it is: its format, kind, subject, version and key are authenticated with it (AES-256-GCM, NIST SP 800-38D),
-//! so a record that is renamed, swapped with another or carried over from another generation does not open. Never touches
-//! a file. Any bytes give a record, a header or a [`Damage`], never a panic.
+//! Owns the header of a generation (how its keys are derived), the derived [`Keys`], and the format of a record. The keys are
+//! derived directly into the memory that a `KeyKeeper` allocates; ciphers and hashes are built from them for one operation and
+//! zeroed after it, so no other copy of a key exists while the store is open. The format, kind, subject, version and key of a
+//! record are authenticated with it (AES-256-GCM, NIST SP 800-38D), so a record that is renamed, swapped with another or copied
+//! from another generation does not open. Never touches a file. Any bytes yield a record, a header or a [`Damage`], never a
+//! panic.
 //!
-//! Keys are derived anew for each generation (HKDF, RFC 5869, salted with the whole header), so the random 96-bit nonces
-//! of one key stay far below their limit of 2^32 records.
+//! Each generation derives its own keys (HKDF, RFC 5869, salted with the whole header), so the number of records per key stays
+//! far below the limit of 2^32 for random 96-bit nonces.
 
 use std::fmt;
 
@@ -24,28 +24,28 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::{KEY_BYTES, Unsealer};
 use crate::error::{Damage, Error};
 
-/// The format that this version writes, of headers and records alike.
+/// The format version of headers and records.
 const FORMAT: u8 = 1;
 const MAGIC: &[u8; 4] = b"clvg";
 const TAG_LEN: usize = 16;
 
-/// How much larger a record is than what it holds.
+/// How many bytes a record is larger than its plaintext.
 pub(crate) const OVERHEAD: usize = MAGIC.len() + 2 + NONCE_LEN + TAG_LEN;
 
-/// What a passphrase costs whoever guesses it, and us once per start (RFC 9106 §4, second choice).
+/// The cost of one guess of a passphrase, and of opening a store (RFC 9106 §4, second recommendation).
 const COST: Cost = Cost {
     memory_kib: 64 * 1024,
     passes: 3,
     lanes: 1,
 };
 
-/// What a record is for.
+/// The purpose of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum RecordKind {
     /// Proves that a key is the one of the generation.
     Check = 1,
-    /// Which files there are, and how far each has come.
+    /// The files of the generation, with their counters.
     Roster = 2,
     /// The versions of one secret.
     Index = 3,
@@ -55,7 +55,7 @@ pub(crate) enum RecordKind {
     Document = 5,
 }
 
-/// What a record is bound to, besides its generation.
+/// The identity of a record within its generation, which is authenticated with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label<'a> {
     pub(crate) kind: RecordKind,
@@ -65,14 +65,15 @@ pub(crate) struct Label<'a> {
     pub(crate) version: &'a str,
 }
 
-/// How the keys of a generation come from what the operator has. Public; the keys are bound to every byte of it.
+/// How the keys of a generation are derived from the operator's key or passphrase. Not secret; every byte of it goes into the
+/// keys.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     format: u8,
     /// 32 random bytes in base64.
     salt: String,
-    /// How to stretch the passphrase; absent if the store opens with a key file.
+    /// The parameters for stretching the passphrase; absent if the store opens with a key file.
     #[serde(skip_serializing_if = "Option::is_none")]
     argon2id: Option<Cost>,
 }
@@ -87,9 +88,9 @@ struct Cost {
 }
 
 impl Cost {
-    /// Whether we would pay it. A header is read before anything is authenticated; this keeps a forged one from costing
-    /// more than a moment, and from taking the daemon past the 256 MiB that its unit allows to all of it.
-    fn is_bearable(self) -> bool {
+    /// Whether the parameters are within limits. A header is parsed before anything is authenticated; the limits keep a forged
+    /// header from taking more than a moment, and from exceeding the 256 MiB of memory that the unit allows the daemon.
+    fn is_within_limits(self) -> bool {
         (8 * 1024..=128 * 1024).contains(&self.memory_kib)
             && (1..=10).contains(&self.passes)
             && (1..=4).contains(&self.lanes)
@@ -111,7 +112,7 @@ impl Header {
         })
     }
 
-    /// What the generation opens with, for people.
+    /// The kind of key that the generation opens with, in words.
     pub(crate) fn sort(&self) -> &'static str {
         match self.argon2id {
             Some(_) => "passphrase",
@@ -119,7 +120,7 @@ impl Header {
         }
     }
 
-    /// The file: one line of JSON, and one with its SHA-256, which tells damage from a wrong key.
+    /// The contents of the file: a line of JSON, and a line with its SHA-256, which distinguishes damage from a wrong key.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = serde_json::to_vec(self).map_err(|_plain_data| Error::Crypto)?;
         let sum = hex(digest::digest(&digest::SHA256, &bytes).as_ref());
@@ -129,7 +130,7 @@ impl Header {
         Ok(bytes)
     }
 
-    /// Reads the file.
+    /// Parses the contents of the file.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
         let mut lines = bytes.split(|byte| *byte == b'\n');
         let (Some(json), Some(sum), Some(b""), None) =
@@ -145,13 +146,13 @@ impl Header {
             return Err(Damage::Format(header.format));
         }
         match header.argon2id {
-            Some(cost) if !cost.is_bearable() => Err(Damage::Contents),
+            Some(cost) if !cost.is_within_limits() => Err(Damage::Contents),
             _ => Ok(header),
         }
     }
 
-    /// Derives the keys of the generation, to be kept by `keeper`. With a passphrase this takes a good part of a second and
-    /// 64 MiB.
+    /// Derives the keys of the generation into memory of `keeper`. With a passphrase this takes a large part of a second and 64
+    /// MiB.
     pub(crate) fn derive(
         &self,
         unsealer: &Unsealer,
@@ -205,7 +206,7 @@ impl Header {
     }
 }
 
-/// The length of a derived key, in the form that HKDF asks for.
+/// The length of a derived key, as a type that HKDF accepts.
 struct Length(usize);
 
 impl hkdf::KeyType for Length {
@@ -216,14 +217,14 @@ impl hkdf::KeyType for Length {
 
 /// The keys of one generation.
 pub(crate) struct Keys {
-    /// The key that seals records, and the one that hashes names, so that file names say nothing about them. In one place,
-    /// because a place may cost a page.
+    /// The key that seals records, then the key that hashes names, so that file names do not reveal the names. One allocation,
+    /// because each may take a page.
     kept: Box<dyn KeptKey>,
-    /// Tells generations apart; not a secret.
+    /// Distinguishes generations; not a secret.
     id: [u8; 8],
 }
 
-/// By hand: keys are not printed.
+/// By hand, because keys must not be printed.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").finish_non_exhaustive()
@@ -231,7 +232,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// The name by which the files of a secret go: 64 hexadecimal digits.
+    /// The name of the files of a secret: 64 hexadecimal digits.
     pub(crate) fn subject(&self, name: &str) -> String {
         let (_record, key) = self.both();
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
@@ -240,11 +241,14 @@ impl Keys {
 
     /// Seals a value.
     pub(crate) fn seal_value(&self, label: Label<'_>, value: &Secret) -> Result<Vec<u8>, Error> {
-        #[expect(clippy::disallowed_methods, reason = "the value goes into its record")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the value is encrypted into its record"
+        )]
         self.seal(label, value.expose())
     }
 
-    /// Seals `plaintext` into a record that opens with the same label only.
+    /// Seals `plaintext` into a record that opens only with the same label.
     pub(crate) fn seal(&self, label: Label<'_>, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_unspecified| Error::Crypto)?;
@@ -299,7 +303,7 @@ impl Keys {
         };
         let opened = self.cipher().map_err(|_memory| Damage::Altered)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        // The plaintext appears in `body`; it is copied into a buffer of its size and the rest is wiped.
+        // Decryption writes the plaintext into `body`; it is copied into a buffer of its exact size, and `record` is zeroed.
         let plaintext = opened
             .open_in_place(nonce, Aad::from(self.bound(label)), body)
             .map(|plaintext| plaintext.to_vec());
@@ -314,17 +318,17 @@ impl Keys {
             .map_err(|_unspecified| Error::Crypto)
     }
 
-    /// The key that seals records, and the one that hashes names.
+    /// The key that seals records, and the key that hashes names.
     fn both(&self) -> (&[u8], &[u8]) {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the keys go into a cipher or a hash, for one operation"
+            reason = "the keys are used in a cipher or a hash, for one operation"
         )]
         let kept = self.kept.expose();
         kept.split_at(kept.len() / 2)
     }
 
-    /// What is authenticated beside the content. Lengths stand before texts, so no two labels write the same bytes.
+    /// The additional authenticated data. Texts are prefixed with their lengths, so no two labels encode to the same bytes.
     fn bound(&self, label: Label<'_>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(b"claviger file record");
@@ -351,7 +355,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// `N` random bytes in hexadecimal digits.
+/// `N` random bytes as hexadecimal digits.
 pub(crate) fn random_hex<const N: usize>() -> Result<String, Error> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_unspecified| Error::Crypto)?;
@@ -410,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_repeats() {
+    fn ciphertexts_and_name_hashes_never_repeat() {
         let keys = keys();
         assert_ne!(
             keys.seal(LABEL, b"x").unwrap(),
@@ -422,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
+    fn every_flipped_bit_and_every_truncation_of_a_record_is_detected() {
         let keys = keys();
         let record = keys.seal(LABEL, b"the value").unwrap();
         for at in 0..record.len() * 8 {
@@ -436,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_prints_back_and_every_flipped_bit_is_noticed() {
+    fn a_header_round_trips_and_every_flipped_bit_is_detected() {
         let passphrase = Unsealer::Passphrase(Arc::new(Secret::from_text("correct horse".into())));
         for unsealer in [key(1), passphrase] {
             let header = Header::new(&unsealer).unwrap();
@@ -454,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_header_cannot_make_us_work_for_ever() {
+    fn a_forged_header_cannot_demand_unlimited_work() {
         let salt = STANDARD.encode([1; 32]);
         for (memory_kib, passes, lanes) in [
             (u32::MAX, 3, 1),
@@ -511,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_place_there_are_no_keys_and_the_remedy_is_told() {
+    fn without_memory_for_keys_the_error_names_the_remedy() {
         let header = Header::new(&key(7)).unwrap();
         let error = header.derive(&key(7), &NoRoom).unwrap_err();
         assert!(matches!(error, Error::NotKept(_)));
@@ -520,7 +524,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_a_record_or_its_damage(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_yield_a_record_or_damage(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let keys = keys();
             prop_assert!(keys.open(LABEL, bytes.clone()).is_err());
             let mut plausible = b"clvg\x01\x04".to_vec();
@@ -530,7 +534,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_sealed_opens(bytes in proptest::collection::vec(any::<u8>(), 0..300), version in "[0-9]{1,6}") {
+        fn every_sealed_record_opens(bytes in proptest::collection::vec(any::<u8>(), 0..300), version in "[0-9]{1,6}") {
             let keys = keys();
             let label = Label { version: &version, ..LABEL };
             let record = keys.seal(label, &bytes).unwrap();

@@ -1,8 +1,8 @@
-//! Secrets: what can be done with them, by the command line and by the daemon.
+//! The operations on secrets, for the command line and the daemon.
 //!
-//! Owns the operations of [`FileStore`] on values and versions, and the traits of a backend on top of them. The order of
-//! writes is the whole of crash safety: a value is written before an index names it, and removed after no index does.
-//! Never caches or retries. Time is only written down (a version's `created`); nothing is decided by it.
+//! Owns the operations of [`FileStore`] on values and versions, and the traits of a backend on top of them. Crash safety
+//! depends only on the order of writes: a value is written before an index refers to it, and removed only when no index does.
+//! Never caches or retries. Time is only recorded (a version's `created`); no decision depends on it.
 
 use std::time::SystemTime;
 
@@ -18,12 +18,12 @@ use crate::index::{Change, Index};
 use crate::store::{FileStore, Writing};
 use crate::{Effect, FileBackend};
 
-/// What a writer takes for the state of now.
+/// The state of a secret that a writer expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Whatever it is.
+    /// Any state.
     Anything,
-    /// There is no such secret yet.
+    /// The secret does not exist yet.
     Nothing,
     /// This version is current.
     Version(VersionId),
@@ -36,7 +36,7 @@ pub struct Listed {
     pub name: SecretName,
     /// Its current version.
     pub current: VersionInfo,
-    /// How many versions it has, retired ones included.
+    /// The number of its versions, retired ones included.
     pub versions: usize,
 }
 
@@ -59,7 +59,7 @@ impl FileStore {
                         created,
                     });
                 }
-                // Retired between our two reads, or lost.
+                // The version was retired between the two reads, or its value is lost.
                 let now = index()?;
                 if now.counter() == known.counter() {
                     return Err(generation.value_missing(name, &version));
@@ -83,13 +83,13 @@ impl FileStore {
     /// All secrets, by name.
     ///
     /// # Errors
-    /// Why the store cannot be read. One damaged record fails the list, which would not be complete without it.
+    /// Why the store cannot be read. One damaged record fails the whole call, because the list would be incomplete.
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
         self.reading(|generation, roster| {
             let (indexes, _documents) = generation.contents(roster)?;
             let mut listed = Vec::with_capacity(indexes.len());
             for file in &indexes {
-                // Only a file that the roster does not know may be gone since the directory was read.
+                // Only a file that the roster does not list may have been removed since the directory was read.
                 if let Some(index) = generation.index_in(roster, file)? {
                     let damaged =
                         || Error::damaged(generation.dir().path_of(file), Damage::Contents);
@@ -101,12 +101,12 @@ impl FileStore {
         })
     }
 
-    /// Writes a value that is current at once; makes the secret if there is none. The former version stays readable by its
-    /// number.
+    /// Writes a value as the current version; creates the secret if it does not exist. The previous version stays readable by
+    /// its number.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if the state is not the expected one, [`Error::Empty`], [`Error::TooLarge`], [`Error::Full`], or
-    /// why the store cannot be written.
+    /// [`Error::Conflict`] if the secret is not in the expected state, [`Error::Empty`], [`Error::TooLarge`], [`Error::Full`],
+    /// or why the store cannot be written.
     pub fn put(
         &self,
         name: &SecretName,
@@ -134,7 +134,8 @@ impl FileStore {
         add(&mut writing, index, how, value, None)
     }
 
-    /// Writes a value that no reader of the current version finds. Create-only by `operation`.
+    /// Writes a value that is not visible to readers of the current version. Staging the same `operation` twice creates one
+    /// version.
     ///
     /// # Errors
     /// [`Error::NoSecret`], [`Error::Empty`], [`Error::TooLarge`], [`Error::Full`], or why the store cannot be written.
@@ -154,7 +155,7 @@ impl FileStore {
         add(&mut writing, index, Write::Replace, value, Some(operation))
     }
 
-    /// Makes `to` current if `from` is; nothing changes if `to` is already.
+    /// Makes `to` current if `from` is current; changes nothing if `to` is already current.
     ///
     /// # Errors
     /// [`Error::Conflict`] if a third version is current, [`Error::NoVersion`], [`Error::Retired`], or why the store cannot
@@ -183,7 +184,7 @@ impl FileStore {
         if index.retire(version)? == Change::Made {
             save(&mut writing, index, Write::Replace)?;
         }
-        // Also when it was retired before: whoever did may have died here.
+        // Also for a version that was already retired: the process that retired it may have died before this line.
         writing
             .generation
             .remove_value(name.as_str(), version)
@@ -207,8 +208,8 @@ fn known(writing: &Writing, name: &SecretName) -> Result<Index, Error> {
     index.ok_or(Error::NoSecret)
 }
 
-/// Adds a version: writes its value, then the index that names it. A value that nothing names after a failure is removed, or
-/// a full disk would fill with every attempt.
+/// Adds a version: writes its value, then the index that refers to it. If writing the index fails, the value is removed;
+/// otherwise every attempt on a full disk would leave a value behind.
 fn add(
     writing: &mut Writing,
     mut index: Index,
@@ -230,8 +231,8 @@ fn add(
     }
 }
 
-/// Writes a value under the next free number. A number whose file is there was given out by a writer that died before any
-/// index named it; it is passed over, so that nothing is ever overwritten.
+/// Writes a value under the next free number. If the file of a number exists, a writer died before an index referred to it;
+/// that number is skipped, so that no file is ever overwritten.
 fn write_value(
     writing: &Writing,
     index: &mut Index,
@@ -257,8 +258,8 @@ fn save(writing: &mut Writing, mut index: Index, how: Write) -> Result<(), Error
     writing.note(&file, index.counter())
 }
 
-/// What seems to be done already was perhaps done by a writer that died before it was durable or noted. Whoever is told that
-/// it is done builds on it, and may destroy what came before.
+/// Makes a change that is already visible durable: the writer that made it may have died before syncing it or recording it in
+/// the roster. The caller relies on the result, and may destroy the previous version.
 fn make_sure(writing: &mut Writing, index: &Index) -> Result<(), Error> {
     let file = writing.generation.index_file(index.name());
     if writing.roster.floor(&file) < index.counter() {
@@ -281,7 +282,7 @@ fn summary(index: &Index) -> Option<Listed> {
 fn now() -> SystemTime {
     #[expect(
         clippy::disallowed_methods,
-        reason = "written down for people; nothing is decided by it"
+        reason = "recorded for people; no decision depends on it"
     )]
     SystemTime::now()
 }

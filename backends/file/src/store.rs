@@ -1,11 +1,11 @@
-//! The store: which generation is current, and the one way to change it.
+//! The store: which generation is current, and how to change it.
 //!
-//! Owns [`FileStore`] and the `current` file. A reader takes no lock: it follows `current` on every call and reads
-//! the key file again when the generation has changed. A writer holds the `lock`, sees the state of now, and
-//! writes in an order in which every prefix is a state of its own: value, then index or document (from here on readers see
-//! the change), then roster. Blocks its thread; the traits in `secrets` and `register` move it to one that may block.
+//! Owns [`FileStore`] and the `current` file. A reader takes no lock: it reads `current` on every call, and reads the key file
+//! again if the generation has changed. A writer holds the `lock`, reads the latest state, and writes in an order of which
+//! every prefix is a valid state: value, then index or document (which makes the change visible to readers), then roster.
+//! Blocks its thread; the traits in `secrets` and `register` run it on a thread that may block.
 //!
-//! Never deletes anything before the current generation has opened. Next: `secrets`, `register`, `rekey`.
+//! Deletes nothing until the current generation has opened. Next: `secrets`, `register`, `rekey`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,11 +23,11 @@ use crate::roster::{self, Roster};
 
 const CURRENT: &str = "current";
 
-/// A generation's name and a line end.
+/// A generation's name and a newline fit into this many bytes.
 const MAX_CURRENT: usize = 64;
 
-/// How often a reader starts again because the store is rekeyed under it. Each time is a whole rekey, so more than once is
-/// hardly ever seen.
+/// How often a reader starts again because the store was rekeyed during the read. Each attempt spans a whole rekey, so a second
+/// restart is rare.
 const ATTEMPTS: usize = 8;
 
 /// A sealed store in one directory. All methods block; share it by `Arc`.
@@ -38,16 +38,16 @@ pub struct FileStore {
     keeper: Arc<dyn KeyKeeper>,
     /// How long a writer waits for another.
     patience: Duration,
-    /// The generation opened last. Deriving its keys may take half a second.
+    /// The generation opened last, cached because deriving its keys may take half a second.
     opened: Mutex<Option<Arc<Generation>>>,
-    /// Whether a swap may have become visible and not durable, by us or by whoever was here before us.
+    /// Whether a swap by this process or an earlier one may be visible but not durable.
     pub(crate) unsure: AtomicBool,
-    /// The highest roster seen by this process. A lower one is a store that was rolled back as a whole.
+    /// The highest roster counter that this process has read. A lower one means that the whole store was rolled back.
     seen: AtomicU64,
 }
 
 impl FileStore {
-    /// A store that is opened by its first use. Its keys are kept on the heap: that is for a process that ends in a moment.
+    /// A store that is opened at its first use. Its keys are kept on the heap, which suits only a short-lived process.
     pub fn new(settings: FileSettings) -> Self {
         Self::with_steps(settings, Arc::default())
     }
@@ -64,7 +64,7 @@ impl FileStore {
         }
     }
 
-    /// Has `keeper` keep the keys of the store from now on: those of one generation at a time, and of two during a rekey.
+    /// Keeps the keys of the store in memory of `keeper`: those of one generation at a time, or of two during a rekey.
     #[must_use]
     pub fn kept_by(mut self, keeper: Arc<dyn KeyKeeper>) -> Self {
         self.keeper = keeper;
@@ -92,10 +92,10 @@ impl FileStore {
         Ok(store)
     }
 
-    /// Makes a store with nothing in it. The directory is made too, if it is not there; its parent must be.
+    /// Creates an empty store. Also creates the directory unless it exists; its parent must exist.
     ///
     /// # Errors
-    /// [`Error::StoreExists`], [`Error::NotEmpty`], or what is wrong with the directory or the key file.
+    /// [`Error::StoreExists`], [`Error::NotEmpty`], or the error of the directory or the key file.
     pub fn init(settings: FileSettings) -> Result<Self, Error> {
         let store = Self::new(settings);
         store.make()?;
@@ -103,15 +103,17 @@ impl FileStore {
     }
 
     pub(crate) fn make(&self) -> Result<(), Error> {
-        // Before anything is made: a key that cannot be used leaves no trace.
+        // Checked first, so that an unusable key leaves nothing behind.
         drop(self.settings.key.read_for_sealing()?);
         let root = Dir::make_root(&self.settings.directory, &self.steps)
             .map_err(|error| unless_something_else(error, Error::NotEmpty))?;
-        // Looked at before the lock, which may leave a file in whatever directory this is; what counts is the second look.
+        // Checked before locking, because the lock may create a file, and this may not be the directory of a store. The check
+        // under the lock is the one that counts.
         unmade(&root)?;
         let _lock = root.lock(self.patience)?;
         for leftover in unmade(&root)? {
-            // An earlier attempt that died. If anything is stored in it, it is a store that has lost its `current` file.
+            // A leftover of an interrupted `init`. If it contains secrets or documents, this is a store that has lost its
+            // `current` file.
             if let Some(dir) = root.open_dir(&leftover)?
                 && !Generation::is_blank(&dir)?
             {
@@ -126,16 +128,15 @@ impl FileStore {
         switch(&root, &generation, Write::New)
     }
 
-    /// Opens the store and makes sure that the key is the one.
+    /// Opens the store and verifies the key.
     ///
     /// # Errors
-    /// [`Error::NoStore`], [`Error::WrongKey`], [`Error::NotKept`], or what is wrong with the directory, the key file or the
-    /// store.
+    /// [`Error::NoStore`], [`Error::WrongKey`], [`Error::NotKept`], or the error of the directory, the key file or the store.
     pub fn check(&self) -> Result<(), Error> {
         self.reading(|generation, _roster| generation.dir().names().map(drop))
     }
 
-    /// Refuses if the store is on a file system where rotation is not safe.
+    /// Fails if the store is on a file system where rotation is not safe.
     pub(crate) fn require_local(&self) -> Result<(), Error> {
         match self.root()?.unsafe_file_system()? {
             None => Ok(()),
@@ -157,7 +158,7 @@ impl FileStore {
                 .roster(&generation)
                 .and_then(|roster| work(&generation, &roster));
             let Err(error) = result else { return result };
-            // A rekey removes the former generation under its readers; what they then miss is in the next one.
+            // A rekey removes the previous generation while readers use it; the files that they then miss are in the next one.
             let now = self.generation(&self.root()?)?;
             if now.name() == generation.name() {
                 return Err(error);
@@ -167,16 +168,16 @@ impl FileStore {
         Err(Error::Busy)
     }
 
-    /// Waits for the lock, and gives the state of now to change.
+    /// Waits for the lock, and returns the latest state for a change.
     pub(crate) fn writing(&self) -> Result<Writing, Error> {
         let root = self.root()?;
-        // Not in a directory that is no store: a lock file might be all there is in it.
+        // Fail before locking if this is not a store: otherwise the lock file might be the only file in the directory.
         drop(current(&root)?);
         let lock = root.lock(self.patience)?;
         let generation = self.generation(&root)?;
         let roster = self.roster(&generation)?;
-        // What a rekey left behind when it died. It is sealed with the same or another key and nobody reads it; but first
-        // it must be durable that nobody does.
+        // Leftovers of an interrupted rekey, sealed with the same or another key, which no reader uses. Before they are
+        // removed, the `current` file that refers to another generation must be durable.
         let mut leftovers = root.names()?;
         leftovers.retain(|name| Generation::is_name(name) && name != generation.name());
         if !leftovers.is_empty() {
@@ -198,7 +199,7 @@ impl FileStore {
             .map_err(|error| unless_something_else(error, Error::NoStore))
     }
 
-    /// The current generation, opened anew if it is another one than before.
+    /// The current generation; opens it if it has changed since the last call.
     fn generation(&self, root: &Dir) -> Result<Arc<Generation>, Error> {
         let mut name = current(root)?;
         for _ in 0..ATTEMPTS {
@@ -217,7 +218,7 @@ impl FileStore {
         let dir = root
             .open_dir(name)?
             .ok_or_else(|| Error::damaged(root.path_of(name), Damage::Missing))?;
-        // Held while keys are derived, so that a burst of first readers pays for one derivation.
+        // Locked while keys are derived, so that concurrent first readers derive them once.
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = &*opened
             && held.name() == name
@@ -232,7 +233,8 @@ impl FileStore {
     }
 
     fn roster(&self, generation: &Generation) -> Result<Roster, Error> {
-        // Loaded before the file is read, so that another thread's later reading cannot make ours look old.
+        // Loaded before the file is read, so that a newer roster read by another thread does not make this one look rolled
+        // back.
         let seen = self.seen.load(Ordering::SeqCst);
         let roster = generation.roster()?;
         if roster.counter < seen {
@@ -244,7 +246,7 @@ impl FileStore {
     }
 }
 
-/// The store under its lock.
+/// A store that is locked for writing.
 #[derive(Debug)]
 pub(crate) struct Writing {
     pub(crate) root: Dir,
@@ -254,7 +256,7 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Makes sure that one more file can be noted.
+    /// Fails if the roster cannot take another file.
     pub(crate) fn make_room(&self) -> Result<(), Error> {
         if self.roster.files().count() < roster::MAX_FILES {
             return Ok(());
@@ -265,7 +267,7 @@ impl Writing {
         })
     }
 
-    /// Notes that a file was written. Readers see the change already.
+    /// Records in the roster that a file was written. The change is already visible to readers.
     pub(crate) fn note(&mut self, file: &str, counter: u64) -> Result<(), Error> {
         self.roster.note(file, counter);
         self.generation
@@ -274,8 +276,8 @@ impl Writing {
     }
 }
 
-/// Makes a generation the current one. Everything before this call is invisible to readers. A generation that certainly did
-/// not become it is removed.
+/// Makes a generation the current one. Before this call, readers do not see it. If it certainly did not become current, it is
+/// removed.
 pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<(), Error> {
     let line = format!("{}\n", generation.name());
     let switched = match root.write(CURRENT, line.as_bytes(), how) {
@@ -290,8 +292,8 @@ pub(crate) fn switch(root: &Dir, generation: &Generation, how: Write) -> Result<
     })
 }
 
-/// Whoever names `/var/lib` must not be told to shut everybody else out of it: what is neither a store nor empty is refused
-/// as that.
+/// Replaces the error about the mode of a directory that contains other files: an operator who gives `/var/lib` by mistake must
+/// not be advised to run `chmod 700` on it.
 fn unless_something_else(error: Error, instead: fn(PathBuf) -> Error) -> Error {
     if let Error::Directory {
         path,
@@ -313,7 +315,7 @@ fn is_something_else(directory: &Path) -> bool {
     !names.is_empty() && !names.iter().any(ours)
 }
 
-/// Makes sure that a directory is to become a store, and gives what earlier attempts left in it.
+/// Checks that a directory can become a store, and returns what earlier attempts left in it.
 fn unmade(root: &Dir) -> Result<Vec<String>, Error> {
     let mut names = root.names()?;
     if names.iter().any(|name| name == CURRENT) {
@@ -331,7 +333,7 @@ fn unmade(root: &Dir) -> Result<Vec<String>, Error> {
 fn current(root: &Dir) -> Result<String, Error> {
     let damaged = |how| Error::damaged(root.path_of(CURRENT), how);
     let Some(line) = root.read(CURRENT, MAX_CURRENT)? else {
-        // A directory that was never made a store, or a store that has lost a file? Only the latter has generations.
+        // Without `current`, a directory that contains generations is a store that has lost a file; any other is not a store.
         let generations = root
             .names()?
             .into_iter()

@@ -232,7 +232,10 @@ fn a_put_is_refused_when_somebody_else_was_first() {
     );
     shell.on("put a --expect 1", "two").ok();
     let said = shell.on("put a --expect 1", "x").failed(73);
-    assert_eq!(said, "somebody else wrote first; version 2 is current now");
+    assert_eq!(
+        said,
+        "another process wrote first; version 2 is current now"
+    );
     shell.on("put b --expect 1", "x").failed(66);
     shell.on("put j", "{}").ok();
     shell.on("put j --field f --expect 1", "x").ok();
@@ -265,7 +268,7 @@ fn a_person_is_asked_for_passphrase_and_value() {
     let said = shell.run("init --store s", "").failed(78);
     assert_eq!(
         said,
-        "the passphrase has 5 bytes; a new store takes 12 or more"
+        "the passphrase has 5 bytes; a new store needs 12 or more"
     );
     assert!(!shell.home.path().join("s").exists(), "nothing was made");
     let said = Shell::new().run("init --store s", "").failed(64);

@@ -184,7 +184,7 @@ fn a_put_compares_with_what_the_writer_took_for_current() {
     let late = put("x", version("1")).unwrap_err();
     assert_eq!(
         late.to_string(),
-        "somebody else wrote first; version 2 is current now"
+        "another process wrote first; version 2 is current now"
     );
     assert!(matches!(put("", Expected::Anything), Err(Error::Empty)));
     assert_eq!(current(&store, "a").unwrap(), "two");
