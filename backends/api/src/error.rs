@@ -135,7 +135,7 @@ pub struct BackendError {
     pub backend: BackendName,
     /// What was attempted, for example `fetch`.
     pub operation: &'static str,
-    /// When it may be attempted again, if nothing was sent.
+    /// The time until the operation may be attempted again, if it was not sent.
     blocked: Option<Duration>,
     /// What the backend crate considers safe to log; never text of an SDK or of a response body.
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -153,16 +153,16 @@ impl BackendError {
         }
     }
 
-    /// The same failure of an operation that was not sent, because earlier ones failed that way. `retry_in`: when it may be
-    /// attempted again.
+    /// The same failure, for an operation that was not sent because earlier ones failed this way. `retry_in` is the time until
+    /// it may be attempted again.
     #[must_use]
     pub fn not_sent(mut self, retry_in: Duration) -> Self {
         self.blocked = Some(retry_in);
         self
     }
 
-    /// When the operation may be attempted again, if nothing was sent because earlier ones failed; `kind` is how they failed.
-    /// `None` if this operation itself was attempted and failed.
+    /// The time until the operation may be attempted again, if it was not sent because earlier ones failed with `kind`. `None`
+    /// if this operation itself was attempted and failed.
     pub fn blocked(&self) -> Option<Duration> {
         self.blocked
     }

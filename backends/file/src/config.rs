@@ -68,7 +68,7 @@ pub(crate) enum Unsealer {
 }
 
 impl StoreKey {
-    /// The kind of key in words, to compare with [`Header::sort`](crate::seal::Header::sort) and for messages.
+    /// The kind of key in words, for messages and for comparing with the header of a store.
     pub(crate) fn sort(&self) -> &'static str {
         match self {
             Self::KeyFile(_) => "key file",

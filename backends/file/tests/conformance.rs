@@ -1,9 +1,9 @@
-//! The sealed file against the suite that every backend passes.
+//! Runs the conformance suite on the sealed file.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test crate: to panic is how it fails"
+    reason = "a test crate, which fails by panicking"
 )]
 
 use std::fs;
@@ -27,7 +27,7 @@ struct Fresh {
 
 /// A temporary directory on a file system where rotation is supported.
 fn local_home() -> TempDir {
-    // In memory first: the races sync thousands of times.
+    // Memory first, because the races sync thousands of times.
     for place in [PathBuf::from("/dev/shm"), std::env::temp_dir()] {
         let Ok(home) = tempfile::tempdir_in(&place) else {
             continue;

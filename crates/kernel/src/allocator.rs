@@ -1,22 +1,22 @@
-//! An allocator that wipes on free.
+//! An allocator that zeroes memory when it is freed.
 //!
-//! Owns [`WipingAllocator`], which `main` installs as the global allocator. Types like `claviger_backend::Secret` wipe what
-//! they own, but no SDK, parser or transport does: their buffers come back to the allocator full of plaintext, and stay so
-//! until somebody reuses them. Wiping here reaches all of them. Does not reach the stack, registers, or blocks that C code
-//! takes from `malloc` itself.
+//! Owns [`WipingAllocator`], which `main` installs as the global allocator. Types like `claviger_backend::Secret` zero their
+//! own memory, but SDKs, parsers and transports do not: they free buffers full of plaintext, which stays readable until the
+//! memory is reused. This allocator zeroes all of them. It does not cover the stack, registers, or blocks that C code gets from
+//! `malloc` directly.
 //!
-//! The wipe is a plain `memset` behind a compiler barrier, so it runs at the speed of memory and cannot be optimized away.
+//! Zeroing is a plain `memset` with a compiler barrier, so it runs at memory speed and cannot be optimized away.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Hands out the blocks of another allocator (the system's) and fills each with zeros before it gives it back.
+/// Allocates from another allocator (the system's), and fills each block with zeros before freeing it.
 ///
 /// ```
 /// use claviger_kernel::WipingAllocator;
 ///
 /// #[global_allocator]
 /// static ALLOCATOR: WipingAllocator = WipingAllocator::system();
-/// let text = String::from("wiped when it goes");
+/// let text = String::from("zeroed when dropped");
 /// # drop(text);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +39,7 @@ impl<A> WipingAllocator<A> {
     }
 }
 
-/// Fills `len` bytes at `start` with zeros, in a way that the compiler must not leave out.
+/// Fills `len` bytes at `start` with zeros. The compiler must not optimize this away.
 ///
 /// # Safety
 /// `start` must be valid for writes of `len` bytes.
@@ -50,7 +50,7 @@ pub(super) unsafe fn wipe(start: *mut u8, len: usize) {
     keep(start);
 }
 
-/// Makes the compiler believe that the memory behind `start` is read now, so that writes before it are not dead.
+/// Makes the compiler assume that the memory at `start` is read here, so that earlier writes are not dead stores.
 #[cfg(not(miri))]
 #[expect(unsafe_code, reason = "an empty line of assembly is the barrier")]
 fn keep(start: *mut u8) {
@@ -58,7 +58,7 @@ fn keep(start: *mut u8) {
     unsafe { std::arch::asm!("/* {0} */", in(reg) start, options(nostack, preserves_flags)) };
 }
 
-/// Miri runs no assembly, and optimizes nothing away either.
+/// Miri runs no assembly, and does not optimize stores away.
 #[cfg(miri)]
 fn keep(start: *mut u8) {
     std::hint::black_box(start);
@@ -68,8 +68,8 @@ fn keep(start: *mut u8) {
     unsafe_code,
     reason = "an allocator is an unsafe trait; it only wraps another one"
 )]
-// SAFETY: every block comes from `inner` and goes back to it with the layout it was made with; wiping writes only inside of
-// it, before it goes back. Nothing here unwinds.
+// SAFETY: every block comes from `inner` and is freed by it with the layout it was allocated with; zeroing writes only within
+// the block, before it is freed. Nothing here unwinds.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for WipingAllocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the contract of this function is that of the inner one.
@@ -82,14 +82,14 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for WipingAllocator<A> {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives back a block of this layout that it no longer uses.
+        // SAFETY: the caller frees a block of this layout that it no longer uses.
         unsafe {
             wipe(block, layout.size());
             self.inner.dealloc(block, layout);
         }
     }
 
-    // The inner `realloc` might move the block and free the old one unwiped, or cut off a tail unwiped.
+    // The inner `realloc` might free the old block, or cut off a tail, without zeroing it.
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller promises that `new_size`, rounded up to the alignment, does not overflow `isize`.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
@@ -115,14 +115,14 @@ mod tests {
 
     use super::*;
 
-    /// Counts the bytes that are not zero in the blocks that come back.
+    /// Counts the nonzero bytes in freed blocks.
     #[derive(Default)]
     struct Recorder {
         freed: AtomicUsize,
         dirty: AtomicUsize,
     }
 
-    // SAFETY: defers to the system's allocator; only looks at a block before it goes.
+    // SAFETY: defers to the system's allocator; only reads a block before it is freed.
     unsafe impl GlobalAlloc for &Recorder {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             // SAFETY: same contract.
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Fills a block, resizes it twice, frees it; checks that the contents survived the resizing.
+    /// Fills a block, resizes it twice and frees it; checks that resizing preserves the contents.
     fn exercise(allocator: &impl GlobalAlloc, size: usize) {
         let layout = Layout::from_size_align(size, 16).unwrap();
         // SAFETY: sizes are not zero, layouts match, every byte is written before it is read.
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_is_zero_in_every_block() {
+    fn every_freed_block_is_zero() {
         for size in [1, 7, 8, 64, 1000, 4096, 100_000] {
             let recorder = Recorder::default();
             exercise(&WipingAllocator::over(&recorder), size);
@@ -176,12 +176,12 @@ mod tests {
             assert_eq!(
                 control.dirty.load(Ordering::Relaxed),
                 freed,
-                "control: without wiping every byte is left"
+                "control: without zeroing, every byte is left"
             );
         }
     }
 
-    /// How many bytes of a freed block still hold what was written, as the kernel sees this process' memory.
+    /// How many bytes of a freed block still have their value, read through the kernel from this process's memory.
     fn residue(allocator: &impl GlobalAlloc, memory: &File) -> usize {
         const SIZE: usize = 1000;
         let layout = Layout::from_size_align(SIZE, 8).unwrap();
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "reads its own memory through the kernel")]
-    fn a_freed_block_holds_nothing_in_the_real_memory_either() {
+    fn a_freed_block_is_zero_when_read_through_the_kernel() {
         let memory = File::open("/proc/self/mem").unwrap();
         assert_eq!(residue(&WipingAllocator::system(), &memory), 0);
         assert!(

@@ -1,8 +1,8 @@
 //! Opening a file that another user may have put there.
 //!
-//! Owns the one opening by a path from outside: it follows no link in the last part of the path, waits for no pipe, takes no
-//! terminal, and gives the file only if it is a regular one. Its metadata is that of the open file, so what the caller judges
-//! is what it reads. Never judges owner, mode or size: the callers differ in what they accept.
+//! Owns the function that opens a path given from outside: it does not follow a link in the last part of the path, does not
+//! wait for a pipe, does not acquire a terminal, and returns only a regular file. The metadata is that of the open file, so the
+//! caller checks the file that it reads. Never checks owner, mode or size: the callers differ in what they accept.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// What a file is opened for.
+/// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reading.
@@ -30,12 +30,12 @@ pub enum NotOpened {
     /// A directory, a pipe, a socket or a device.
     #[error("is not a regular file")]
     NotFile,
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot be opened")]
     System(#[source] io::Error),
 }
 
-/// Opens the regular file at `path`, which begins at `directory` unless it is absolute.
+/// Opens the regular file at `path`, which is relative to `directory` unless it is absolute.
 ///
 /// # Errors
 /// [`NotOpened`]; nothing was created, read or changed.
@@ -53,7 +53,7 @@ pub fn open_regular(
     let opened = rustix::fs::openat(directory, path, access | flags, Mode::empty());
     let file = opened.map(File::from).map_err(|errno| match errno {
         Errno::LOOP => NotOpened::Link,
-        // A directory for writing; a socket, or a pipe without its other end.
+        // A directory opened for writing; a socket, or a pipe without a reader or writer.
         Errno::ISDIR | Errno::NXIO => NotOpened::NotFile,
         other => NotOpened::System(other.into()),
     })?;

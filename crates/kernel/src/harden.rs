@@ -1,13 +1,13 @@
-//! The hardening of the process, before it has a second thread.
+//! Hardening of the process, before it has a second thread.
 //!
-//! Owns [`harden()`], which takes from the process what it will not need again (core dumps, being looked into, privileges,
-//! capabilities, proxy variables), and [`verify`], which asks the kernel what holds. Nothing is believed because a call
-//! succeeded: everything is read back, for every thread. Fails closed: a protection that is required and does not hold is
-//! an error, and the daemon does not start.
+//! Owns [`harden()`], which permanently removes what the process will not need again (core dumps, inspection by other
+//! processes, privileges, capabilities, proxy variables), and [`verify`], which asks the kernel which protections hold. A
+//! successful call is not enough: every protection is read back, for every thread. Fails closed: if a required protection does
+//! not hold, that is an error, and the daemon does not start.
 //!
-//! Comes after configuration and credentials are read and the sockets bound, and before the runtime: most of this is per
-//! thread, and a thread that already runs would keep what it had. A process that is not dumpable may no longer read
-//! `/proc/self/environ`, write `oom_score_adj` or reopen a descriptor through `/proc/self/fd`.
+//! Runs after the configuration and credentials are read and the sockets are bound, and before the runtime starts: most
+//! protections are per thread, and a thread that already runs would keep its privileges. A process that is not dumpable can no
+//! longer read `/proc/self/environ`, write `oom_score_adj` or reopen a descriptor through `/proc/self/fd`.
 
 use std::ffi::OsStr;
 use std::{env, fmt, fs, io};
@@ -29,34 +29,34 @@ const BOUNDING: &str = "empty bounding set";
 const PROXY: &str = "no proxy variables";
 const SWAP: &str = "no swap";
 
-/// How much the process insists on.
+/// Which protections are required.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether also those protections are required that only a service manager can give an unprivileged process: the empty
-    /// bounding set, and no swap. The shipped unit gives both.
+    /// Whether to require also the protections that only a service manager can give an unprivileged process: the empty bounding
+    /// set, and no swap. The shipped unit gives both.
     pub strict: bool,
 }
 
-/// One protection, as the kernel describes it.
+/// One protection, as reported by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
-    /// What it is, for people.
+    /// Its name, for messages.
     pub name: &'static str,
     /// Whether it holds, for every thread.
     pub holds: bool,
-    /// What was read, and what would help.
+    /// The observed state, and the remedy if any.
     pub detail: String,
 }
 
 /// All protections of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// In the order in which they are made.
+    /// In the order in which they are applied.
     pub protections: Vec<Protection>,
 }
 
 impl Report {
-    /// Those that do not hold.
+    /// The protections that do not hold.
     pub fn missing(&self) -> impl Iterator<Item = &Protection> {
         self.protections
             .iter()
@@ -85,17 +85,17 @@ impl fmt::Display for Report {
 pub enum Error {
     /// There are other threads, which would keep their privileges.
     #[error(
-        "the process has {threads} threads already; it must be hardened before the runtime starts any"
+        "the process already has {threads} threads; it must be hardened before the runtime starts any"
     )]
     Threads {
-        /// How many, this one included.
+        /// Their number, this one included.
         threads: usize,
     },
     /// `/proc` could not be read.
     #[error("cannot read back the state of the process; mount /proc")]
     Proc(#[source] io::Error),
-    /// The kernel refused a step.
-    #[error("the kernel refused a step of the hardening: {step}")]
+    /// A system call of the hardening failed.
+    #[error("a step of the hardening failed: {step}")]
     Refused {
         /// What was attempted.
         step: &'static str,
@@ -103,8 +103,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The kernel refused to take a set of capabilities away.
-    #[error("the kernel refused to take the {set} capabilities away")]
+    /// A set of capabilities could not be cleared.
+    #[error("cannot clear the {set} capabilities")]
     Capabilities {
         /// Which set.
         set: &'static str,
@@ -112,7 +112,7 @@ pub enum Error {
         #[source]
         source: caps::errors::CapsError,
     },
-    /// Every step was accepted, but a required protection does not hold.
+    /// Every step succeeded, but a required protection does not hold.
     #[error("the process is not protected as it must be: {name}: {detail}")]
     NotHeld {
         /// Which one.
@@ -122,13 +122,13 @@ pub enum Error {
     },
 }
 
-/// So often the threads are listed before others than this one count as running: a few milliseconds.
+/// How often the threads are listed before other threads count as running; this takes a few milliseconds.
 const LOOKS: u32 = 200;
 
-/// Hardens the process, for good, and says what holds.
+/// Hardens the process permanently, and reports which protections hold.
 ///
 /// # Errors
-/// See [`Error`]. After an error the process may be hardened in part; the only sound thing is to end.
+/// See [`Error`]. After an error the process may be partly hardened, and must exit.
 pub fn harden(settings: &Settings) -> Result<Report, Error> {
     let had = only_thread()?;
     let may_bound = had.effective & Capability::CAP_SETPCAP.bitmask() != 0;
@@ -147,11 +147,11 @@ pub fn harden(settings: &Settings) -> Result<Report, Error> {
     setrlimit(Resource::Core, none).map_err(refused(CORE_DUMPS))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused(DUMPABLE))?;
     set_no_new_privs(true).map_err(refused(NO_NEW_PRIVILEGES))?;
-    // The bounding set goes first: once the effective set is empty, nobody may touch it.
+    // The bounding set goes first: once the effective set is empty, the process may not change it.
     if may_bound {
         clear("bounding", CapSet::Bounding)?;
     }
-    // Where a service manager has left none, its filter may deny the very call.
+    // If a service manager has left no capabilities, its filter may deny even these calls.
     if had.capabilities != 0 {
         clear("ambient", CapSet::Ambient)?;
         clear("inheritable", CapSet::Inheritable)?;
@@ -174,7 +174,7 @@ pub fn harden(settings: &Settings) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Asks the kernel which protections hold now. What cannot be read does not hold.
+/// Asks the kernel which protections hold now. A protection that cannot be read counts as missing.
 pub fn verify() -> Report {
     let mut protections = vec![core_dumps(), dumpable()];
     match Status::of_all_threads() {
@@ -202,7 +202,7 @@ fn clear(set: &'static str, kind: CapSet) -> Result<(), Error> {
     caps::clear(None, kind).map_err(|source| Error::Capabilities { set, source })
 }
 
-/// Whether a variable sends requests through somebody else, or writes TLS session keys to a file.
+/// Whether a variable redirects requests through a proxy, or writes TLS session keys to a file.
 fn is_treacherous(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let proxy = name.rsplit_once('_').is_some_and(|(what, proxy)| {
@@ -216,7 +216,7 @@ fn is_treacherous(name: &OsStr) -> bool {
 
 fn remove_proxy_variables() {
     for (name, _) in env::vars_os().filter(|(name, _)| is_treacherous(name)) {
-        // SAFETY: `harden` has made sure that this is the only thread, so nobody reads the environment at the same time.
+        // SAFETY: `harden` has checked that this is the only thread, so no other thread reads the environment.
         #[expect(unsafe_code, reason = "the environment belongs to all threads")]
         unsafe {
             env::remove_var(name);
@@ -255,17 +255,17 @@ fn dumpable() -> Protection {
         name: DUMPABLE,
         holds: matches!(behavior, Ok(DumpableBehavior::NotDumpable)),
         detail: match behavior {
-            Ok(DumpableBehavior::NotDumpable) => "only root can look into the process".to_owned(),
-            Ok(_) => "processes of the same user can look into the process".to_owned(),
+            Ok(DumpableBehavior::NotDumpable) => "only root can inspect the process".to_owned(),
+            Ok(_) => "processes of the same user can inspect the process".to_owned(),
             Err(error) => error.to_string(),
         },
     }
 }
 
-/// The state of the only thread there is.
+/// The status of the only thread.
 ///
 /// # Errors
-/// [`Error::Threads`] if there are others, [`Error::Proc`].
+/// [`Error::Threads`] if there are other threads, [`Error::Proc`].
 fn only_thread() -> Result<Status, Error> {
     let mut looks = 0;
     loop {
@@ -279,12 +279,12 @@ fn only_thread() -> Result<Status, Error> {
                 threads: threads.len(),
             });
         }
-        // A thread that was joined is listed until the kernel has taken it off, which may be a moment later.
+        // The kernel may list a thread for a moment after it was joined.
         rustix::thread::sched_yield();
     }
 }
 
-/// A protection that each thread has for itself.
+/// A protection that is per thread.
 fn every(name: &'static str, threads: &[Status], holds: fn(&Status) -> bool) -> Protection {
     let held = threads.iter().filter(|status| holds(status)).count();
     Protection {
@@ -298,7 +298,7 @@ fn bounding(threads: &[Status]) -> Protection {
     let mut protection = every(BOUNDING, threads, |status| status.bounding == 0);
     if !protection.holds {
         protection.detail.push_str(
-            "; run it by the shipped unit, for a process without privileges cannot empty it",
+            "; run claviger with the shipped unit, because an unprivileged process cannot clear it",
         );
     }
     protection
@@ -323,9 +323,9 @@ fn swap(threads: &[Status]) -> Protection {
     }
 }
 
-/// Why nothing of this process can be swapped out, or `None` if it can.
+/// Why this process cannot be swapped out, or `None` if it can.
 fn swap_is_impossible() -> Option<&'static str> {
-    // One line of headings, then one for each device or file.
+    // A header line, then one line per device or file.
     if fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() <= 1) {
         return Some("the host has no swap");
     }
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxy_variables_are_known_in_every_case() {
+    fn proxy_variables_are_recognized_in_any_case() {
         for (name, treacherous) in [
             ("HTTP_PROXY", true),
             ("http_proxy", true),
@@ -362,20 +362,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_with_threads_is_refused_and_left_as_it_was() {
-        // Tests run in a thread of their own, beside the main one.
+    fn a_process_with_threads_is_rejected_and_unchanged() {
+        // Each test runs in its own thread, beside the main thread.
         let error = harden(&Settings::default()).unwrap_err();
         assert!(matches!(error, Error::Threads { threads } if threads >= 2));
         assert!(error.to_string().contains("before the runtime"), "{error}");
         let report = verify();
         assert!(
             report.missing().any(|missing| missing.name == DUMPABLE),
-            "the control of the tests that harden a child:\n{report}"
+            "control for the tests that harden a child:\n{report}"
         );
     }
 
     #[test]
-    fn one_thread_that_lacks_a_protection_is_enough_to_lose_it() {
+    fn a_protection_holds_only_if_every_thread_has_it() {
         let hardened = Status {
             no_new_privileges: true,
             capabilities: 0,
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_swapped_out_is_not_protected() {
+    fn a_process_that_is_swapped_out_is_not_protected() {
         let status = Status {
             no_new_privileges: true,
             capabilities: 0,

@@ -1,14 +1,14 @@
-//! Memory that forgets, and a process that cannot be looked into.
+//! Memory protection and process hardening.
 //!
-//! Owns the allocator that wipes on free ([`WipingAllocator`]), the pages that hold the few long-lived root keys
+//! Owns the allocator that zeroes freed memory ([`WipingAllocator`]), the pages for the few long-lived root keys
 //! ([`SecretPages`]), the hardening of the process before any thread starts ([`harden()`]), the opening of files that another
 //! user may have put there ([`open_regular`]) and the two kernel calls about peers that no safe crate offers ([`pidfd_info`],
-//! [`peer_groups`]). This is the only room with `unsafe`: every block says
-//! why it is sound. Never decides anything: `peer` judges what the kernel said, `daemon` what a missing protection means.
+//! [`peer_groups`]). This is the only room with `unsafe`: every block says why it is sound. Makes no decisions: `peer`
+//! interprets what the kernel reports, `daemon` decides what a missing protection means.
 //!
-//! Nothing here is asynchronous. [`harden()`] is called once, on the only thread there is; everything else may be called from
-//! any thread. What reads `/proc/self/environ`, writes `oom_score_adj` or reopens a descriptor through `/proc/self/fd` must
-//! come before [`harden()`]: a process that is not dumpable may do none of these.
+//! Nothing here is asynchronous. [`harden()`] is called once, while the process has one thread; all other functions may be
+//! called from any thread. Code that reads `/proc/self/environ`, writes `oom_score_adj` or reopens a descriptor through
+//! `/proc/self/fd` must run before [`harden()`]: a process that is not dumpable cannot do these.
 //!
 //! Start with [`harden()`]; for the memory of single secrets see `claviger_backend::Secret`.
 

@@ -1,11 +1,11 @@
-//! Pages for the few long-lived keys of the daemon itself.
+//! Memory pages for the daemon's few long-lived keys.
 //!
-//! Owns [`SecretPages`]: memory from `memfd_secret`, which the kernel takes out of its own address space, so that not even
-//! root reads it through `/proc/<pid>/mem`, and no core dump or debugger contains it. Where the kernel does not offer that,
-//! locked pages that stay out of dumps and forked children, and [`Backing`] says so: the owner logs it. Never holds the many
-//! short-lived values: each of these takes a whole page of the locked-memory limit.
+//! Owns [`SecretPages`]: memory from `memfd_secret`, which the kernel removes from its own address space, so that not even root
+//! can read it through `/proc/<pid>/mem`, and it appears in no core dump or debugger. If the kernel lacks `memfd_secret`,
+//! locked pages that are excluded from core dumps and forked children; [`Backing`] reports which, and the owner logs it. Not
+//! for the many short-lived values: each would take a whole page of the locked-memory limit.
 //!
-//! Written once, then read-only until dropped; wiped and unmapped on drop. Free to share between threads.
+//! Written once, then read-only; zeroed and unmapped when dropped. May be shared between threads.
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
@@ -16,17 +16,17 @@ use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
 use super::allocator::wipe;
 
-/// What the pages are made of.
+/// The kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// Outside of the kernel's own mappings: not even root reads it.
+    /// Not mapped by the kernel itself: not even root can read it.
     SecretMemory,
-    /// Locked against swap and left out of core dumps and children. Root can read it. Worth a line in the log.
+    /// Never swapped, and excluded from core dumps and forked children. Root can read it; log this.
     LockedMemory,
 }
 
 impl Backing {
-    /// What gives a process [`SecretMemory`](Self::SecretMemory), for people.
+    /// How an operator enables [`SecretMemory`](Self::SecretMemory).
     pub const REMEDY: &'static str = "run Linux 6.5 or later (from 5.14 on, boot with secretmem.enable=1), and allow \
          memfd_secret where system calls are filtered";
 }
@@ -34,16 +34,16 @@ impl Backing {
 /// Why there are no pages.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing to hold.
+    /// The length is zero.
     #[error("a key cannot be empty")]
     Empty,
-    /// The kernel gave no memory that cannot be swapped.
+    /// The kernel did not lock the memory.
     #[error(
-        "no memory for a key that cannot be swapped out; raise LimitMEMLOCK= of the unit (or `ulimit -l`)"
+        "cannot lock memory for a key; raise LimitMEMLOCK= of the unit (or `ulimit -l`)"
     )]
     Lock(#[source] io::Error),
-    /// The kernel gave no memory, or would not protect it.
-    #[error("the kernel gave no protected memory for a key")]
+    /// The kernel did not map or protect the memory.
+    #[error("the kernel did not provide protected memory for a key")]
     Map(#[source] io::Error),
 }
 
@@ -67,25 +67,25 @@ pub enum Error {
 /// ```
 #[expect(
     missing_debug_implementations,
-    reason = "there is nothing of it that may be printed"
+    reason = "no part of it may be printed"
 )]
 pub struct SecretPages {
     start: NonNull<u8>,
-    /// Bytes that are used. The kernel rounds up to whole pages wherever it takes this number.
+    /// The bytes in use. The kernel rounds this up to whole pages.
     len: usize,
     backing: Backing,
 }
 
 #[expect(unsafe_code, reason = "a raw pointer is neither Send nor Sync")]
-// SAFETY: the memory belongs to this value alone, and nobody writes to it between construction and drop.
+// SAFETY: the memory belongs to this value alone, and nothing writes to it between construction and drop.
 unsafe impl Send for SecretPages {}
 #[expect(unsafe_code, reason = "a raw pointer is neither Send nor Sync")]
 // SAFETY: as above; shared references only read.
 unsafe impl Sync for SecretPages {}
 
 impl SecretPages {
-    /// Maps pages for `len` bytes, has `fill` write them, and makes them read-only. Where the bytes come from is the
-    /// caller's to wipe.
+    /// Maps pages for `len` bytes, has `fill` write them, and makes them read-only. The caller zeroes the memory that it copied
+    /// the bytes from.
     ///
     /// # Errors
     /// See [`Error`].
@@ -95,7 +95,7 @@ impl SecretPages {
         }
         let mut pages = Self::map(len)?;
         // SAFETY: `len` bytes of the mapping, zeroed by the kernel, readable and writable, and only reachable from here. The
-        // pointer is the one that the kernel gave: one made of a reference to the first byte would be good for that byte only.
+        // pointer comes from the kernel: one made from a reference to the first byte would be valid for that byte only.
         #[expect(unsafe_code, reason = "mapped memory is a pointer")]
         fill(unsafe { std::slice::from_raw_parts_mut(pages.start.as_ptr(), len) });
         pages
@@ -104,9 +104,9 @@ impl SecretPages {
         Ok(pages)
     }
 
-    /// Shows the bytes to `read`, which must not copy them to a place that is not wiped.
+    /// Passes the bytes to `read`, which must not copy them to memory that is not zeroed.
     pub fn with<'a, T>(&'a self, read: impl FnOnce(&'a [u8]) -> T) -> T {
-        // SAFETY: `len` bytes of the mapping, written once before anybody could get a reference.
+        // SAFETY: `len` bytes of the mapping, written once before any reference existed.
         #[expect(unsafe_code, reason = "mapped memory is a pointer")]
         read(unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) })
     }
@@ -133,7 +133,7 @@ impl SecretPages {
             backing: Backing::LockedMemory,
         };
         let address = start.as_ptr().cast();
-        // SAFETY: locks exactly the mapping made above, and advises the kernel about it; no contents change now.
+        // SAFETY: locks exactly the mapping made above, and advises the kernel about it; its contents do not change.
         #[expect(unsafe_code, reason = "mapped memory is a pointer")]
         unsafe {
             mm::mlock(address, len).map_err(|error| Error::Lock(error.into()))?;
@@ -158,8 +158,8 @@ impl Drop for SecretPages {
         let writable = self
             .protect(MprotectFlags::READ | MprotectFlags::WRITE)
             .is_ok();
-        // SAFETY: the whole mapping, writable now, to which no reference is left. The result of unmapping does not matter:
-        // the pages are wiped, and a mapping that stays is only wasted.
+        // SAFETY: the whole mapping, writable now, to which no reference is left. The result of unmapping does not matter: the
+        // pages are zeroed, and a mapping that stays only wastes memory.
         #[expect(unsafe_code, reason = "mapped memory is a pointer")]
         unsafe {
             if writable {
@@ -170,7 +170,7 @@ impl Drop for SecretPages {
     }
 }
 
-/// Maps secret memory, which children do not get.
+/// Maps secret memory, excluded from forked children.
 fn map_secret(len: usize) -> io::Result<NonNull<u8>> {
     // SAFETY: a system call that takes flags and returns a new descriptor or an error.
     #[expect(unsafe_code, reason = "a system call without a safe wrapper")]
@@ -179,11 +179,11 @@ fn map_secret(len: usize) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     let raw = RawFd::try_from(result).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and no other code owns it.
     #[expect(unsafe_code, reason = "takes over a raw descriptor")]
     let file = unsafe { OwnedFd::from_raw_fd(raw) };
     rustix::fs::ftruncate(&file, len as u64)?;
-    // SAFETY: a new mapping, of a file that nobody else can open, at an address that the kernel chooses. It outlives the
+    // SAFETY: a new mapping, of a file that no other process can open, at an address that the kernel chooses. It outlives the
     // descriptor.
     #[expect(unsafe_code, reason = "maps memory")]
     let start = unsafe {
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_hold_what_was_written_at_any_size() {
+    fn pages_of_any_size_preserve_their_bytes() {
         for len in [1, 32, 4095, 4096, 4097, 20_000] {
             let pages = SecretPages::filled(len, |bytes| {
                 assert!(bytes.iter().all(|byte| *byte == 0));
@@ -231,13 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_an_error_and_not_an_abort() {
+    fn an_impossible_size_is_an_error_and_not_an_abort() {
         assert!(SecretPages::filled(usize::MAX, |_| ()).is_err());
         assert!(SecretPages::filled(1 << 60, |_| ()).is_err());
     }
 
     #[test]
-    fn threads_may_share_them() {
+    fn threads_may_share_pages() {
         let pages = SecretPages::filled(16, |bytes| bytes.fill(9)).unwrap();
         let sum = std::thread::scope(|scope| {
             let sum = || pages.with(|bytes| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_gone_from_the_address_space_after_drop() {
+    fn dropped_pages_are_unmapped() {
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap();
         let pages = SecretPages::filled(1 << 20, |bytes| bytes.fill(1)).unwrap();
         let first = format!("{:x}-", pages.start.as_ptr().addr());

@@ -1,7 +1,7 @@
-//! Two kernel calls about the process at the other end of a socket.
+//! Two kernel calls that describe the peer of a socket.
 //!
-//! Owns the `ioctl` that asks a pidfd for ids and cgroup in one call, and the socket option for a peer's supplementary groups.
-//! No safe crate has either. Both are thin: they translate the kernel's answer into types and judge nothing; `peer` does.
+//! Owns the `ioctl` that reads ids and cgroup from a pidfd in one call, and the socket option for a peer's supplementary
+//! groups. No safe crate offers either. Both only translate the kernel's result into types; `peer` interprets it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
@@ -10,8 +10,7 @@ use nix::libc;
 use rustix::io::Errno;
 use rustix::ioctl::{self, Updater};
 
-/// What the kernel says of a process that a pidfd pins. An exited process that nobody has reaped looks alive here: poll
-/// the pidfd as well.
+/// What the kernel reports about the process of a pidfd. A zombie looks alive here, so poll the pidfd as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Process id (of the thread group) in the caller's pid namespace.
@@ -27,21 +26,21 @@ pub struct Info {
 /// Why there is no [`Info`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InfoError {
-    /// The kernel does not know the call: it came with Linux 6.13.
+    /// The kernel does not support the call, which needs Linux 6.13.
     #[error("this kernel cannot describe a process by its pidfd; that needs Linux 6.13")]
     Unsupported,
-    /// The process has exited and is reaped.
+    /// The process has exited and was reaped.
     #[error("the process has exited")]
     Gone,
-    /// The process lives in a pid namespace that the caller cannot see.
+    /// The process is in a pid namespace that the caller cannot see.
     #[error("the process is in a pid namespace outside of this one")]
     Foreign,
     /// Anything else.
-    #[error("the kernel refused to describe the process: {0}")]
+    #[error("the kernel did not describe the process: {0}")]
     Refused(Errno),
 }
 
-/// Asks the kernel who the process behind `pidfd` is now. One system call; needs no privilege.
+/// Reads the current ids and cgroup of the process of `pidfd`. One system call; needs no privilege.
 ///
 /// # Errors
 /// See [`InfoError`].
@@ -53,12 +52,12 @@ pub fn pidfd_info(pidfd: BorrowedFd<'_>) -> Result<Info, InfoError> {
 
     let mut info = zeroed_info();
     info.mask = WANTED;
-    // SAFETY: the opcode carries the size of the structure it is used with, and the kernel writes at most that many bytes.
-    // A descriptor that is no pidfd fails with ENOTTY.
+    // SAFETY: the opcode carries the size of the structure it is used with, and the kernel writes at most that many bytes. A
+    // descriptor that is not a pidfd fails with ENOTTY.
     #[expect(unsafe_code, reason = "an ioctl without a safe wrapper")]
     let answer = unsafe { ioctl::ioctl(pidfd, Updater::<OPCODE, _>::new(&mut info)) };
     answer.map_err(|error| match error {
-        // Before 6.13 there was no such call; before 6.9 a pidfd was no file with ioctls at all.
+        // Before 6.13 this ioctl did not exist; before 6.9 a pidfd did not support ioctls.
         Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP => InfoError::Unsupported,
         Errno::SRCH => InfoError::Gone,
         Errno::REMOTE => InfoError::Foreign,
@@ -75,9 +74,9 @@ pub fn pidfd_info(pidfd: BorrowedFd<'_>) -> Result<Info, InfoError> {
     })
 }
 
-/// An empty structure, whatever fields later kernels give it.
+/// A zeroed structure, whatever fields later kernels add.
 fn zeroed_info() -> libc::pidfd_info {
-    // SAFETY: plain integers, for which zero is a value.
+    // SAFETY: plain integers, for which zero is valid.
     #[expect(unsafe_code, reason = "a foreign structure without a constructor")]
     unsafe {
         std::mem::zeroed()
@@ -87,9 +86,9 @@ fn zeroed_info() -> libc::pidfd_info {
 /// The supplementary groups that the peer of `socket` had when it connected.
 ///
 /// # Errors
-/// As the kernel reports it; `InvalidData` if it names more groups than a process can have.
+/// The kernel's error; `InvalidData` if the kernel reports more groups than a process can have.
 pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
-    /// What Linux allows a process to have.
+    /// The limit of Linux on the groups of a process.
     const MOST: usize = 65_536;
     let descriptor = socket.as_fd().as_raw_fd();
     let mut groups = vec![0_u32; 32];
@@ -113,7 +112,7 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
             return Ok(groups);
         }
         let error = io::Error::last_os_error();
-        // Too small: the kernel has said how much it needs.
+        // The buffer is too small; the kernel has reported the size that it needs.
         if error.raw_os_error() != Some(libc::ERANGE) {
             return Err(error);
         }
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_describes_this_process() {
+    fn a_pidfd_describes_this_process() {
         let pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
         match pidfd_info(pidfd.as_fd()) {
             Ok(info) => {
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pidfd_is_unsupported() {
+    fn a_socket_instead_of_a_pidfd_is_unsupported() {
         let (socket, _other) = UnixStream::pair().unwrap();
         assert_eq!(pidfd_info(socket.as_fd()), Err(InfoError::Unsupported));
     }

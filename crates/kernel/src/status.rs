@@ -1,13 +1,13 @@
-//! The kernel's account of this process, parsed.
+//! Parsers of what the kernel reports about this process.
 //!
-//! Owns the reading of `/proc/self/status` (and of each thread's) and of the cgroup mount in `/proc/self/mountinfo`. Pure
-//! parsers over text, so that tests need no particular kernel. Judges nothing: `harden` and `peer` do.
+//! Owns the parsing of `/proc/self/status` (and of each thread's) and of the cgroup mount in `/proc/self/mountinfo`. The
+//! parsers are pure functions of text, so that tests need no particular kernel. Makes no decisions: `harden` and `peer` do.
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::{fs, io};
 
-/// What the hardening of one thread can be read from.
+/// The fields of a thread's `status` file that show its hardening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status {
     /// Whether `execve` can no longer gain privileges.
@@ -23,7 +23,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Reads the text of a `status` file; `None` if a line is missing or says something else than expected.
+    /// Parses the text of a `status` file; `None` if a line is missing or malformed.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let field = |name: &str| {
             text.lines()
@@ -44,7 +44,7 @@ impl Status {
         })
     }
 
-    /// Of every thread there is now.
+    /// The status of every current thread.
     pub(super) fn of_all_threads() -> io::Result<Vec<Self>> {
         let mut all = Vec::new();
         for task in fs::read_dir("/proc/self/task")? {
@@ -65,15 +65,15 @@ impl Status {
     }
 }
 
-/// Where the version 2 cgroup hierarchy is mounted, from the text of `/proc/self/mountinfo`. `None` if it is nowhere, or
-/// only a part of it that does not begin at the root this process sees.
+/// The mount point of the version 2 cgroup hierarchy, from the text of `/proc/self/mountinfo`. `None` if it is not mounted, or
+/// if only a subtree below the root that this process sees is mounted.
 pub fn cgroup_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
         if filesystem.split(' ').next()? != "cgroup2" {
             return None;
         }
-        // id, parent, device, root inside of the file system, mount point, …
+        // id, parent, device, root within the file system, mount point, …
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
         (root == "/").then(|| unescape(point))
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_status_is_read_line_by_line() {
         let status = Status::parse(STATUS).unwrap();
-        assert!(status.no_new_privileges, "the name of a program is no line");
+        assert!(status.no_new_privileges, "the program's name is not parsed as a field");
         assert_eq!(status.capabilities, 15);
         assert_eq!(status.effective, 4);
         assert_eq!(status.bounding, 0x01ff_feff_ffff);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mount_is_found_wherever_it_is() {
+    fn the_cgroup_mount_is_found_at_any_path() {
         for (text, mount) in [
             (
                 "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw",

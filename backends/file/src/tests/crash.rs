@@ -1,11 +1,12 @@
-//! Death at every step of every operation.
+//! A crash at every step of every operation.
 //!
-//! A store refuses from a chosen change on, which leaves the directory as a process killed there would. Another store then
-//! opens it and must find the state before or the state after, whole, and be able to do the same thing again.
+//! From a given step on, all changes of a store fail, which leaves the directory as if the process had been killed there.
+//! Another store then opens the directory. It must find the complete state before or after the operation, and must be able to
+//! repeat the operation.
 
 use super::*;
 
-/// What can be asked of a store.
+/// Everything that can be read from a store.
 #[derive(Debug, PartialEq)]
 struct Seen {
     names: Vec<String>,
@@ -13,7 +14,7 @@ struct Seen {
     document: Option<Vec<u8>>,
 }
 
-/// Everything in the store, every readable version read.
+/// The contents of the store, with the value of every readable version.
 fn seen(store: &FileStore) -> Seen {
     let listed = store.list().unwrap();
     let names = listed.iter().map(|secret| secret.name.to_string());
@@ -51,8 +52,8 @@ fn prepared() -> Home {
     home
 }
 
-/// Runs `work` so that it dies at every step in turn.
-fn die_everywhere(work: impl Fn(&FileStore) -> Result<(), Error>) -> u64 {
+/// Runs `work` with a crash at each step in turn.
+fn crash_at_every_step(work: impl Fn(&FileStore) -> Result<(), Error>) -> u64 {
     for step in 0.. {
         let home = prepared();
         let before = seen(&home.open());
@@ -60,34 +61,34 @@ fn die_everywhere(work: impl Fn(&FileStore) -> Result<(), Error>) -> u64 {
         let result = work(&home.with_steps(&steps));
         let after = seen(&home.open());
         if result.is_ok() {
-            assert_ne!(before, after, "the work does something");
+            assert_ne!(before, after, "the work changes the store");
             return steps.passed();
         }
         let error = result.unwrap_err();
         if after == before {
-            // The very step that makes the change durable may be the one at which it died.
+            // The crash may have been at the step that makes the change durable.
             assert_ne!(error.kind(), Kind::Conflict);
         } else {
             assert_eq!(
                 error.kind(),
                 Kind::InDoubt,
-                "step {step}: seen, so not denied"
+                "step {step}: the change is visible, so the error must be in doubt"
             );
         }
         let again = work(&home.open());
         assert!(
             again.is_ok() || after != before,
-            "step {step}: nothing happened, and it cannot be done: {again:?}"
+            "step {step}: nothing changed, but the work cannot be repeated: {again:?}"
         );
         let last = seen(&home.open());
-        assert!(last != before, "step {step}: done at last");
+        assert!(last != before, "step {step}: the repeated work took effect");
     }
     0
 }
 
 #[test]
-fn a_put_is_whole_or_absent() {
-    let steps = die_everywhere(|store| {
+fn a_put_is_atomic() {
+    let steps = crash_at_every_step(|store| {
         let expected = Expected::Version(id("2"));
         store.put(&name("a"), &secret("four"), &expected).map(drop)
     });
@@ -95,8 +96,8 @@ fn a_put_is_whole_or_absent() {
 }
 
 #[test]
-fn a_new_secret_is_whole_or_absent() {
-    die_everywhere(|store| {
+fn a_new_secret_is_atomic() {
+    crash_at_every_step(|store| {
         store
             .put(&name("new"), &secret("value"), &Expected::Nothing)
             .map(drop)
@@ -104,8 +105,8 @@ fn a_new_secret_is_whole_or_absent() {
 }
 
 #[test]
-fn a_stage_is_whole_or_absent_and_never_double() {
-    die_everywhere(|store| {
+fn a_stage_is_atomic_and_never_repeated() {
+    crash_at_every_step(|store| {
         let version = store.stage(&name("a"), &secret("four"), &label("other"))?;
         assert_eq!(exact(store, "a", version.as_str()).unwrap(), "four");
         assert_eq!(store.versions(&name("a")).unwrap().len(), 4);
@@ -114,18 +115,18 @@ fn a_stage_is_whole_or_absent_and_never_double() {
 }
 
 #[test]
-fn a_promotion_is_whole_or_absent() {
-    die_everywhere(|store| store.promote(&name("a"), &id("2"), &id("3")));
+fn a_promotion_is_atomic() {
+    crash_at_every_step(|store| store.promote(&name("a"), &id("2"), &id("3")));
 }
 
 #[test]
-fn a_retirement_is_whole_or_absent() {
-    die_everywhere(|store| store.retire(&name("a"), &id("1")));
+fn a_retirement_is_atomic() {
+    crash_at_every_step(|store| store.retire(&name("a"), &id("1")));
 }
 
 #[test]
-fn a_swap_is_whole_or_absent() {
-    die_everywhere(|store| {
+fn a_swap_is_atomic() {
+    crash_at_every_step(|store| {
         let revision = store.load(&name("a"))?.map(|(revision, _)| revision);
         store
             .swap(&name("a"), revision.as_ref(), b"{\"n\":2}")
@@ -134,7 +135,7 @@ fn a_swap_is_whole_or_absent() {
 }
 
 #[test]
-fn what_is_done_already_is_made_durable_before_anybody_builds_on_it() {
+fn a_repeated_change_is_made_durable_before_it_succeeds() {
     let home = prepared();
     let promote = |store: &FileStore| store.promote(&name("a"), &id("2"), &id("3"));
     let stage = |store: &FileStore| {
@@ -156,7 +157,7 @@ fn what_is_done_already_is_made_durable_before_anybody_builds_on_it() {
         assert!(matches!(error, Error::Io { .. }), "{what}: {error}");
         work(&home.open()).unwrap();
     }
-    // Not at every look at the register: once for those before us, and again after a doubt of our own.
+    // Not at every load of the register: once for earlier processes, and again after a swap in doubt by this one.
     let steps = Steps::dying_at(u64::MAX);
     let store = home.with_steps(&steps);
     load(&store).unwrap();
@@ -166,7 +167,7 @@ fn what_is_done_already_is_made_durable_before_anybody_builds_on_it() {
 }
 
 #[test]
-fn what_a_writer_that_died_did_not_note_is_noted_by_who_comes_next() {
+fn the_next_writer_records_what_a_crashed_writer_did_not() {
     let mut behind = 0;
     for step in 0.. {
         let home = prepared();
@@ -181,7 +182,7 @@ fn what_a_writer_that_died_did_not_note_is_noted_by_who_comes_next() {
         };
         behind += u32::from(!noted());
         promote(&home.open()).unwrap();
-        assert!(noted(), "dead at step {step}");
+        assert!(noted(), "killed at step {step}");
         if dead.is_ok() {
             assert!(behind > 0);
             return;
@@ -207,11 +208,11 @@ fn files(home: &Home) -> Vec<(PathBuf, u64)> {
     files
 }
 
-/// What is done to a store while its disk is full.
+/// An operation on a store whose disk is full.
 type Work<'a> = &'a dyn Fn(&Home, &FileStore) -> Result<(), Error>;
 
 #[test]
-fn a_full_disk_changes_nothing_and_leaves_nothing() {
+fn a_full_disk_changes_nothing_and_leaves_no_files() {
     let key = |home: &Home| {
         generate_key_file(&home.path("next")).unwrap();
         StoreKey::KeyFile(home.path("next"))
@@ -259,7 +260,7 @@ fn a_full_disk_changes_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn an_init_that_died_is_done_again() {
+fn an_interrupted_init_can_be_repeated() {
     for step in 0.. {
         let home = Home::new();
         let dead = home.with_steps(&Steps::dying_at(step)).make();
@@ -269,7 +270,7 @@ fn an_init_that_died_is_done_again() {
         }
         let opened = FileStore::open(home.settings());
         if opened.is_err() {
-            // Nothing was ever stored in it, so it is finished without a question.
+            // Nothing was ever stored in it, so `init` completes it.
             home.init();
         }
         put(&home.open(), "a", "value");
@@ -278,7 +279,7 @@ fn an_init_that_died_is_done_again() {
 }
 
 #[test]
-fn a_rekey_that_dies_leaves_one_key_that_opens_everything() {
+fn an_interrupted_rekey_leaves_exactly_one_key_that_opens_the_store() {
     let mut switched = 0_u32;
     let mut kept = 0_u32;
     for step in 0.. {
@@ -310,7 +311,7 @@ fn a_rekey_that_dies_leaves_one_key_that_opens_everything() {
         } else {
             kept += 1;
         }
-        // The next writer clears away what was left over.
+        // The next writer removes the leftovers.
         put(&opens, "b", "later");
         let entries = fs::read_dir(home.store_path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

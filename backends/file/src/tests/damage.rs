@@ -1,7 +1,7 @@
-//! Damage: every file altered, cut, removed, swapped and rolled back.
+//! Damage: every file altered, truncated, removed, swapped and rolled back.
 //!
-//! Whatever is done to a store from outside, it answers with the value or with an error that names the file; it never
-//! panics, never seems empty, and never deletes anything.
+//! Whatever is done to the files of a store, a read returns the value or an error that names the file. The store never panics,
+//! never seems empty, and never deletes a file.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn prepared() -> Home {
     home
 }
 
-/// All files of the store but the lock, which holds nothing.
+/// All files of the store except the lock, which is empty.
 fn files(home: &Home) -> Vec<PathBuf> {
     let mut files = vec![home.path("store/current")];
     let mut inner = fs::read_dir(generation(home)).unwrap();
@@ -37,7 +37,7 @@ fn generation(home: &Home) -> PathBuf {
     entries.find(|path| path.is_dir()).unwrap()
 }
 
-/// Uses everything; gives what went wrong.
+/// Reads everything in the store, and returns the errors.
 fn use_all(store: &FileStore) -> Vec<Error> {
     let mut errors = Vec::new();
     match store.list() {
@@ -57,12 +57,12 @@ fn use_all(store: &FileStore) -> Vec<Error> {
     errors
 }
 
-/// Makes sure that damage to `path` was noticed, and blamed on it.
-fn expect_blame(home: &Home, path: &Path, what: &str) {
+/// Asserts that damage to `path` is detected, and that the error names it.
+fn expect_detected(home: &Home, path: &Path, what: &str) {
     let errors = use_all(&FileStore::new(home.settings()));
     assert!(
         !errors.is_empty(),
-        "{what} of {} goes unnoticed",
+        "{what} of {} is not detected",
         path.display()
     );
     for error in errors {
@@ -72,15 +72,15 @@ fn expect_blame(home: &Home, path: &Path, what: &str) {
             "{what}: {kind:?} {error}"
         );
         let named = error.to_string().contains(path.to_str().unwrap());
-        // A check record that does not open cannot be told from a wrong key, and a `current` that names nothing is noticed
-        // at what it names.
+        // A check record that does not open looks like a wrong key, and a `current` file with a wrong name is detected as a
+        // missing generation.
         let excused = path.ends_with("check") || path.ends_with("current");
         assert!(named || excused, "{what} of {}: {error}", path.display());
     }
 }
 
 #[test]
-fn every_flipped_byte_is_noticed_and_blamed_on_its_file() {
+fn every_flipped_byte_is_detected_and_the_file_is_named() {
     let home = prepared();
     assert!(use_all(&home.open()).is_empty());
     for path in files(&home) {
@@ -89,46 +89,46 @@ fn every_flipped_byte_is_noticed_and_blamed_on_its_file() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x41;
             fs::write(&path, flipped).unwrap();
-            expect_blame(&home, &path, &format!("a flip at byte {at}"));
+            expect_detected(&home, &path, &format!("a flip at byte {at}"));
         }
         fs::write(&path, whole).unwrap();
     }
-    assert!(use_all(&home.open()).is_empty(), "nothing was made worse");
+    assert!(use_all(&home.open()).is_empty(), "no damage is left behind");
 }
 
 #[test]
-fn every_cut_is_noticed_and_so_is_more() {
+fn every_truncation_and_every_extension_is_detected() {
     let home = prepared();
     for path in files(&home) {
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            expect_blame(&home, &path, &format!("a cut at {length}"));
+            expect_detected(&home, &path, &format!("a cut at {length}"));
         }
         for more in [1, 100, 2_000_000] {
             let mut longer = whole.clone();
             longer.resize(whole.len() + more, b'x');
             fs::write(&path, longer).unwrap();
-            expect_blame(&home, &path, "an addition");
+            expect_detected(&home, &path, "an addition");
         }
         fs::write(&path, whole).unwrap();
     }
 }
 
 #[test]
-fn every_missing_and_every_swapped_file_is_noticed() {
+fn every_missing_and_every_swapped_file_is_detected() {
     let home = prepared();
     let files = files(&home);
     let aside = home.path("aside");
     for path in &files {
         fs::rename(path, &aside).unwrap();
-        expect_blame(&home, path, "removal");
+        expect_detected(&home, path, "removal");
         fs::create_dir(path).unwrap();
-        expect_blame(&home, path, "a directory in place");
+        expect_detected(&home, path, "a directory in place");
         fs::remove_dir(path).unwrap();
         for other in files.iter().filter(|other| *other != path) {
             fs::copy(other, path).unwrap();
-            expect_blame(&home, path, "a swap");
+            expect_detected(&home, path, "a swap");
         }
         fs::remove_file(path).unwrap();
         fs::rename(&aside, path).unwrap();
@@ -137,7 +137,7 @@ fn every_missing_and_every_swapped_file_is_noticed() {
 }
 
 #[test]
-fn an_older_copy_of_any_file_is_noticed() {
+fn an_older_copy_of_any_file_is_detected() {
     let home = prepared();
     let old = home.path("old");
     copy(&generation(&home), &old);
@@ -178,7 +178,7 @@ fn an_older_copy_of_any_file_is_noticed() {
 }
 
 #[test]
-fn a_whole_store_that_goes_back_in_time_is_noticed_by_who_knows_better() {
+fn a_rollback_of_the_whole_store_is_detected_by_a_running_process() {
     let home = prepared();
     let old = home.path("old");
     copy(&home.store_path(), &old);
@@ -189,12 +189,12 @@ fn a_whole_store_that_goes_back_in_time_is_noticed_by_who_knows_better() {
     copy(&old, &home.store_path());
     let error = current(&store, "a").unwrap_err();
     assert!(error.to_string().contains("rolled back"), "{error}");
-    // Who restores a backup on purpose starts anew.
+    // A process that starts after the restore accepts the older store.
     assert_eq!(current(&home.open(), "a").unwrap(), "two");
 }
 
 #[test]
-fn a_store_that_lost_its_current_file_is_not_made_anew() {
+fn init_does_not_replace_a_store_that_lost_its_current_file() {
     let home = prepared();
     fs::remove_file(home.path("store/current")).unwrap();
     let error = FileStore::init(home.settings()).unwrap_err();

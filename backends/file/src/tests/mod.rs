@@ -1,4 +1,4 @@
-//! The store as a whole: what a crash, a damaged file, a wrong key and another process do to it.
+//! The store as a whole: crashes, damaged files, wrong keys and concurrent processes.
 
 mod crash;
 mod damage;
@@ -17,14 +17,14 @@ use crate::{
     DirectoryFault, Error, Expected, FileSettings, FileStore, StoreKey, generate_key_file,
 };
 
-/// A directory with a key; the store in it is up to the test.
+/// A directory with a key; the test creates the store in it.
 struct Home {
     dir: TempDir,
 }
 
 impl Home {
     fn new() -> Self {
-        // In memory where there is such a place: these tests write thousands of times and sync each.
+        // In memory if possible: these tests write and sync thousands of times.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_absent| tempfile::tempdir());
         let dir = dir.unwrap();
         generate_key_file(&dir.path().join("key")).unwrap();
@@ -102,7 +102,7 @@ fn exact(store: &FileStore, at: &str, version: &str) -> Result<String, Error> {
         .map(|fetched| text(&fetched))
 }
 
-/// Copies a directory with what is in it.
+/// Copies a directory recursively.
 fn copy(from: &Path, to: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::create_dir(to).unwrap();
@@ -119,7 +119,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_store_keeps_lists_and_tells_what_it_has() {
+fn a_store_keeps_and_lists_its_secrets() {
     let home = Home::new();
     let store = home.init();
     assert_eq!(store.list().unwrap(), []);
@@ -138,7 +138,7 @@ fn a_store_keeps_lists_and_tells_what_it_has() {
 }
 
 #[test]
-fn nothing_on_the_disk_says_what_is_stored() {
+fn files_on_disk_reveal_neither_names_nor_values() {
     let home = Home::new();
     let store = home.init();
     put(&store, "oauth/billing-marker", "value-marker");
@@ -168,7 +168,7 @@ fn nothing_on_the_disk_says_what_is_stored() {
 }
 
 #[test]
-fn a_put_compares_with_what_the_writer_took_for_current() {
+fn a_put_is_conditional_on_the_expected_state() {
     let home = Home::new();
     let store = home.init();
     let at = name("a");
@@ -191,7 +191,7 @@ fn a_put_compares_with_what_the_writer_took_for_current() {
 }
 
 #[test]
-fn of_many_processes_with_one_expectation_one_writes() {
+fn of_many_processes_that_expect_one_version_one_writes() {
     let home = Home::new();
     put(&home.init(), "a", "0");
     for round in 1..=10_u32 {
@@ -199,7 +199,7 @@ fn of_many_processes_with_one_expectation_one_writes() {
         let won = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..8)
                 .map(|writer| {
-                    // A store of its own, as another process has it; `flock` tells open files apart, not processes.
+                    // A store of its own, as in another process: `flock` distinguishes open files, not processes.
                     let store = FileStore::new(home.settings());
                     let (expected, value) = (&expected, secret(&format!("{round}/{writer}")));
                     scope.spawn(move || store.put(&name("a"), &value, expected))
@@ -214,14 +214,14 @@ fn of_many_processes_with_one_expectation_one_writes() {
 }
 
 #[test]
-fn a_writer_does_not_wait_for_ever_for_one_that_does_not_finish() {
+fn a_writer_gives_up_on_another_that_does_not_finish() {
     let home = Home::new();
     put(&home.init(), "a", "one");
     let other = FileStore::new(home.settings()).without_patience();
     let key = StoreKey::KeyFile(home.path("key"));
     let stopped = home.open();
     let writing = stopped.writing().unwrap();
-    // Whoever takes it for a leftover may remove whatever file looks like a lock; it lets nobody in.
+    // Removing a file that looks like a leftover lock must not let a second writer in.
     drop(fs::remove_file(home.path("store").join("lock")));
     let put = || other.put(&name("a"), &secret("two"), &Expected::Anything);
     for error in [put().unwrap_err(), other.rekey(&key).unwrap_err()] {
@@ -234,7 +234,7 @@ fn a_writer_does_not_wait_for_ever_for_one_that_does_not_finish() {
 }
 
 #[test]
-fn readers_and_a_rekey_do_not_disturb_each_other() {
+fn reads_succeed_during_a_rekey() {
     let home = Home::new();
     let store = home.init();
     put(&store, "a", "value");
@@ -249,7 +249,7 @@ fn readers_and_a_rekey_do_not_disturb_each_other() {
             reads
         });
         for _ in 0..20 {
-            // The same key: keys are derived anew for each generation, so this is a rekey all the same.
+            // Even with the same key file, each generation derives new keys, so this is a rekey.
             let other = home.open();
             let key = StoreKey::KeyFile(home.path("key"));
             assert_eq!(other.rekey(&key).unwrap(), 1);
@@ -260,7 +260,7 @@ fn readers_and_a_rekey_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
+fn a_rekey_copies_everything_and_invalidates_the_old_key() {
     let home = Home::new();
     let store = home.init();
     put(&store, "a", "one");
@@ -302,7 +302,7 @@ fn a_rekey_carries_everything_over_and_locks_the_old_key_out() {
 }
 
 #[test]
-fn a_rekey_that_cannot_clear_away_says_that_it_is_done() {
+fn a_rekey_that_cannot_remove_the_old_records_reports_success() {
     let home = Home::new();
     let store = home.init();
     put(&store, "a", "one");
@@ -313,7 +313,7 @@ fn a_rekey_that_cannot_clear_away_says_that_it_is_done() {
     generate_key_file(&home.path("next")).unwrap();
     let error = store.rekey(&StoreKey::KeyFile(home.path("next")));
     let error = error.unwrap_err();
-    // Who made the key would take it away after any other error, and nobody could read the store any more.
+    // After any other error the caller would delete the new key, and the store could no longer be read.
     assert_eq!(error.kind(), Kind::InDoubt);
     let said = error.to_string();
     assert!(
@@ -328,7 +328,7 @@ fn a_rekey_that_cannot_clear_away_says_that_it_is_done() {
 }
 
 #[test]
-fn a_daemon_follows_a_new_key_in_the_same_file() {
+fn a_daemon_rereads_a_replaced_key_file() {
     let home = Home::new();
     let store = home.init();
     put(&store, "a", "value");
@@ -368,7 +368,7 @@ fn the_wrong_key_is_one_clear_error_and_changes_nothing() {
 }
 
 #[test]
-fn a_directory_that_is_no_store_or_not_ours_alone_is_refused() {
+fn a_directory_that_is_not_a_store_or_not_private_is_rejected() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     let home = Home::new();
     let open = || FileStore::open(home.settings()).unwrap_err();
@@ -389,7 +389,7 @@ fn a_directory_that_is_no_store_or_not_ours_alone_is_refused() {
     assert!(matches!(open(), Error::NoStore(_)));
     fs::write(home.path("store/notes.txt"), "mine").unwrap();
     assert!(matches!(init(), Error::NotEmpty(_)));
-    // It may be `/var/lib`: nobody is told to shut others out of it.
+    // It may be `/var/lib`: the error must not advise `chmod 700`.
     mode(0o755).unwrap();
     assert!(matches!(init(), Error::NotEmpty(_)));
     assert!(matches!(open(), Error::NoStore(_)));
@@ -439,9 +439,9 @@ fn retiring_destroys_the_value_on_the_disk() {
     assert_eq!(states[0].state, VersionState::Retired);
 }
 
-/// A disk that hangs is one that never answers: the work on it goes on when nobody waits for it any more.
+/// When a disk hangs, the work on it continues after its caller has given up.
 #[test]
-fn a_store_that_hangs_leaves_threads_to_others() {
+fn a_store_that_hangs_does_not_take_all_threads() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(3)
@@ -475,7 +475,7 @@ fn a_store_that_hangs_leaves_threads_to_others() {
         let other = tokio::task::spawn_blocking(|| ());
         tokio::select! {
             done = other => done.unwrap(),
-            _ = starts.recv() => panic!("it takes the last thread as well"),
+            _ = starts.recv() => panic!("the store took the last thread as well"),
         }
     });
     drop(release);
