@@ -1,9 +1,9 @@
-//! What every part of claviger runs on.
+//! Services that every part of claviger uses.
 //!
-//! Owns time ([`clock`]), the order to stop and what must still finish ([`shutdown`]), and the plumbing of the log
-//! ([`telemetry`]). Knows nothing of secrets, peers or issuers; every other crate may use it.
+//! Owns the clocks ([`clock`]), the shutdown signal and the tasks that must finish before exit ([`shutdown`]), and the setup of
+//! logging ([`telemetry`]). Independent of secrets, peers and issuers; every other crate may use it.
 //!
-//! Waiting is tokio's, time is an argument: production passes `SystemClock`, tests `SteppedClock`. Next: [`clock`].
+//! Waiting uses tokio's timer, and time is an argument: production passes `SystemClock`, tests `SteppedClock`. Next: [`clock`].
 
 #![forbid(unsafe_code)]
 

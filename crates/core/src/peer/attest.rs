@@ -1,8 +1,8 @@
-//! What can be learned of a peer beyond its ids and its cgroup.
+//! Evidence about a peer beyond its ids and its cgroup.
 //!
-//! Owns the seam for it, [`Attestor`], and the one that needs nothing but `/proc`: [`ProcExecutable`]. An attestor sees the
-//! facts and returns evidence; it cannot change who the peer is. Evidence only ever narrows: where it is missing, fewer
-//! rules match, never more, so that an attestor that fails costs access and gives none.
+//! Owns the interface for it, [`Attestor`], and the implementation that needs only `/proc`: [`ProcExecutable`]. An attestor
+//! reads the facts and returns evidence; it cannot change the identity of the peer. Evidence only narrows: without it fewer
+//! rules match, never more, so a failing attestor can deny access but never grant it.
 
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
@@ -14,19 +14,20 @@ use async_trait::async_trait;
 
 use super::Facts;
 
-/// Asks about a peer, beyond what the kernel tells of every process.
+/// Collects evidence about a peer, beyond what the kernel reports for every process.
 #[async_trait]
 pub trait Attestor: Debug + Send + Sync {
-    /// What is known of the process behind `pidfd`, whose other facts are `facts`. Called once per connection, on its worker: it
-    /// may wait, and may block the thread only for the kernel. `facts.pid` is that process as long as the pidfd is not readable, which is checked afterwards:
-    /// evidence on a process that has exited is thrown away.
+    /// Evidence about the process of `pidfd`, whose other facts are `facts`. Called once per connection, on its worker: it may
+    /// wait, but may block the thread only for system calls. `facts.pid` names that process as long as the pidfd is not
+    /// readable, which the caller checks afterwards: evidence about a process that has exited is discarded.
     ///
     /// # Errors
-    /// [`AttestError`] if it could not be asked. Logged; the peer is identified without the evidence.
+    /// [`AttestError`] if the evidence could not be collected. The error is logged, and the peer is identified without the
+    /// evidence.
     async fn attest(&self, facts: &Facts, pidfd: BorrowedFd<'_>) -> Result<Evidence, AttestError>;
 }
 
-/// What an attestor adds. `None` says nothing.
+/// The evidence of an attestor. `None` is no evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The executable.
@@ -36,13 +37,13 @@ pub struct Evidence {
 /// Why an attestor has no evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
-    /// What it needs cannot be read.
+    /// The executable cannot be read.
     #[error("the executable cannot be read")]
     Executable(#[source] io::Error),
 }
 
-/// Reads a peer's executable from `/proc`. The kernel shows it to the same user only (and to root), so this serves a daemon
-/// that runs for one person; others have no executable, and rules that name one do not match them.
+/// Reads a peer's executable from `/proc`. The kernel shows it only to the same user and to root, so this works for a daemon
+/// that runs for one user; peers of other users have no executable, and rules that name one do not match them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcExecutable;
 
@@ -59,15 +60,15 @@ impl Attestor for ProcExecutable {
     }
 }
 
-/// Where the file behind `link` is, if it is really there: the name that the kernel gives is the one in the *peer's* mount
+/// The path of the file behind `link`, if that file is at this path here: the kernel reports the path in the *peer's* mount
 /// namespace, where an unprivileged process may mount anything anywhere.
 fn executable(link: &str) -> io::Result<Option<PathBuf>> {
     let path = fs::read_link(link)?;
     let running = fs::metadata(link)?;
     Ok(match fs::symlink_metadata(&path) {
         Ok(file) if (file.dev(), file.ino()) == (running.dev(), running.ino()) => Some(path),
-        // Another file, or none that can be looked at: replaced since it was started, or in a container. A peer chooses what
-        // its path looks like from here, so that is nothing to complain of.
+        // Another file, or none: replaced since the process started, or in a container. Not an error, because a peer can choose
+        // what its path refers to here.
         Ok(_) | Err(_) => None,
     })
 }
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_executable_is_known_until_it_is_replaced() {
+    async fn an_executable_is_reported_until_it_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         fs::copy("/bin/cat", &program).unwrap();
@@ -106,6 +107,6 @@ mod tests {
 
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(evidence_on(child.id()).await.is_err(), "gone");
+        assert!(evidence_on(child.id()).await.is_err(), "the process has exited");
     }
 }

@@ -1,55 +1,55 @@
-//! Why there is no peer, or not the same any more.
+//! Why a peer cannot be identified, or is no longer the same.
 
 use std::io;
 
 use claviger_kernel::PidfdInfoError;
 
-/// Why a peer could not be identified. The connection is closed without a word; this is for the log.
+/// Why a peer could not be identified. The connection is closed without an answer; the error is only logged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The socket has no credentials of a peer.
-    #[error("the kernel does not say who connected; only unix sockets can tell")]
+    #[error("cannot read the credentials of the process that connected; the socket must be a unix socket")]
     Credentials(#[source] io::Error),
-    /// The peer's pid is 0, or its pidfd leads out of the pid namespace of the daemon.
+    /// The peer's pid is 0, or its pidfd refers to a process outside the daemon's pid namespace.
     #[error(
         "the peer is in a pid namespace that the daemon cannot see; run the daemon in the host's (hostPID, --pid=host)"
     )]
     OutsidePidNamespace,
     /// The peer's user (or group) has no number in the user namespace of the daemon.
     #[error(
-        "the peer's user or group, {id}, is the number that stands for unknown ones; run the daemon in the host's user namespace, and the peer as a user of its own"
+        "the peer's user or group, {id}, is the overflow id, which the kernel reports for unmapped ids; run the daemon in the host's user namespace, and the peer as its own user"
     )]
     Unmapped {
-        /// The number that the kernel puts in its place.
+        /// The overflow id that the kernel reported.
         id: u32,
     },
-    /// It has exited, or handed its connection on and exited.
+    /// It has exited, possibly after passing its connection to another process.
     #[error("the process that connected has exited")]
     Exited,
-    /// The kernel would not pin it.
-    #[error("the kernel did not pin the process that connected")]
+    /// The kernel did not return a pidfd for it.
+    #[error("the kernel did not return a pidfd for the process that connected")]
     Pidfd(#[source] io::Error),
-    /// The kernel would not describe what it pinned.
+    /// The kernel did not describe the process of the pidfd.
     #[error("the kernel did not describe the process that connected")]
     Info(#[source] PidfdInfoError),
-    /// It is not what it was a moment ago.
+    /// It changed during identification.
     #[error("the process changed while it was identified: {0}")]
     Changed(Changed),
-    /// There is no descriptor left to read `/proc` with.
-    #[error("there is no descriptor left to identify the peer with; raise LimitNOFILE")]
+    /// No file descriptor is left for reading `/proc`.
+    #[error("no file descriptor is left to identify the peer; raise LimitNOFILE=")]
     NoDescriptors(#[source] io::Error),
     /// Its directory in `/proc` cannot be read.
     #[error("/proc hides the peer from the daemon; set ProtectProc=default in its unit")]
     Hidden(#[source] io::Error),
-    /// What the kernel says of its cgroup cannot be understood.
-    #[error("the peer's cgroup is not a path that the kernel writes")]
+    /// The kernel's text about its cgroup cannot be parsed.
+    #[error("the peer's cgroup path is malformed")]
     CgroupMalformed,
-    /// Its cgroup is outside of what the daemon can see.
+    /// Its cgroup is not visible to the daemon.
     #[error(
         "the peer is in a cgroup that the daemon cannot see; run the daemon in the host's cgroup namespace (--cgroupns=host) with its cgroup mount"
     )]
     OutsideCgroupNamespace,
-    /// The daemon cannot read about itself.
+    /// The daemon cannot read a file about its own host.
     #[error("cannot read {path}; mount /proc")]
     Host {
         /// Which file.
@@ -60,10 +60,10 @@ pub enum Error {
     },
 }
 
-/// Why a peer is no longer the one that was identified.
+/// Why a peer is no longer the process that was identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Changed {
-    /// It has exited; somebody else may hold its connection.
+    /// It has exited; another process may hold its connection.
     #[error("the process has exited")]
     Exited,
     /// It runs as another user.
@@ -72,7 +72,7 @@ pub enum Changed {
     /// It was moved to another cgroup.
     #[error("the process is in another cgroup than when it connected")]
     Cgroup,
-    /// It cannot be asked any more.
+    /// The kernel can no longer describe it.
     #[error("the kernel no longer describes the process")]
     Unknown,
 }

@@ -1,7 +1,7 @@
-//! What the daemon must know of the host to understand what the kernel says of peers.
+//! Properties of the host that are needed to interpret what the kernel reports about peers.
 //!
-//! Owns the numbers that stand for unmapped ids, the cgroup mount, and the trial ([`Support::probe`]) of what this kernel can
-//! do. Read once per process: none of it changes while the daemon runs.
+//! Owns the overflow ids (which stand for unmapped ids), the cgroup mount, and the probe of the kernel's features
+//! ([`Support::probe`]). Read once per process: none of it changes while the daemon runs.
 
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -13,21 +13,21 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::{Error, Facts, Settings};
 
-/// The host, as far as it matters here.
+/// Properties of the host.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Host {
-    /// What an unmapped uid looks like.
+    /// The uid that the kernel reports for an unmapped one.
     overflow_uid: u32,
-    /// What an unmapped gid looks like.
+    /// The gid that the kernel reports for an unmapped one.
     overflow_gid: u32,
-    /// Whether every gid is mapped, so that the number above is an ordinary group (Debian's `nogroup`).
+    /// Whether every gid is mapped, so that `overflow_gid` is an ordinary group (Debian's `nogroup`).
     all_gids_mapped: bool,
-    /// Where cgroup directories are; `None` on hosts without the version 2 hierarchy.
+    /// The mount point of cgroups; `None` on hosts without the version 2 hierarchy.
     pub(super) cgroup_mount: Option<PathBuf>,
 }
 
 impl Host {
-    /// Reads it, or remembers it.
+    /// Reads the properties once, and caches them.
     pub(super) fn get() -> Result<&'static Self, Error> {
         static HOST: OnceLock<Host> = OnceLock::new();
         if let Some(host) = HOST.get() {
@@ -54,10 +54,11 @@ impl Host {
         })
     }
 
-    /// Refuses ids that stand for unknown ones, and forgets such supplementary groups.
+    /// Rejects the overflow ids, and drops such supplementary groups.
     ///
-    /// A user is refused even where the number is somebody's, by custom `nobody`: nobody gets secrets. A group of that number
-    /// is the primary one of many Debian system users, so it counts as unknown only where it can be.
+    /// The overflow uid is rejected even where it is a mapped user, usually `nobody`, because many unrelated processes may run
+    /// as it. The overflow gid is the primary group of many Debian system users, so it is rejected only if some gids are
+    /// unmapped.
     pub(super) fn check_ids(&self, facts: &mut Facts) -> Result<(), Error> {
         if facts.uid == self.overflow_uid || facts.uid == u32::MAX {
             return Err(Error::Unmapped { id: facts.uid });
@@ -72,27 +73,28 @@ impl Host {
     }
 }
 
-/// Whether the map of a user namespace is the one of the host: every id is itself.
+/// Whether the map of a user namespace is the host's, which maps every id to itself.
 fn maps_everything(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// What this kernel can do to identify peers.
+/// The kernel's features for identifying peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Support {
     /// It pins peers (Linux 6.5).
     pub pidfd: bool,
-    /// It describes a pinned process in one call (Linux 6.13). Without, `/proc` is read for every answer: slower, as safe.
+    /// It describes a pinned process in one call (Linux 6.13). Without this, `/proc` is read for every answer: slower, but as
+    /// safe.
     pub info: bool,
-    /// It has the version 2 cgroup hierarchy, from which unit and container are read.
+    /// It has the version 2 cgroup hierarchy, from which the unit and container are read.
     pub cgroup: bool,
 }
 
 impl Support {
-    /// Tries it, on a socket of the daemon to itself.
+    /// Probes the features on a socket of the daemon to itself.
     ///
     /// # Errors
-    /// [`Error::Host`] if `/proc` is missing, [`Error::Credentials`] if the kernel gives no socket.
+    /// [`Error::Host`] if `/proc` is missing, [`Error::Credentials`] if no socket can be created.
     pub fn probe() -> Result<Self, Error> {
         let host = Host::get()?;
         let (socket, _other) = socketpair(
@@ -113,14 +115,14 @@ impl Support {
         })
     }
 
-    /// What an operator should be told when the daemon starts.
+    /// The warnings for the operator at start.
     pub fn warnings(self, settings: &Settings) -> impl Iterator<Item = &'static str> {
         let no_pidfd = if settings.allow_legacy_pid_attestation {
-            "this kernel cannot pin peers (that needs Linux 6.5): a reused process id can pass for another program, as allow_legacy_pid_attestation permits"
+            "this kernel cannot pin peers (that needs Linux 6.5): the owner of a reused process id can be taken for another process, which allow_legacy_pid_attestation permits"
         } else {
-            "this kernel cannot pin peers (that needs Linux 6.5): rules by unit, container or executable match nobody, and rules by user also match containers"
+            "this kernel cannot pin peers (that needs Linux 6.5): rules by unit, container or executable match no peer, and rules by user also match processes in containers"
         };
-        let no_cgroup = "there is no version 2 cgroup hierarchy: rules by unit or container match nobody, and containers are known by their pid namespaces alone";
+        let no_cgroup = "there is no version 2 cgroup hierarchy: rules by unit or container match no peer, and containers are recognized only by their pid namespaces";
         let pidfd = (!self.pidfd).then_some(no_pidfd);
         pidfd.into_iter().chain((!self.cgroup).then_some(no_cgroup))
     }
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn unmapped_ids_are_refused() {
+    fn unmapped_ids_are_rejected() {
         for (uid, gid, mapped, accepted) in [
             (0, 0, true, true),
             (1000, 1000, true, true),
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn unmapped_supplementary_groups_are_forgotten() {
+    fn unmapped_supplementary_groups_are_dropped() {
         let mut inside = facts(1000, 1000);
         host(false).check_ids(&mut inside).unwrap();
         assert_eq!(inside.groups, [4]);
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_warned_of() {
+    fn each_missing_feature_causes_a_warning() {
         let all = Support {
             pidfd: true,
             info: true,
@@ -207,7 +209,7 @@ mod tests {
         };
         let told: Vec<_> = old.warnings(&settings).collect();
         assert!(
-            told.len() == 2 && told[0].contains("match nobody"),
+            told.len() == 2 && told[0].contains("match no peer"),
             "{told:?}"
         );
         let settings = Settings {

@@ -1,17 +1,16 @@
-//! Who is on the other end of the socket.
+//! The identity of the process at the other end of a socket.
 //!
-//! Owns the reading of the kernel's description of a peer ([`Pinned`], when it connects) and its confirmation
-//! ([`Peer::confirm`], before every answer). Only this module can build a [`Peer`]; [`Facts`] are what policy sees of it.
-//! Never decides what a peer may do: that is `policy`.
+//! Owns the identification of a peer from what the kernel reports ([`Pinned`], when it connects) and its confirmation
+//! ([`Peer::confirm`], before every answer). Only this module can build a [`Peer`]; policy sees its [`Facts`]. Never decides
+//! what a peer may do: that is `policy`.
 //!
-//! A process is pinned by its pidfd, so a reused pid is a different peer; a pid is only ever resolved while the pidfd says
-//! that its process is alive. The boundary is user, systemd system unit and container. The executable only narrows: a
-//! process can hand its connection to a child and execute another program.
+//! A process is pinned by its pidfd, so a reused pid is a different peer; data read by pid counts only while the pidfd shows
+//! that its process is alive. The security boundary is user, systemd system unit and container. The executable only narrows: a
+//! process can pass its connection to a child and execute another program.
 //!
-//! Identification has two steps. [`Pinned::of`] asks the kernel a handful of questions and never waits, so an accept loop can
-//! call it; [`Pinned::identify`] reads `/proc` and asks the attestors, which may wait, so it belongs on the connection's own
-//! worker. A peer is immutable and may be shared. Go on with `process` for the order of the questions, and with `cgroup` for
-//! what a path means.
+//! Identification has two steps. [`Pinned::of`] makes a few system calls and never waits, so an accept loop can call it;
+//! [`Pinned::identify`] reads `/proc` and runs the attestors, which may wait, so it belongs on the connection's own worker. A
+//! peer is immutable and may be shared. Next: `process` for the order of the checks, and `cgroup` for the meaning of a path.
 
 mod attest;
 mod cgroup;
@@ -35,8 +34,8 @@ pub use host::Support;
 use host::Host;
 use process::Process;
 
-/// The cgroup in the text of `/proc/<pid>/cgroup`, if it is one that the kernel writes. Public for the fuzz target alone:
-/// what this returns proves nothing about any process.
+/// The cgroup in the text of `/proc/<pid>/cgroup`, if it is well-formed. Public only for the fuzz target: the result proves
+/// nothing about any process.
 #[doc(hidden)]
 pub fn cgroup_of(text: &str) -> Option<Cgroup> {
     cgroup::line(text).and_then(|path| cgroup::parse(path).ok())
@@ -45,10 +44,10 @@ pub fn cgroup_of(text: &str) -> Option<Cgroup> {
 /// How peers are identified.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Whether to trust a pid from a kernel that cannot pin it (before Linux 6.5). A process that dies at the right moment can
-    /// then pass for another one, so this is off unless an operator wants it.
+    /// Whether to trust a pid from a kernel that cannot pin it (before Linux 6.5). A process that reuses the pid of an exited
+    /// peer can then be taken for that peer, so this is off unless an operator enables it.
     pub allow_legacy_pid_attestation: bool,
-    /// What else is asked about a peer, in this order.
+    /// The attestors to run for each peer, in this order.
     pub attestors: Vec<Arc<dyn Attestor>>,
 }
 
@@ -56,26 +55,27 @@ pub struct Settings {
 ///
 /// ```compile_fail
 /// let facts = crate::peer::Facts::default();
-/// let peer = crate::peer::Peer { facts, process: None }; // only the kernel makes peers
+/// let peer = crate::peer::Peer { facts, process: None }; // only the kernel vouches for a peer
 /// ```
 #[derive(Debug)]
 pub struct Peer {
     facts: Facts,
-    /// `None` if the kernel cannot pin it: then only what it told at connect is known, and nothing can be confirmed.
+    /// `None` if the kernel cannot pin it: then only its ids at connect time are known, and nothing can be confirmed.
     process: Option<Process>,
 }
 
-/// A process pinned when it connected. What it is must still be read: [`Pinned::identify`].
+/// A process pinned when it connected, but not yet identified: see [`Pinned::identify`].
 #[derive(Debug)]
 pub struct Pinned {
-    /// What the kernel noted when it connected.
+    /// Its ids, which the kernel recorded when it connected.
     facts: Facts,
     /// `None` if the kernel cannot pin it.
     pidfd: Option<OwnedFd>,
 }
 
 impl Pinned {
-    /// Asks the kernel who connected `socket`, a connected unix socket, and pins that process. A few system calls; never waits.
+    /// Reads the ids of the process that connected `socket`, a connected unix socket, and pins that process. A few system
+    /// calls; never waits.
     ///
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
@@ -96,7 +96,7 @@ impl Pinned {
         host.check_ids(&mut facts)?;
         let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
             Ok(pidfd) => pidfd,
-            // Only this one means an old kernel. Everything else is a peer that cannot be pinned.
+            // Only this error means an old kernel. With any other, the peer cannot be pinned.
             Err(Errno::ENOPROTOOPT) if settings.allow_legacy_pid_attestation => open(pid)?,
             Err(Errno::ENOPROTOOPT) => return Ok(Self { facts, pidfd: None }),
             Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(Error::Exited),
@@ -108,13 +108,13 @@ impl Pinned {
         })
     }
 
-    /// The user that the kernel noted when the process connected.
+    /// The user that the kernel recorded when the process connected.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.facts.uid
     }
 
-    /// Reads where the process runs and asks the attestors. Waits as long as the slowest attestor does.
+    /// Reads the cgroup of the process and runs the attestors. Waits as long as the attestors do.
     ///
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
@@ -133,7 +133,7 @@ impl Pinned {
 }
 
 impl Peer {
-    /// Both steps at once, for a caller that may wait.
+    /// Both steps, for a caller that may wait.
     ///
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
@@ -141,22 +141,21 @@ impl Peer {
         Pinned::of(socket, settings)?.identify(settings).await
     }
 
-    /// What is known of it since it connected.
+    /// The facts read when it connected.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Whether it is pinned. If not, [`Peer::confirm`] has nothing to ask, and only user and groups are known.
+    /// Whether it is pinned. If not, [`Peer::confirm`] always succeeds, and only user and groups are known.
     pub fn is_pinned(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Asks the kernel whether the peer is still the process that was identified: alive, with the same effective user, in
-    /// the same cgroup. To be called before every answer. Two system calls (on kernels
-    /// before 6.13, some reading in `/proc`); nothing waits.
+    /// Checks that the peer is still the process that was identified: alive, with the same effective user, in the same cgroup.
+    /// Must be called before every answer. Two system calls (on kernels before 6.13, some reads of `/proc`); never waits.
     ///
     /// # Errors
-    /// [`Changed`]; the answer must not be given.
+    /// [`Changed`]; the answer must not be sent.
     pub fn confirm(&self) -> Result<(), Changed> {
         match &self.process {
             Some(process) => process.confirm(&self.facts),
@@ -166,8 +165,8 @@ impl Peer {
 }
 
 impl Facts {
-    /// What would be known of the process `pid` if it connected now. For explanations: no connection proves that a caller is
-    /// that process.
+    /// The facts about process `pid` as if it connected now. Only for explanations: without a connection, they prove nothing
+    /// about a caller.
     ///
     /// # Errors
     /// See [`Error`].
@@ -177,7 +176,7 @@ impl Facts {
         Ok(facts)
     }
 
-    /// What the kernel says of this process; no attestor is asked.
+    /// The facts about this process, without attestors.
     ///
     /// # Errors
     /// See [`Error`].
@@ -218,7 +217,7 @@ mod tests {
         assert_eq!(facts.pid, std::process::id());
         assert_eq!(facts.uid, rustix::process::geteuid().as_raw());
         assert_eq!(facts.gid, rustix::process::getegid().as_raw());
-        assert_eq!(facts.executable, None, "nobody was asked");
+        assert_eq!(facts.executable, None, "no attestor ran");
         assert_eq!(peer.confirm(), Ok(()));
         let explained = Facts::of_this_process().unwrap();
         assert_eq!(explained.uid, facts.uid);
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unix_socket_is_no_peer() {
+    fn only_a_unix_socket_has_a_peer() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(Pinned::of(&stream, &Settings::default()).is_err());
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_is_gone_cannot_be_explained() {
+    async fn an_exited_process_cannot_be_explained() {
         let mut child = Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         for pid in [child.id(), 0, u32::MAX] {

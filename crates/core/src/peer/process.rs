@@ -1,8 +1,8 @@
-//! A process that is pinned.
+//! A pinned process.
 //!
-//! Owns the order of the questions to the kernel: what is read by pid number counts only if the pidfd says *afterwards* that
-//! its process is still alive, and a cgroup path only if its directory is the cgroup that the kernel names. Also owns the
-//! same questions asked again before every answer. Never follows a pid anywhere else.
+//! Owns the order of the checks: data read by pid number counts only if the pidfd shows *afterwards* that its process is still
+//! alive, and a cgroup path only if its directory is the cgroup that the kernel reports. Also owns the same checks before every
+//! answer. Never uses a pid in any other way.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -20,21 +20,21 @@ use super::{Attestor, Cgroup, Changed, Error, Facts};
 use claviger_kernel::{PidfdInfoError, pidfd_info};
 use claviger_runtime::telemetry::Causes;
 
-/// The most that is read of a file about a peer. Cgroup paths end at 4 KiB, a status with all groups at 512 KiB.
+/// The read limit for a file about a peer, in bytes. A cgroup path has at most 4 KiB, a status with all groups 512 KiB.
 const MOST: u64 = 1 << 20;
 
-/// A process and what must not change about it.
+/// A process, with the properties that must not change.
 #[derive(Debug)]
 pub(super) struct Process {
     pidfd: OwnedFd,
-    /// The directory of its cgroup, by inode; `None` on hosts without.
+    /// The inode of its cgroup directory; `None` on hosts without cgroups.
     cgroup_id: Option<u64>,
-    /// Whether the kernel answers about the pidfd itself. If not, `/proc` does.
+    /// Whether the kernel can describe the pidfd directly. If not, `/proc` is read.
     has_info: bool,
 }
 
 impl Process {
-    /// Pins the process of `facts` by `pidfd`, and adds to them where it runs.
+    /// Pins the process of `facts` by `pidfd`, and adds its cgroup and nesting to the facts.
     pub(super) fn pin(pidfd: OwnedFd, facts: &mut Facts, host: &Host) -> Result<Self, Error> {
         let mut process = Self {
             pidfd,
@@ -68,7 +68,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Adds what `attestors` know, if the process is still alive when they are done.
+    /// Adds the evidence of `attestors`, if the process is still alive when they are done.
     pub(super) async fn attest(
         &self,
         facts: &mut Facts,
@@ -81,7 +81,7 @@ impl Process {
                         facts.executable = Some(executable);
                     }
                 }
-                // Whoever exits in the middle has none, and could fill the log with that.
+                // A peer that exits meanwhile has no evidence. Not logged, because such peers could fill the log.
                 Err(_) if self.has_exited() => return Err(Error::Exited),
                 Err(error) => {
                     tracing::warn!(peer.pid = facts.pid, error = %Causes(&error), "no evidence");
@@ -95,7 +95,7 @@ impl Process {
         }
     }
 
-    /// Whether it is still the process of `facts`, in the same place.
+    /// Whether it is still the process of `facts`, in the same cgroup.
     pub(super) fn confirm(&self, facts: &Facts) -> Result<(), Changed> {
         let (euid, cgroup_id) = if self.has_info {
             let info = pidfd_info(self.pidfd.as_fd()).map_err(|error| match error {
@@ -108,8 +108,8 @@ impl Process {
         } else {
             self.reread(facts)?
         };
-        // Last, so that all of the above was said of a living process: one that has exited and is not reaped yet answers
-        // as if it lived.
+        // Checked last, so that the process was alive during all reads above: the kernel describes a zombie as if it were
+        // alive.
         if self.has_exited() {
             return Err(Changed::Exited);
         }
@@ -151,7 +151,7 @@ impl Process {
         Ok((uid, cgroup_id))
     }
 
-    /// An answer from `/proc` fails in strange ways for a process that is gone; say that it is.
+    /// Reads of `/proc` fail with various errors for an exited process; report that it has exited.
     fn alive_or<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         answer.map_err(|error| {
             if self.has_exited() {
@@ -162,7 +162,7 @@ impl Process {
         })
     }
 
-    /// A pidfd becomes readable when its process exits. What cannot be asked counts as exited.
+    /// A pidfd becomes readable when its process exits. If polling fails, the process counts as exited.
     fn has_exited(&self) -> bool {
         let mut polled = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = Timespec {
@@ -179,7 +179,7 @@ impl Process {
     }
 }
 
-/// The ids of process `pid` now. The caller makes sure that it is the process that is meant.
+/// The current ids of process `pid`. The caller checks that it is the intended process.
 pub(super) fn credentials(pid: u32) -> Result<Facts, Error> {
     let text = read(&format!("/proc/{pid}/status"))?;
     let ids = |name: &str| {
@@ -201,15 +201,15 @@ pub(super) fn credentials(pid: u32) -> Result<Facts, Error> {
     facts().ok_or_else(|| Error::Hidden(io::ErrorKind::InvalidData.into()))
 }
 
-/// Whether process `pid` has a pid of its own in a namespace below that of the daemon's `/proc`. That never changes.
+/// Whether process `pid` is in a pid namespace below that of the daemon's `/proc`. This never changes.
 fn is_nested(pid: u32) -> Result<bool, Error> {
     let text = read(&format!("/proc/{pid}/status"))?;
-    // One pid for each namespace, from the outermost that is seen here. Kernels without namespaces leave the line out.
+    // One pid per namespace, from the outermost visible here. Kernels without namespaces omit the line.
     let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     Ok(pids.is_some_and(|pids| pids.split_ascii_whitespace().count() > 1))
 }
 
-/// Where process `pid` is now, and the inode of that directory.
+/// The current cgroup of process `pid`, and the inode of its directory.
 fn read_cgroup(pid: u32, mount: &Path) -> Result<(Cgroup, u64), Error> {
     let text = read(&format!("/proc/{pid}/cgroup"))?;
     let path = cgroup::line(&text).ok_or(Error::CgroupMalformed)?;
@@ -217,11 +217,11 @@ fn read_cgroup(pid: u32, mount: &Path) -> Result<(Cgroup, u64), Error> {
         InvalidPath::Outside => Error::OutsideCgroupNamespace,
         InvalidPath::Malformed => Error::CgroupMalformed,
     })?;
-    // A path without `..` and `.`, so it stays below the mount; and no symlinks live there.
+    // The path has no `..` or `.`, so it stays below the mount; and that file system has no symbolic links.
     let directory = mount.join(path.trim_start_matches('/'));
     let id = match fs::symlink_metadata(directory) {
         Ok(directory) => directory.ino(),
-        // Removed or moved away from since it was read, or never visible here.
+        // The directory was removed after the path was read, or was never visible here.
         Err(_) => return Err(Error::OutsideCgroupNamespace),
     };
     Ok((cgroup, id))

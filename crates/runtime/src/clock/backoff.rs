@@ -1,9 +1,8 @@
-//! How long to wait after failures.
+//! Pauses between retries.
 //!
-//! Owns [`Backoff`], the exponential pause between attempts; its [`Jitter`], which keeps many callers from retrying in step;
-//! and [`Roll`], the random number that decides within the jitter. Pure, but for [`Roll::random`]: a roll is an argument, so
-//! every edge is tested without chance. Never waits itself, and never decides whether another attempt is made.
-//! Next: `breaker`.
+//! Owns [`Backoff`], the exponential pause between attempts; its [`Jitter`], which keeps many callers from retrying at the same
+//! time; and [`Roll`], the random number that selects a pause within the jitter. Pure except for [`Roll::random`]: a roll is an
+//! argument, so tests reach every edge deterministically. Never waits, and never decides whether to retry. Next: `breaker`.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Stopping requests to a server that does not answer.
+//! A circuit breaker for requests to a server that does not respond.
 //!
-//! Owns the circuit [`Breaker`]: it opens after several failures in a row, refuses requests for a while, then lets one probe
-//! pass, whose outcome closes it or opens it for twice as long. Pure: the time is an argument. Never sends a request itself,
-//! and never decides which failure counts. Wrap it in a lock to share it. Next: the first users, the guard of `registry` and
+//! Owns the circuit [`Breaker`]: it opens after several consecutive failures, rejects requests for a while, then admits one
+//! probe, whose outcome closes it or opens it for twice as long. Pure: the time is an argument. Never sends a request, and
+//! never decides which failures count. Wrap it in a lock to share it. Next: the first users, the guard of `registry` and
 //! `oauth`.
 
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::{Backoff, Deadline, Jitter, Moment, Roll};
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Failures in a row that open it. 0 counts as 1.
+    /// Consecutive failures that open it. 0 counts as 1.
     pub failures: u32,
-    /// For how long it opens at first.
+    /// How long it stays open the first time.
     pub first: Duration,
-    /// For how long it opens at most, after failed probes.
+    /// The longest time that it stays open, after failed probes.
     pub most: Duration,
-    /// A probe without an outcome after this long counts as lost, and another one may pass. Longer than a request takes.
+    /// A probe without an outcome after this time counts as lost, and another is admitted. Must be longer than a request takes.
     pub probe: Duration,
 }
 
@@ -33,9 +33,9 @@ pub struct Breaker {
 enum State {
     /// Requests pass.
     Closed { failures: u32 },
-    /// Requests are refused until the deadline. `opened` counts how often it has opened since it was closed.
+    /// Requests are rejected until the deadline. `opened` counts how often it has opened since it was last closed.
     Open { until: Deadline, opened: u32 },
-    /// One probe is under way; it counts as lost at the deadline.
+    /// One probe is in flight; it counts as lost at the deadline.
     Probing { until: Deadline, opened: u32 },
 }
 
@@ -49,10 +49,10 @@ impl Breaker {
         }
     }
 
-    /// Lets a request pass. Once it was open long enough, it lets one pass as a probe.
+    /// Admits a request. Once it has been open long enough, it admits one as a probe.
     ///
     /// # Errors
-    /// The time after which a request may pass, if this one may not.
+    /// The time until a request may be admitted, if this one is rejected.
     pub fn admit(&mut self, now: Moment) -> Result<(), Duration> {
         match self.state {
             State::Closed { .. } => Ok(()),
@@ -69,7 +69,7 @@ impl Breaker {
         }
     }
 
-    /// Records the outcome of a request. `answered`: the server answered, whatever its answer was.
+    /// Records the outcome of a request. `answered`: the server responded, with whatever result.
     pub fn settle(&mut self, now: Moment, answered: bool) {
         self.state = match self.state {
             _ if answered => State::Closed { failures: 0 },
@@ -81,7 +81,7 @@ impl Breaker {
                     State::Closed { failures }
                 }
             }
-            // The request was under way when the breaker opened.
+            // The request was in flight when the breaker opened.
             open @ State::Open { .. } => open,
             State::Probing { opened, .. } => self.open(now, opened.saturating_add(1)),
         };
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(
             breaker.admit(at(4)),
             Err(SECOND),
-            "requests under way do not extend it"
+            "requests in flight do not extend it"
         );
         assert_eq!(breaker.admit(at(5)), Ok(()), "the probe");
         assert!(breaker.admit(at(5)).is_err(), "one probe only");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ends_a_row_of_failures() {
+    fn an_answer_resets_the_count_of_failures() {
         let mut breaker = Breaker::new(SETTINGS);
         for _ in 0..3 {
             for _ in 0..4 {

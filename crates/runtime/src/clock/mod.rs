@@ -1,12 +1,12 @@
-//! Time, as an argument.
+//! Clocks, which are passed as arguments.
 //!
-//! Owns the two clocks by which everything expires: the wall clock, which may be stepped, and the boot-time clock, which
-//! counts through suspend and never jumps. A [`Deadline`] is kept on both and has passed when either says so, so a step
-//! backwards never extends a credential. Nothing else in claviger asks the system for the time. Also owns what is computed from
-//! time alone: [`Backoff`], [`Breaker`] and [`Pace`].
+//! Owns the two clocks that decide expiry: the wall clock, which may be stepped, and the boot-time clock, which continues
+//! during suspend and never jumps. A [`Deadline`] is set on both and has passed when either clock reaches it, so a backward
+//! step never extends a credential. No other code in claviger reads the system time. Also owns what is computed from time
+//! alone: [`Backoff`], [`Breaker`] and [`Pace`].
 //!
-//! [`SystemClock`] is the real one. [`SteppedClock`] follows tokio's timer, which tests pause, and can be stepped the way
-//! NTP or a suspended laptop would. Next: `shutdown`, then the first user, `secrets`.
+//! [`SystemClock`] reads the system's clocks. [`SteppedClock`] follows tokio's timer, which tests pause, and can be stepped as
+//! by NTP or suspended like a laptop. Next: `shutdown`, then the first user, `secrets`.
 
 mod backoff;
 mod breaker;
@@ -22,11 +22,11 @@ pub use backoff::{Backoff, Jitter, Roll};
 pub use breaker::{Breaker, BreakerSettings};
 pub use pace::Pace;
 
-/// The wall clock of [`SteppedClock`] begins at 2026-01-01T00:00:00Z.
+/// The wall clock of [`SteppedClock`] starts at 2026-01-01T00:00:00Z.
 const NEW_YEAR: Duration = Duration::from_hours(490_896);
 
-/// Sleeps are cut into pieces of at most this length. The timer below stops in suspend; a prime number of seconds keeps
-/// many daemons from waking in step.
+/// The longest single sleep. tokio's timer stops during suspend, so a long wait is split into sleeps of at most this length; a
+/// prime number of seconds keeps many daemons from waking at the same time.
 const LONGEST_NAP: Duration = Duration::from_secs(37);
 
 /// One reading of both clocks.
@@ -39,7 +39,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The deadline `lifetime` from here; saturates instead of overflowing.
+    /// The deadline `lifetime` after this moment; saturates instead of overflowing.
     #[must_use]
     pub fn after(self, lifetime: Duration) -> Deadline {
         Deadline {
@@ -54,14 +54,14 @@ impl Moment {
         self.boot.saturating_sub(earlier.boot)
     }
 
-    /// The wall clock's reading as the standard library writes it.
+    /// The wall clock's reading as a [`SystemTime`].
     #[must_use]
     pub fn system_time(self) -> SystemTime {
         UNIX_EPOCH.checked_add(self.wall).unwrap_or(UNIX_EPOCH)
     }
 }
 
-/// An instant on both clocks. It has passed as soon as either clock says so.
+/// An instant on both clocks. It has passed as soon as either clock reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
     boot: Duration,
@@ -92,7 +92,7 @@ impl Deadline {
         }
     }
 
-    /// The same deadline moved `by` earlier; saturates at the beginning of time.
+    /// The same deadline moved `by` earlier; saturates at zero.
     #[must_use]
     pub fn earlier(self, by: Duration) -> Self {
         Self {
@@ -101,20 +101,20 @@ impl Deadline {
         }
     }
 
-    /// Its reading on the wall clock, since the Unix epoch. For people and for callers; never to decide by.
+    /// Its reading on the wall clock, since the Unix epoch. For display and for callers; never base a decision on it.
     #[must_use]
     pub fn wall(self) -> Duration {
         self.wall
     }
 }
 
-/// Tells the time.
+/// Reads the time.
 pub trait Clock: Debug + Send + Sync {
     /// Both clocks, read together.
     fn now(&self) -> Moment;
 }
 
-/// Waits until `deadline` has passed on `clock`, also if the machine was suspended meanwhile.
+/// Waits until `deadline` has passed on `clock`, even if the machine is suspended during the wait.
 pub async fn sleep_until(clock: &dyn Clock, deadline: Deadline) {
     loop {
         let left = deadline.left(clock.now());
@@ -144,7 +144,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that follows tokio's timer and can be stepped. Under a paused runtime it moves only when the test says so.
+/// A clock that follows tokio's timer and can be stepped. In a paused runtime it advances only when the test advances it.
 #[derive(Debug)]
 pub struct SteppedClock {
     origin: tokio::time::Instant,
@@ -154,13 +154,13 @@ pub struct SteppedClock {
 }
 
 impl SteppedClock {
-    /// A clock that reads one hour after boot, and 2026-01-01T00:00:00Z. Call it inside a runtime.
+    /// A clock that reads one hour after boot, and 2026-01-01T00:00:00Z. Call this inside a runtime.
     #[must_use]
     pub fn new() -> Self {
         Self {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "this clock is the one that may ask"
+                reason = "this clock reads tokio's time"
             )]
             origin: tokio::time::Instant::now(),
             start: Moment {
@@ -172,13 +172,13 @@ impl SteppedClock {
         }
     }
 
-    /// Steps the wall clock alone, forwards or backwards, as a time server would.
+    /// Steps only the wall clock, forward or backward, as a time server would.
     pub fn step_wall(&self, seconds: i64) {
         self.wall_step_ms
             .fetch_add(seconds.saturating_mul(1000), Ordering::SeqCst);
     }
 
-    /// Lets both clocks run on while tokio's timer stands still, as in suspend.
+    /// Advances both clocks while tokio's timer stands still, as during suspend.
     pub fn suspend(&self, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.boot_step_ms.fetch_add(ms, Ordering::SeqCst);
@@ -222,7 +222,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_of_the_wall_clock_never_extends() {
+    async fn a_backward_step_of_the_wall_clock_never_extends_a_deadline() {
         let clock = SteppedClock::new();
         let deadline = clock.now().after(HOUR);
         clock.step_wall(-3600);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_forwards_and_a_suspend_both_expire() {
+    async fn a_forward_step_and_a_suspend_both_expire_a_deadline() {
         let clock = SteppedClock::new();
         let deadline = clock.now().after(HOUR);
         clock.step_wall(3599);

@@ -1,26 +1,27 @@
-//! A pace that must not be exceeded in the long run.
+//! A rate limit.
 //!
-//! Owns the generic cell rate algorithm: one number of state, so taking is one atomic update and needs no lock. Runs on the
-//! boot-time clock, so steps of the wall clock give nothing away. Knows nothing of what is paced.
+//! Owns the generic cell rate algorithm (GCRA): its state is one number, so taking is one atomic update and needs no lock. Uses
+//! the boot-time clock, so steps of the wall clock do not affect the rate. Independent of what is limited.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// A pace, and how far it is used up.
+/// A rate limit and its state.
 #[derive(Debug)]
 pub struct Pace {
-    /// Boot time, in nanoseconds, at which it is whole again: when the next one would be due at an even pace.
+    /// The boot time, in nanoseconds, at which the full burst is available again: when the next event is due at an even rate
+    /// (GCRA's theoretical arrival time).
     due: AtomicU64,
-    /// Nanoseconds between two at an even pace.
+    /// Nanoseconds between events at an even rate.
     interval: u64,
-    /// Nanoseconds by which an even pace may be run ahead of.
+    /// How many nanoseconds ahead of an even rate events may be.
     tolerance: u64,
 }
 
 impl Pace {
-    /// One per `interval` in the long run, and as many at once as fit into `tolerance` besides the first.
+    /// Allows one event per `interval` on average, and a burst of 1 + `tolerance` / `interval`.
     #[must_use]
     pub fn new(interval: Duration, tolerance: Duration) -> Self {
         Self {
@@ -30,19 +31,19 @@ impl Pace {
         }
     }
 
-    /// Takes one.
+    /// Takes one event.
     ///
     /// # Errors
-    /// How long to wait, if none is left.
+    /// The time to wait, if the limit is reached.
     pub fn take(&self, now: Moment) -> Result<(), Duration> {
         self.take_within(self.tolerance, now)
     }
 
-    /// Takes one and leaves half of what may come at once to others: whoever takes this way, however often, never keeps
-    /// [`Pace::take`] waiting, unless only one may come at once.
+    /// Takes one event, and reserves half of the burst for other callers: however often it is called, [`Pace::take`] never has
+    /// to wait because of it, unless the burst is a single event.
     ///
     /// # Errors
-    /// How long to wait, if none may be taken.
+    /// The time to wait, if no event may be taken.
     pub fn take_sparingly(&self, now: Moment) -> Result<(), Duration> {
         let spared = self.tolerance.saturating_sub(self.interval) / 2;
         self.take_within(spared, now)
@@ -66,7 +67,7 @@ impl Pace {
         }
     }
 
-    /// Whether nothing of it is used up.
+    /// Whether the full burst is available.
     #[must_use]
     pub fn is_whole(&self, now: Moment) -> bool {
         self.due.load(Ordering::Relaxed) <= nanoseconds(now.boot)
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_take_at_once_never_get_more_together() {
+    fn concurrent_callers_together_never_exceed_the_burst() {
         let pace = Pace::new(Duration::from_secs(1), Duration::from_secs(99));
         let taken: usize = std::thread::scope(|scope| {
             let takers: Vec<_> = std::iter::repeat_with(|| {
@@ -108,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_stretch_of_time_gives_more_than_the_pace(
+        fn no_interval_exceeds_the_rate(
             interval in 1_u64..50,
             burst in 1_u64..20,
             waits in proptest::collection::vec(0_u64..60, 1..200),
@@ -121,7 +122,7 @@ mod tests {
                 now += wait;
                 match pace.take(at(now)) {
                     Ok(()) => taken += 1,
-                    // A moment before the time that it says there is none yet.
+                    // Just before the reported wait is over, no event is available.
                     Err(left) => {
                         let left = u64::try_from(left.as_millis()).unwrap();
                         prop_assert!(left > 0 && pace.take(at(now + left - 1)).is_err());
@@ -132,7 +133,7 @@ mod tests {
         }
 
         #[test]
-        fn who_takes_sparingly_leaves_half(
+        fn taking_sparingly_leaves_half_of_the_burst(
             interval in 1_u64..50,
             burst in 2_u64..20,
             waits in proptest::collection::vec(0_u64..60, 1..200),

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked to do.
+    /// The command succeeded.
     Done = 0,
     /// The command line or a request is wrong.
     Usage = 64,
@@ -14,9 +14,9 @@ pub enum Exit {
     Unavailable = 69,
     /// A defect, or a corrupt store.
     Internal = 70,
-    /// The operating system refused.
+    /// A system call failed.
     System = 71,
-    /// It exists already, or another process was faster.
+    /// It already exists, or another process was first.
     Exists = 73,
     /// Policy or file permissions deny it.
     Denied = 77,
@@ -27,7 +27,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// All of them, in the order of their numbers.
+    /// All codes, in numeric order.
     pub const ALL: [Self; 10] = [
         Self::Done,
         Self::Usage,
@@ -47,7 +47,7 @@ impl Exit {
         self as u8
     }
 
-    /// What it means, for help, manual and documentation.
+    /// The meaning, for help, manual and documentation.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {

@@ -35,7 +35,7 @@ pub enum RpcCode {
     Unimplemented = 12,
     /// Not available now.
     Unavailable = 14,
-    /// The peer is not who it was.
+    /// The peer is no longer the process that was identified.
     Unauthenticated = 16,
 }
 
@@ -100,7 +100,7 @@ impl Reason {
         self.row().waiting_helps
     }
 
-    /// What to do about it, if the error gives no more specific remedy. Safe to follow without knowing more.
+    /// The remedy, if the error has no more specific one. Safe to follow without further knowledge.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         self.row().remedy
@@ -116,17 +116,17 @@ impl Reason {
     }
 }
 
-/// An error that callers are given a reason for.
+/// An error that has a reason for callers.
 pub trait Reasoned {
     /// The reason.
     fn reason(&self) -> Reason;
 
-    /// What to do about it, in one or two sentences.
+    /// The remedy, in one or two sentences.
     fn remedy(&self) -> &'static str {
         self.reason().remedy()
     }
 
-    /// When it is worth asking again, if that is known. Callers are given it only where waiting helps.
+    /// The time until a retry makes sense, if known. Sent to callers only where waiting helps.
     fn retry_in(&self) -> Option<Duration> {
         None
     }

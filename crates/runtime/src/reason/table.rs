@@ -9,7 +9,7 @@ use crate::reason::{Exit, Row, RpcCode};
 
 macro_rules! reasons {
     ($($(#[$when:meta])* $reason:ident: $label:literal $word:literal, $code:ident $http:literal, $exit:ident $waiting:ident, $remedy:literal;)*) => {
-        /// A reason that callers are given. Closed: a new one must be handled everywhere.
+        /// A reason for callers. Closed: a new one must be handled everywhere.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$when])* $reason,)*

@@ -1,7 +1,7 @@
-//! Drain: how the daemon stops without breaking a promise.
+//! Graceful shutdown.
 //!
-//! Owns the order to stop and the count of what must still finish. A [`Drain`] is given to every component; tasks that must
-//! not be cut off (a flight to an issuer, an answer being written) run as tracked tasks, loops listen for the signal. Never
+//! Owns the shutdown signal and the count of tasks that must finish first. Every component gets a [`Drain`]; tasks that must
+//! not be cut off (a flight to an issuer, an answer being written) run as tracked tasks, and loops watch the signal. Never
 //! decides how long to wait: `daemon` does, with [`Drain::finish`].
 
 use std::future::Future;
@@ -13,21 +13,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// A handle on the daemon's end. Cheap to clone; all clones are the same drain.
+/// A handle on the daemon's shutdown. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug)]
 pub struct Drain {
     signal: CancellationToken,
     tasks: TaskTracker,
-    /// Where tracked tasks run. Connections live on runtimes of their own; what outlives a request must not.
+    /// The runtime of tracked tasks. Connections run on runtimes of their own, but a task that outlives its request must not.
     home: Handle,
 }
 
-/// Something that must finish. It has when this is dropped.
+/// Work that must finish before exit. Dropping this marks it as finished.
 #[derive(Debug)]
-pub struct Counted(#[expect(dead_code, reason = "held for its end")] TaskTrackerToken);
+pub struct Counted(#[expect(dead_code, reason = "dropping it ends the count")] TaskTrackerToken);
 
 impl Drain {
-    /// A drain that has not begun. Its tasks run on the runtime `home`, whoever spawns them.
+    /// A drain that has not begun. Its tasks run on the runtime `home`, whichever thread spawns them.
     #[must_use]
     pub fn new(home: Handle) -> Self {
         Self {
@@ -37,24 +37,24 @@ impl Drain {
         }
     }
 
-    /// Begins it: loops end, nothing new starts.
+    /// Begins the drain: loops end, and no new work starts.
     pub fn begin(&self) {
         self.signal.cancel();
         self.tasks.close();
     }
 
-    /// Whether it has begun.
+    /// Whether the drain has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.signal.is_cancelled()
     }
 
-    /// Waits until it begins.
+    /// Waits until the drain begins.
     pub async fn begun(&self) {
         self.signal.cancelled().await;
     }
 
-    /// Runs `task` to its end, also past the beginning of the drain.
+    /// Runs `task` to completion, even after the drain has begun.
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -62,13 +62,13 @@ impl Drain {
         self.tasks.spawn_on(task, &self.home)
     }
 
-    /// Counts something among what must finish until the answer is dropped, for work that runs elsewhere.
+    /// Counts work that runs elsewhere as unfinished until the returned value is dropped.
     #[must_use]
     pub fn count(&self) -> Counted {
         Counted(self.tasks.token())
     }
 
-    /// Begins the drain and waits for the tracked tasks, at most `grace`. Returns how many were left behind.
+    /// Begins the drain and waits at most `grace` for the tracked tasks. Returns the number of unfinished tasks.
     pub async fn finish(&self, grace: Duration) -> usize {
         self.begin();
         match tokio::time::timeout(grace, self.tasks.wait()).await {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn tracked_work_finishes_and_stragglers_are_counted() {
+    async fn tracked_work_finishes_and_unfinished_tasks_are_counted() {
         let drain = Drain::new(Handle::current());
         let quick = drain.spawn(tokio::time::sleep(Duration::from_secs(1)));
         let _slow = drain.spawn(tokio::time::sleep(Duration::from_secs(100)));

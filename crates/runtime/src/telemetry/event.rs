@@ -1,13 +1,13 @@
 //! Security events: log records that an operator should have an alert for.
 //!
 //! Owns their names. Each record has the target [`EVENTS`] and the field `event_type` with one of these names, which are part
-//! of the interface; the other fields stand where the event is written. `docs/events.md` lists them, and a test compares the
-//! two.
+//! of the interface; the other fields are defined where the event is logged. `docs/events.md` lists the events, and a test
+//! compares it with this list.
 
 /// The target of log records that are security events.
 pub const EVENTS: &str = "claviger::event";
 
-/// What a security event is about. Closed: nothing else is written with the target [`EVENTS`].
+/// The type of a security event. Closed: no other record has the target [`EVENTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An issuer's certificate has none of the pinned keys.
@@ -20,22 +20,22 @@ pub enum Event {
     IssuerMetadataChanged,
     /// A resource's metadata contradicts the configuration.
     ResourceMismatch,
-    /// An issuer granted more scopes than were asked for.
+    /// An issuer granted more scopes than requested.
     ScopeEscalationAttempt,
-    /// An issuer granted fewer scopes than were asked for.
+    /// An issuer granted fewer scopes than requested.
     ScopeReduced,
-    /// A secret's value went to a peer for the first time.
+    /// A secret's value was released to a peer for the first time.
     SecretReleased,
-    /// An issuer gave a token that is too short to be safe.
+    /// An issuer returned a token that is too short to be safe.
     SuspiciousActivity,
-    /// An issuer gave a token that has expired already.
+    /// An issuer returned an already expired token.
     TokenNotCacheable,
-    /// A token went to a peer for the first time.
+    /// A token was released to a peer for the first time.
     TokenReleased,
 }
 
 impl Event {
-    /// All of them, by name.
+    /// All events, by name.
     pub const ALL: [Self; 11] = [
         Self::CertificatePinMismatch,
         Self::ConfigChanged,

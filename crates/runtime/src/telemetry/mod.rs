@@ -1,10 +1,10 @@
-//! Log plumbing.
+//! Logging.
 //!
-//! Owns where log records go and which of them are written: records of this program alone, on standard error, as text or
-//! JSON lines. Records of libraries are dropped whatever the level: their texts can quote a request or an answer. Owns the
-//! panic hook as well, which reports the place and never the message, the writing of an error with its causes ([`Causes`])
-//! and the names of security events ([`Event`]). Never formats a value that could be a secret: callers pass names, classes,
-//! counts and lengths.
+//! Owns the destination and the filter of log records: only records of this program, to standard error, as text or JSON lines.
+//! Records of libraries are dropped at every level, because their texts can quote a request or a response. Also owns the panic
+//! hook, which reports the source location but never the message, the formatting of an error with its causes ([`Causes`]) and
+//! the names of security events ([`Event`]). Never formats a value that could be a secret: callers log names, classes, counts
+//! and lengths.
 
 mod event;
 
@@ -20,12 +20,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use event::{EVENTS, Event};
 
-/// How much the daemon logs, and in which form.
+/// The level and format of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The most detailed level that is written.
     pub level: tracing::Level,
-    /// Whether records are JSON lines; else text.
+    /// Whether records are JSON lines instead of text.
     pub json: bool,
 }
 
@@ -38,7 +38,7 @@ impl Default for Settings {
     }
 }
 
-/// Which records are written: those of the `claviger` crates at `level`, and nothing of anybody else.
+/// The filter: records of the `claviger` crates at `level`, and none of other crates.
 fn own_records(level: tracing::Level) -> Targets {
     Targets::new()
         .with_default(LevelFilter::OFF)
@@ -64,13 +64,13 @@ pub fn start(settings: &Settings) -> bool {
         .is_ok()
 }
 
-/// Makes panics report their place only: the message may quote what was being worked on.
+/// Makes panics report only their source location, because the message may quote a secret.
 pub fn report_panics_by_place() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |place| {
             format!(" at {}:{}:{}", place.file(), place.line(), place.column())
         });
-        // Not through `tracing`: its lock may be held by the thread that panics. A failed write has nowhere to go.
+        // Not through `tracing`, because the panicking thread may hold its lock. A failed write cannot be reported anywhere.
         drop(writeln!(
             io::stderr(),
             "claviger: internal error{place}; this is a defect, please report it"
@@ -78,10 +78,11 @@ pub fn report_panics_by_place() {
     }));
 }
 
-/// Prints an error and each of its causes, separated by colons. The one place that writes the chain: `Display` of an error
-/// leaves its source out.
+/// Formats an error and each of its causes, separated by colons. Only this type formats the chain: `Display` of an error leaves
+/// its source out.
 ///
-/// For errors whose texts are ours or the system's: texts of third parties about input are dropped where they arise.
+/// Only for errors whose texts are claviger's own or the system's: texts of third parties about input are dropped where they
+/// occur.
 #[derive(Debug)]
 pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 

@@ -1,22 +1,22 @@
-//! What a cgroup path says.
+//! The meaning of a cgroup path.
 //!
-//! Owns the reading of a path as systemd and the container runtimes build them: which systemd *system* unit, which container.
-//! Pure and total; fed with the kernel's text, and written as if its names were an attacker's, because many are: whoever
-//! runs in a delegated subtree (a user's session, a service with `Delegate=`, a container) may name directories in it freely.
+//! Owns the parsing of paths as systemd and the container runtimes build them: which systemd *system* unit, which container.
+//! Pure and total. The text comes from the kernel, but its names must be treated as an attacker's: a process in a delegated
+//! subtree (a user's session, a service with `Delegate=`, a container) may name directories in it freely.
 //!
-//! So a path is read from the root, and only as far as root alone makes directories: slices, nested as systemd nests them,
-//! then one unit. Below that nothing is believed. A container that shows up in a delegated subtree is still reported, so
-//! that a rule by user alone does not match it, but under a name that begins with its owner (`billing.service:<id>`) and can
-//! be nobody else's.
+//! So a path is parsed from the root, and trusted only as far as root alone creates directories: slices, nested as systemd
+//! nests them, then one unit. Names below that are not trusted. A container in a delegated subtree is still reported, so that a
+//! rule by user alone does not match it, but under a name that begins with its owner (`billing.service:<id>`) and cannot
+//! collide with that of another owner.
 
 use super::Cgroup;
 
-/// Why a path is none.
+/// Why a path is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InvalidPath {
-    /// It leads out of the cgroup namespace of the reader.
+    /// It is outside the cgroup namespace of the reader.
     Outside,
-    /// The kernel writes no such path.
+    /// The kernel never writes such a path.
     Malformed,
 }
 
@@ -27,7 +27,7 @@ pub(super) fn line(text: &str) -> Option<&str> {
     lines.next().is_none().then_some(path)
 }
 
-/// Reads a path.
+/// Parses a path.
 pub(super) fn parse(path: &str) -> Result<Cgroup, InvalidPath> {
     let relative = path.strip_prefix('/').ok_or(InvalidPath::Malformed)?;
     if path.len() > 4096 || path.chars().any(char::is_control) {
@@ -51,7 +51,7 @@ pub(super) fn parse(path: &str) -> Result<Cgroup, InvalidPath> {
     })
 }
 
-/// What is found at a path.
+/// The unit and container of a path.
 #[derive(Default)]
 struct Place {
     unit: Option<String>,
@@ -59,7 +59,7 @@ struct Place {
 }
 
 impl Place {
-    /// In a subtree that `owner` names as it likes.
+    /// In a subtree whose names `owner` chooses.
     fn delegated(unit: Option<&str>, owner: &str, below: &[&str]) -> Self {
         let id = below.iter().find_map(|segment| container_id(segment));
         Self {
@@ -77,7 +77,7 @@ impl Place {
 }
 
 fn place(segments: &[&str]) -> Place {
-    // Users make what they like in their sessions; the second segment, `user-1000.slice`, is still systemd's.
+    // Users create arbitrary directories in their sessions; the second segment, `user-1000.slice`, is still created by systemd.
     if let ["user.slice", below @ ..] = segments {
         let owner = below.first().copied().unwrap_or("user.slice");
         return Place::delegated(None, owner, below);
@@ -107,7 +107,7 @@ fn place(segments: &[&str]) -> Place {
     }
 }
 
-/// The container, where a runtime makes cgroups itself, directly at the root.
+/// The container, if a runtime without systemd created the cgroup, directly below the root.
 fn without_systemd<'a>(segments: &[&'a str]) -> Option<&'a str> {
     let pod = |segment: &str| segment.starts_with("pod") && segment.len() > 3;
     let below_kubelet = match segments {
@@ -129,7 +129,7 @@ fn without_systemd<'a>(segments: &[&'a str]) -> Option<&'a str> {
     }
 }
 
-/// Whatever is below `kubepods` is in a pod, also where the runtime's way of naming containers is unknown.
+/// Every cgroup below `kubepods` is in a pod, even if the runtime's naming of containers is unknown.
 fn in_pod(segments: &[&str]) -> Option<Place> {
     match segments {
         ["kubepods" | "kubepods.slice", .., last]
@@ -141,7 +141,7 @@ fn in_pod(segments: &[&str]) -> Option<Place> {
     }
 }
 
-/// How many segments at the beginning are slices, each inside of the one that its name says: `a-b.slice` is in `a.slice`.
+/// The number of leading segments that are slices, each within the slice that its name implies: `a-b.slice` is in `a.slice`.
 fn slices(segments: &[&str]) -> usize {
     let mut parent: Option<&str> = None;
     segments
@@ -162,10 +162,9 @@ fn slices(segments: &[&str]) -> usize {
         .count()
 }
 
-/// The unit that a directory belongs to, if its name is one of a unit that has processes.
+/// The unit of a directory, if its name is that of a unit type that has processes.
 fn unit(segment: &str) -> Option<&str> {
-    // systemd puts an underscore in front of names that the kernel wants for itself (`_cpu.service`), and of those that
-    // begin with one.
+    // systemd prefixes an underscore to names that the kernel reserves (`_cpu.service`), and to names that begin with one.
     let name = segment.strip_prefix('_').unwrap_or(segment);
     let (stem, kind) = name.rsplit_once('.')?;
     let runs = matches!(kind, "service" | "scope" | "socket" | "mount" | "swap");
@@ -177,15 +176,15 @@ fn is_unit_name(name: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
-/// The id in `<id>`, `docker-<id>.scope`, `cri-containerd-<id>.scope`, `libpod-payload-<id>` and the like. `conmon` watches
-/// a container from outside.
+/// The id in `<id>`, `docker-<id>.scope`, `cri-containerd-<id>.scope`, `libpod-payload-<id>` and the like. `conmon` monitors a
+/// container from outside.
 fn container_id(segment: &str) -> Option<&str> {
     let name = segment.strip_suffix(".scope").unwrap_or(segment);
     let (runtime, id) = name.rsplit_once('-').unwrap_or(("", name));
     (is_id(id) && runtime.rsplit('-').next() != Some("conmon")).then_some(id)
 }
 
-/// The name of a machine of systemd-machined, which is a container too.
+/// The name of a machine of systemd-machined, which is also a container.
 fn machine(unit: &str) -> Option<&str> {
     let scope = || unit.strip_prefix("machine-")?.strip_suffix(".scope");
     let service = || {
@@ -195,7 +194,7 @@ fn machine(unit: &str) -> Option<&str> {
     scope().or_else(service).filter(|name| !name.is_empty())
 }
 
-/// 64 lower-case hexadecimal digits: what every runtime of the OCI world uses.
+/// 64 lower-case hexadecimal digits, the form that every OCI runtime uses.
 fn is_id(text: &str) -> bool {
     text.len() == 64
         && text

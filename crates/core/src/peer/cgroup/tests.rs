@@ -1,4 +1,4 @@
-//! Real paths, forged ones, and what no path may achieve.
+//! Real paths, forged paths, and properties of all paths.
 
 use proptest::prelude::*;
 
@@ -124,7 +124,7 @@ fn containers_are_read() {
 }
 
 #[test]
-fn what_watches_a_container_is_not_in_it() {
+fn a_monitor_of_a_container_is_not_in_it() {
     check(&[
         (
             "/machine.slice/libpod-conmon-{A}.scope",
@@ -146,7 +146,7 @@ fn what_watches_a_container_is_not_in_it() {
 }
 
 #[test]
-fn a_pod_that_is_not_understood_is_still_a_pod() {
+fn an_unknown_cgroup_of_a_pod_is_still_in_the_pod() {
     check(&[
         ("/kubepods/burstable/pod1-2", None, Some("kubepods:pod1-2")),
         ("/kubepods/pod1-2/short", None, Some("kubepods:short")),
@@ -169,7 +169,7 @@ fn a_pod_that_is_not_understood_is_still_a_pod() {
     ]);
 }
 
-/// Who may name directories somewhere must not become somebody else by it.
+/// A user that may name directories must not gain another identity by doing so.
 #[test]
 fn forged_names_in_a_session_prove_nothing() {
     check(&[
@@ -248,7 +248,7 @@ fn forged_names_in_a_service_with_delegation_prove_nothing() {
 }
 
 #[test]
-fn forged_names_in_a_container_or_a_gift_prove_nothing() {
+fn forged_names_in_a_container_or_a_delegated_directory_prove_nothing() {
     check(&[
         (
             "/system.slice/docker-{A}.scope/system.slice/billing.service",
@@ -263,7 +263,7 @@ fn forged_names_in_a_container_or_a_gift_prove_nothing() {
         ),
         ("/kubepods/pod1/{A}/{B}", None, Some("{A}")),
         ("/lxc.payload.web/docker/{A}", None, Some("web")),
-        // A directory that somebody was given.
+        // A directory that was delegated to a user.
         ("/given/docker/{A}", None, Some("given:{A}")),
         ("/given/{A}", None, Some("given:{A}")),
         ("/given/system.slice/billing.service", None, None),
@@ -272,7 +272,7 @@ fn forged_names_in_a_container_or_a_gift_prove_nothing() {
 }
 
 #[test]
-fn near_misses_are_not_taken_for_the_real_thing() {
+fn similar_names_are_not_accepted() {
     check(&[
         (
             "/System.slice/billing.service",
@@ -288,7 +288,7 @@ fn near_misses_are_not_taken_for_the_real_thing() {
         ("/system.slice/b illing.service", None, None),
         ("/system.slice/billing.service (deleted)", None, None),
         ("/system.slice/bïlling.service", None, None),
-        // A slice that is not where its name says.
+        // A slice that is not in the parent that its name implies.
         ("/system.slice/other.slice/billing.service", None, None),
         ("/system-x.slice/billing.service", None, None),
         ("/system.slice/system-a-b.slice/billing.service", None, None),
@@ -313,11 +313,11 @@ fn near_misses_are_not_taken_for_the_real_thing() {
         ),
     ]);
     let long = format!("/system.slice/{}.service", "a".repeat(250));
-    assert_eq!(read(&long).unit, None, "no unit has so long a name");
+    assert_eq!(read(&long).unit, None, "unit names are limited to 255 bytes");
 }
 
 #[test]
-fn what_is_no_path_is_refused() {
+fn invalid_paths_are_rejected() {
     use InvalidPath::{Malformed, Outside};
     let long = format!("/{}", "a/".repeat(2048));
     for (path, error) in [
@@ -338,18 +338,18 @@ fn what_is_no_path_is_refused() {
 }
 
 #[test]
-fn the_line_of_the_second_version_is_found_once() {
+fn exactly_one_line_of_version_2_is_accepted() {
     assert_eq!(line("0::/a\n"), Some("/a"));
     let hybrid = "4:memory:/m\n1:name=systemd:/system.slice/x.service\n0::/a\n";
     assert_eq!(line(hybrid), Some("/a"));
     assert_eq!(line("10::/a\n4:memory:0::/b\n"), None);
-    assert_eq!(line("0::/a\n0::/b\n"), None, "the kernel writes one");
+    assert_eq!(line("0::/a\n0::/b\n"), None, "the kernel writes one line");
     assert_eq!(line(""), None);
 }
 
 proptest! {
     #[test]
-    fn anything_is_read_or_refused(path in "(/[a-z0-9._@:\\\\ -]{0,12}){0,6}|.{0,40}") {
+    fn any_path_is_parsed_or_rejected(path in "(/[a-z0-9._@:\\\\ -]{0,12}){0,6}|.{0,40}") {
         if let Ok(cgroup) = parse(&path) {
             prop_assert_eq!(&cgroup.path, &path);
             prop_assert!(cgroup.unit.is_none_or(|unit| path.contains(&unit)));
@@ -357,7 +357,7 @@ proptest! {
     }
 
     #[test]
-    fn no_session_is_a_unit_or_somebody_elses_container(
+    fn no_session_is_a_unit_or_a_container_of_another_owner(
         below in prop::collection::vec(segment(), 0..6),
     ) {
         let path = format!("/user.slice/user-1000.slice/user@1000.service/{}", below.join("/"));
@@ -368,7 +368,7 @@ proptest! {
     }
 
     #[test]
-    fn no_subtree_changes_whose_it_is(below in prop::collection::vec(segment(), 1..6)) {
+    fn no_subtree_changes_its_owner(below in prop::collection::vec(segment(), 1..6)) {
         let below = below.join("/");
         for path in ["/system.slice/ci.service", "/system.slice/system-a.slice/a@1.service"] {
             let (outer, inner) = (read(path), read(&format!("{path}/{below}")));
@@ -384,7 +384,7 @@ proptest! {
     }
 }
 
-/// Segments as an attacker would choose them.
+/// Segments that an attacker might choose.
 fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z0-9_.-]{1,12}".prop_filter("no dots alone", |text| text != "." && text != ".."),
