@@ -37,7 +37,7 @@ fn the_demo_shows_everything_and_leaves_nothing() -> Result<(), String> {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(finished.err, "");
     for word in [
-        "1. A scene",
+        "1. The setup",
         "(refreshed)",
         "still 1",
         "DENIED",

@@ -6,25 +6,25 @@ use std::path::PathBuf;
 /// How the demo fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program does not know its own file.
-    #[error("the program's own file cannot be found, and the demo runs it as daemon and client")]
+    /// The path of this program is unknown.
+    #[error("cannot find the path of this program, which the demo runs as daemon and client")]
     NoExecutable,
-    /// The operating system refused something.
+    /// A system call failed.
     #[error("cannot {0}")]
     System(&'static str, #[source] io::Error),
-    /// There is no place for the demo's folder.
-    #[error("cannot make a folder in {}", place.display())]
+    /// The demo's folder cannot be created.
+    #[error("cannot create a folder in {}", place.display())]
     Folder {
-        /// Where it should be.
+        /// The parent folder.
         place: PathBuf,
-        /// Why it cannot be made.
+        /// Why it cannot be created.
         source: io::Error,
     },
-    /// The folder's path would not fit into a socket's address, or not into the configuration as it is.
-    #[error("the path of {} is too long or too strange for the demo's sockets and configuration", .0.display())]
+    /// The folder's path does not fit into a socket address, or cannot be written into the configuration unescaped.
+    #[error("the path {} is too long for a socket, or has characters that need escaping in the configuration", .0.display())]
     Unfit(PathBuf),
-    /// Somebody had enough of it.
-    #[error("interrupted; nothing is left of it")]
+    /// The user interrupted the demo.
+    #[error("interrupted; the daemon and the folder are removed")]
     Interrupted,
     /// Printing failed.
     #[error("cannot write the output")]
@@ -32,13 +32,13 @@ pub enum Error {
     /// The daemon did not become ready; its log says why.
     #[error("the daemon did not start:\n{0}")]
     NotReady(String),
-    /// A client was refused.
-    #[error("a client was refused: {0}")]
+    /// A client's request was refused.
+    #[error("a client's request was refused: {0}")]
     Refused(String),
-    /// A step did something else than it should.
+    /// A step had an unexpected result.
     #[error("{0}")]
     Unexpected(&'static str),
-    /// The secret was found where it must not be.
+    /// The secret was found in a place where it must not be.
     #[error("the secret was found in the daemon's {0}")]
     Leaked(&'static str),
 }
@@ -50,10 +50,10 @@ impl Error {
         match self {
             Self::NoExecutable | Self::System(..) | Self::Output(_) | Self::Interrupted => "",
             Self::Folder { .. } | Self::Unfit(_) => {
-                "Set TMPDIR to a plain, short path where you may make folders: `TMPDIR=/tmp claviger demo`."
+                "Set TMPDIR to a plain, short path where you may create folders: `TMPDIR=/tmp claviger demo`."
             }
             Self::NotReady(_) | Self::Refused(_) | Self::Unexpected(_) | Self::Leaked(_) => {
-                "This is a defect of claviger or of this machine's set-up: please report it with the text above."
+                "This is a defect of claviger or a problem of this machine: please report it with the text above."
             }
         }
     }

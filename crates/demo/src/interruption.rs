@@ -1,8 +1,8 @@
-//! The wish of whoever started the demo that it ends.
+//! Interruption of the demo by a signal.
 //!
-//! Owns the signals that end it: left to themselves they would leave a daemon and a folder behind. The story looks between
-//! its steps, each of which takes a moment; the processes of the scene are in groups of their own, so that Ctrl-C at the
-//! terminal reaches the demo alone.
+//! Owns the signals that end the demo: by default they would end it at once and leave a daemon and a folder behind. The demo
+//! checks for a signal between its short steps. The child processes are in their own process groups, so that Ctrl-C at the
+//! terminal reaches only the demo.
 
 use std::io;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use tokio::sync::watch;
 
 use crate::Error;
 
-/// How long a signal that has reached another process of the group may take to be noticed here.
+/// How long to wait for a signal that has already reached another process of the group.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// Comes with the first SIGINT, SIGTERM or SIGHUP.
+/// Set by the first SIGINT, SIGTERM or SIGHUP.
 pub(super) struct Interruption {
     came: watch::Receiver<bool>,
     runtime: Handle,
 }
 
 impl Interruption {
-    /// From now on the signals end nothing by themselves. A thread of the runtime waits for them.
+    /// Installs handlers, so that the signals no longer end the process. A thread of the runtime waits for them.
     pub(super) fn expected(runtime: &Handle) -> io::Result<Self> {
         let _entered = runtime.enter();
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -37,7 +37,7 @@ impl Interruption {
                 _ = hangup.recv() => {}
             }
             sender.send_replace(true);
-            // Kept for as long as somebody may ask.
+            // Keep the sender while there are receivers.
             sender.closed().await;
         });
         Ok(Self {
@@ -46,7 +46,7 @@ impl Interruption {
         })
     }
 
-    /// [`Error::Interrupted`] once it has come.
+    /// [`Error::Interrupted`] after a signal.
     pub(super) fn check(&self) -> Result<(), Error> {
         if *self.came.borrow() {
             return Err(Error::Interrupted);
@@ -54,19 +54,19 @@ impl Interruption {
         Ok(())
     }
 
-    /// Waits for it. Blocks.
+    /// Waits for a signal. Blocks.
     pub(super) fn awaited(&self) {
         self.runtime.block_on(self.comes());
     }
 
-    /// Whether it has come, or comes in this very moment. Blocks.
+    /// Whether a signal has arrived, or arrives within [`MOMENT`]. Blocks.
     pub(super) fn comes_now(&self) -> bool {
         let comes = async { tokio::time::timeout(MOMENT, self.comes()).await };
         self.runtime.block_on(comes).is_ok()
     }
 
     async fn comes(&self) {
-        // The sender goes only with the runtime.
+        // The sender is dropped only with the runtime.
         drop(self.came.clone().wait_for(|came| *came).await);
     }
 }

@@ -1,8 +1,8 @@
 //! An OAuth issuer on loopback, for the demo and for tests.
 //!
-//! Owns a strict little authorization server: RFC 8414 metadata, a token endpoint with `client_credentials` and
-//! `client_secret_basic`, and revocation (RFC 7009). It refuses what a real one refuses: a second authentication mechanism,
-//! a repeated parameter, an unknown scope, another content type. Counts token requests. Never part of a running daemon.
+//! Owns a small, strict authorization server: RFC 8414 metadata, a token endpoint with `client_credentials` and
+//! `client_secret_basic`, and revocation (RFC 7009). It rejects what a real one rejects: a second authentication mechanism, a
+//! repeated parameter, an unknown scope, another content type. Counts token requests. Never part of a running daemon.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -27,24 +27,24 @@ use tokio::net::TcpListener;
 
 use crate::Error;
 
-/// The only client's identifier.
+/// The identifier of the only client.
 const CLIENT_ID: &str = "demo-client";
-/// The scopes that it may have. A token with the last one is as long as those of issuers that put claims into it.
+/// The scopes that the client may request. A token with the last one is as long as a token with claims.
 const SCOPES: [&str; 4] = ["read:demo", "write:demo", "read:payroll", LARGE];
 const LARGE: &str = "read:large";
 /// The lifetime of a token, in seconds.
 const LIFETIME: u64 = 3600;
-/// Parameters by which a client proves itself otherwise than in the header.
+/// Parameters for authentication methods other than the header.
 const OTHER_PROOFS: [&str; 4] = [
     "client_id",
     "client_secret",
     "client_assertion",
     "client_assertion_type",
 ];
-/// The largest request that is read, in bytes.
+/// The size limit of a request, in bytes.
 const LARGEST_REQUEST: usize = 16 * 1024;
 
-/// A running issuer. Its tasks end with the runtime they were started on.
+/// A running issuer. Its tasks end with the runtime that they were started on.
 #[derive(Debug)]
 pub struct Issuer {
     state: Arc<State>,
@@ -62,7 +62,7 @@ impl Issuer {
     /// Starts an issuer on a free port of 127.0.0.1, with a fresh client secret.
     ///
     /// # Errors
-    /// If there is no port or no randomness to be had.
+    /// If no port or no random bytes are available.
     pub async fn start() -> Result<Self, Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -95,12 +95,12 @@ impl Issuer {
         Secret::from_text(self.state.secret.clone())
     }
 
-    /// Token requests that arrived so far, good or bad.
+    /// The number of token requests received, valid or not.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::SeqCst)
     }
 
-    /// Whether it issued this token and nobody revoked it.
+    /// Whether it issued this token, and the token is not revoked.
     pub fn knows(&self, token: &str) -> bool {
         self.state
             .live
@@ -127,7 +127,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
                 async move { Ok::<_, Infallible>(state.answer(request).await) }
             });
             let io = TokioIo::new(stream);
-            // A client that goes away is no concern of an issuer.
+            // An issuer does not care about clients that disconnect.
             drop(
                 Builder::new(TokioExecutor::new())
                     .serve_connection(io, service)
@@ -191,7 +191,7 @@ impl State {
         (StatusCode::OK, metadata)
     }
 
-    /// Reads a form, checks the client's one and only credential, and goes on with `then`.
+    /// Parses a form, checks that it has exactly one credential and that it is the client's, then calls `then`.
     async fn authenticated(
         &self,
         request: Request<Incoming>,
@@ -284,7 +284,7 @@ impl State {
     }
 }
 
-/// Whether the body is said to be a form, once and by exactly that name.
+/// Whether there is exactly one content type, and it is that of a form.
 fn is_form(headers: &http::HeaderMap) -> bool {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (kind, other) = (kinds.next(), kinds.next());
@@ -294,7 +294,8 @@ fn is_form(headers: &http::HeaderMap) -> bool {
 }
 
 fn form_decode(half: &str) -> Option<String> {
-    // A half never holds `=` or `&` unescaped, so it reads as one name without a value. A parser of forms would overlook them.
+    // Each half must have `=` and `&` escaped, so it parses as one name without a value. The parser would accept them
+    // unescaped.
     if half.contains(['=', '&']) {
         return None;
     }
@@ -330,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     #[expect(clippy::too_many_lines, reason = "a table")]
-    async fn what_a_strict_issuer_refuses_is_refused() {
+    async fn invalid_requests_are_rejected() {
         let issuer = Issuer::start().await.unwrap();
         let basic = |pair: String| format!("authorization: Basic {}\r\n", STANDARD.encode(pair));
         let good = basic(format!("{CLIENT_ID}:{}", issuer.state.secret));

@@ -1,9 +1,9 @@
-//! `claviger demo`: everything, on an embedded default, in a few seconds.
+//! `claviger demo`: shows all of claviger with an embedded issuer, in a few seconds.
 //!
-//! Owns the scene (`scene`: a folder with a sealed store, a key and a configuration), the issuer on loopback ([`issuer`]),
-//! and the story told with them. Nothing here is a short cut: the store is filled by `claviger file`, the daemon is a child
-//! process started by `claviger run`, and each program that asks is a process of its own. The issuer is compiled in for this
-//! and for tests alone; no daemon ever starts it.
+//! Owns the setup (`scene`: a folder with a sealed store, a key and a configuration), the issuer on loopback ([`issuer`]), and
+//! the steps of the demo. It takes no shortcuts: the store is filled by `claviger file`, the daemon is a child process started
+//! by `claviger run`, and each client is a separate process. The issuer is compiled in only for the demo and for tests; no
+//! daemon ever starts it.
 
 #![forbid(unsafe_code)]
 
@@ -22,22 +22,23 @@ use interruption::Interruption;
 use issuer::Issuer;
 use scene::Scene;
 
-/// Runs the demo; with `stay` the daemon is kept up until it is interrupted.
+/// Runs the demo; with `stay` the daemon keeps running until the demo is interrupted.
 ///
 /// # Errors
-/// If a step does not do what it should. The demo is also a test of the whole. Whatever happens, nothing is left of it.
+/// If a step has an unexpected result: the demo is also a test of the whole system. In any case, the daemon and the folder are
+/// removed.
 pub fn run(stay: bool, executable: Option<PathBuf>, out: &mut dyn Write) -> Result<(), Error> {
     let executable = executable.ok_or(Error::NoExecutable)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(|error| Error::System("make a runtime", error))?;
+        .map_err(|error| Error::System("create a runtime", error))?;
     let interruption = Interruption::expected(runtime.handle())
         .map_err(|error| Error::System("listen for signals", error))?;
     let issuer = runtime.block_on(Issuer::start())?;
     play(stay, executable, &issuer, &interruption, out).map_err(|error| {
-        // A signal to the whole group may end a step's process before it is moved to its own.
+        // A signal to the whole group may end a step's process before that process has its own group.
         if interruption.comes_now() {
             Error::Interrupted
         } else {
@@ -54,16 +55,16 @@ fn play(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let mut scene = Scene::set(executable, issuer, interruption)?;
-    let told = tell(&scene, issuer, interruption, out);
-    if told.is_ok() && stay {
+    let result = run_steps(&scene, issuer, interruption, out);
+    if result.is_ok() && stay {
         remain(&scene, out)?;
         interruption.awaited();
     }
     scene.strike()?;
-    told
+    result
 }
 
-fn tell(
+fn run_steps(
     scene: &Scene,
     issuer: &Issuer,
     interruption: &Interruption,
@@ -81,20 +82,20 @@ fn tell(
     search(scene, out)?;
     writeln!(
         out,
-        "\nThat is all there is to it: programs ask for a token by name, and the secret stays where it is.\nNext: the README's first configuration for your own issuer, and `claviger check --config FILE`."
+        "\nThat is the whole idea: programs request a token by name, and the secret stays with the daemon.\nNext: the README's first configuration for your own issuer, and `claviger check --config FILE`."
     )?;
     Ok(())
 }
 
 fn introduce(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(out, "claviger demo\n")?;
-    writeln!(out, "1. A scene, in {}:", scene.folder().display())?;
+    writeln!(out, "1. The setup, in {}:", scene.folder().display())?;
     writeln!(
         out,
         "   · an OAuth issuer at {} that knows one client",
         issuer.url()
     )?;
-    writeln!(out, "   · a sealed file that holds the client's secret")?;
+    writeln!(out, "   · a sealed file with the client's secret")?;
     writeln!(
         out,
         "   · a daemon (pid {}) with this configuration:\n",
@@ -109,13 +110,13 @@ fn introduce(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), 
 fn first_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(
         out,
-        "\n2. A program asks for a token by its name:  claviger token demo-api"
+        "\n2. A program requests a token by its name:  claviger token demo-api"
     )?;
     let token = ask(scene, "demo-api")?;
     expect(&token, "freshness", "refreshed")?;
     writeln!(
         out,
-        "   It gets one that the daemon obtained with the secret ({}): {} characters, scope \"{}\", {} s left.",
+        "   It gets a token that the daemon fetched with the secret ({}): {} characters, scope \"{}\", {} s left.",
         text(&token, "freshness"),
         text(&token, "access_token").len(),
         scopes(&token),
@@ -123,25 +124,25 @@ fn first_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<()
     )?;
     writeln!(
         out,
-        "   Requests at the issuer so far: {}.",
+        "   Requests to the issuer so far: {}.",
         issuer.requests()
     )?;
     Ok(())
 }
 
 fn cached_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(), Error> {
-    writeln!(out, "\n3. Another program asks for the same:")?;
+    writeln!(out, "\n3. Another program requests the same token:")?;
     let token = ask(scene, "demo-api")?;
     expect(&token, "freshness", "fresh")?;
     let requests = issuer.requests();
     if requests != 1 {
         return Err(Error::Unexpected(
-            "the issuer was asked again for a cached token",
+            "a cached token was requested from the issuer again",
         ));
     }
     writeln!(
         out,
-        "   It gets the cached one ({}). Requests at the issuer: still {requests}.",
+        "   It gets the cached token ({}). Requests to the issuer: still {requests}.",
         text(&token, "freshness"),
     )?;
     Ok(())
@@ -150,7 +151,7 @@ fn cached_token(scene: &Scene, issuer: &Issuer, out: &mut dyn Write) -> Result<(
 fn refusal(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(
         out,
-        "\n4. It asks for a token that its rules do not give it:  claviger token payroll-api"
+        "\n4. It requests a token that no rule allows it:  claviger token payroll-api"
     )?;
     let refused = scene.claviger(&["token", "payroll-api", "--socket", scene.socket()])?;
     if refused.status.code() != Some(77) {
@@ -161,7 +162,7 @@ fn refusal(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     }
     writeln!(
         out,
-        "   An operator sees why:  claviger explain payroll-api --pid {}",
+        "   An operator can see why:  claviger explain payroll-api --pid {}",
         std::process::id()
     )?;
     let pid = std::process::id().to_string();
@@ -194,11 +195,11 @@ fn status(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
 fn search(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(
         out,
-        "\n6. Where is the secret? Searched for it in the daemon's"
+        "\n6. Where is the secret? A search of the daemon's"
     )?;
     for (place, hits) in scene.search()? {
         let found = match hits {
-            None => "cannot be read even by the daemon's own user".to_owned(),
+            None => "not readable, even by the daemon's own user".to_owned(),
             Some(hits) => format!("{hits} hits"),
         };
         writeln!(out, "   {place:<24}{found}")?;
@@ -212,8 +213,8 @@ fn search(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
 fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     writeln!(
         out,
-        "\nThe daemon stays up. Try:\n  {program} token demo-api --socket {socket} --output json\n  curl --unix-socket {socket} -H 'claviger-request: true' http://claviger/v1/token/demo-api\n  {program} status --watch --admin-socket {admin}\n  {program} refresh --admin-socket {admin}\n  $EDITOR {config}; {program} reload --admin-socket {admin}\nCtrl-C ends it.",
-        // It need not be installed: the commands are there to be copied.
+        "\nThe daemon keeps running. Try:\n  {program} token demo-api --socket {socket} --output json\n  curl --unix-socket {socket} -H 'claviger-request: true' http://claviger/v1/token/demo-api\n  {program} status --watch --admin-socket {admin}\n  {program} refresh --admin-socket {admin}\n  $EDITOR {config}; {program} reload --admin-socket {admin}\nCtrl-C ends it.",
+        // The full path, so that the commands can be copied even if claviger is not installed.
         program = scene.executable().display(),
         socket = scene.socket(),
         admin = scene.admin_socket(),
@@ -222,7 +223,7 @@ fn remain(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
     Ok(out.flush()?)
 }
 
-/// Has a client process ask for a token, and reads its answer.
+/// Requests a token by a client process, and parses its output.
 fn ask(scene: &Scene, name: &str) -> Result<Value, Error> {
     let answer = scene.claviger(&[
         "token",
@@ -238,7 +239,7 @@ fn ask(scene: &Scene, name: &str) -> Result<Value, Error> {
         ));
     }
     serde_json::from_slice(&answer.stdout).map_err(|_not_json| {
-        Error::Unexpected("`claviger token --output json` printed something else")
+        Error::Unexpected("`claviger token --output json` did not print JSON")
     })
 }
 
@@ -264,6 +265,6 @@ fn expect(value: &Value, field: &str, wanted: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Unexpected(
-        "a token did not come from where it should",
+        "a token did not have the expected freshness",
     ))
 }

@@ -1,4 +1,4 @@
-//! The scene of the demo: a folder, a filled store, a configuration, and a daemon.
+//! The setup of the demo: a folder, a store with a credential, a configuration, and a daemon.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -20,15 +20,15 @@ use crate::Error;
 use crate::interruption::Interruption;
 use crate::issuer::Issuer;
 
-/// How long the daemon may take to become ready: so many looks at it, each so long.
+/// How long the daemon may take to become ready: the number of attempts, and the timeout of each.
 const LOOKS: u32 = 100;
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Where the sockets are in the folder.
+/// The paths of the sockets within the folder.
 const BROKER_SOCKET: &str = "run/broker.sock";
 const ADMIN_SOCKET: &str = "run/admin/admin.sock";
 
-/// A folder with everything that the demo needs. Gone when it is struck or dropped.
+/// A folder with everything that the demo needs, and the daemon. Removed by `strike` or when dropped.
 pub(super) struct Scene {
     folder: PathBuf,
     executable: PathBuf,
@@ -41,7 +41,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Makes the folder, fills the store, and starts the daemon.
+    /// Creates the folder, fills the store, and starts the daemon.
     pub(super) fn set(
         executable: PathBuf,
         issuer: &Issuer,
@@ -50,7 +50,7 @@ impl Scene {
         let folder = make_folder()?;
         let built = Self::build(folder.clone(), executable, issuer, interruption);
         if built.is_err() {
-            // The first problem is the one to report.
+            // The first error is the one to report.
             drop(fs::remove_dir_all(&folder));
         }
         built
@@ -107,7 +107,7 @@ impl Scene {
         self.daemon.id()
     }
 
-    /// Runs a client as a process of its own.
+    /// Runs a client as a separate process.
     pub(super) fn claviger(&self, arguments: &[&str]) -> Result<Output, Error> {
         Command::new(&self.executable)
             .args(arguments)
@@ -117,7 +117,7 @@ impl Scene {
             .map_err(|error| Error::System("start a client", error))
     }
 
-    /// Counts the secret in the places that others look into first; `None` where nobody can look.
+    /// Counts occurrences of the secret in the places where an attacker looks first; `None` if a place is not readable.
     pub(super) fn search(&self) -> Result<[(&'static str, Option<usize>); 3], Error> {
         let process = PathBuf::from(format!("/proc/{}", self.daemon.id()));
         Ok([
@@ -147,10 +147,10 @@ impl Scene {
         Ok(Some(hits(secret).saturating_add(hits(encoded.as_bytes()))))
     }
 
-    /// Ends the daemon in good order and removes the folder.
+    /// Stops the daemon gracefully and removes the folder.
     pub(super) fn strike(&mut self) -> Result<(), Error> {
         if let Ok(pid) = i32::try_from(self.daemon.id()) {
-            // It may have ended by itself; waiting tells.
+            // The daemon may already have exited; `wait` reports that.
             kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap_or(());
         }
         self.daemon
@@ -160,7 +160,7 @@ impl Scene {
     }
 }
 
-/// After a failed step the daemon must not stay behind.
+/// The daemon must not keep running after a failed step.
 impl Drop for Scene {
     fn drop(&mut self) {
         if matches!(self.daemon.try_wait(), Ok(None)) {
@@ -171,7 +171,7 @@ impl Drop for Scene {
     }
 }
 
-/// A folder that nobody else can look into, under a name that nobody can guess.
+/// Creates a folder with mode 0700 and a random name.
 fn make_folder() -> Result<PathBuf, Error> {
     let place = absolute(std::env::temp_dir());
     let number = u64::from_ne_bytes(random()?);
@@ -186,7 +186,7 @@ fn make_folder() -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
-/// TMPDIR may be empty or relative; paths of the configuration may not.
+/// `TMPDIR` may be empty or relative; paths in the configuration may not.
 fn absolute(place: PathBuf) -> PathBuf {
     if place.as_os_str().is_empty() {
         return PathBuf::from("/tmp");
@@ -194,7 +194,7 @@ fn absolute(place: PathBuf) -> PathBuf {
     std::path::absolute(&place).unwrap_or(place)
 }
 
-/// Whether the paths below `folder` can be written into the configuration as they are, and bound as sockets.
+/// Whether the paths below `folder` can be written into the configuration unescaped, and bound as sockets.
 fn is_fit(folder: &Path) -> bool {
     let admin_socket = folder.join(ADMIN_SOCKET);
     let fits = SocketAddr::from_pathname(&admin_socket).is_ok();
@@ -212,7 +212,7 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-/// Makes the sealed store and puts the credential in, the way an operator would: through standard input.
+/// Creates the sealed store and stores the credential as an operator would, through standard input.
 fn fill_store(folder: &Path, executable: &Path, issuer: &Issuer) -> Result<(), Error> {
     let store = folder.join("store").display().to_string();
     let key = folder.join("store.key").display().to_string();
@@ -292,7 +292,7 @@ scopes = ["read:payroll"]
 user = {uid}
 tokens = ["demo-api"]
 
-[[allow]]                        # somebody else
+[[allow]]                        # another service
 unit = "payroll.service"
 tokens = ["payroll-api"]
 "#,
@@ -301,7 +301,7 @@ tokens = ["payroll-api"]
     )
 }
 
-/// Starts `claviger run` and waits for its word that it is ready.
+/// Starts `claviger run` and waits for its readiness notification.
 fn start_daemon(
     folder: &Path,
     executable: &Path,
@@ -335,7 +335,7 @@ fn start_daemon(
     ))
 }
 
-/// Whether the daemon says that it is ready, before it ends or time is up.
+/// Whether the daemon reports readiness before it exits or the time is up.
 fn await_ready(
     ready: &UnixDatagram,
     daemon: &mut Child,
