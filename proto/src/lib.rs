@@ -1,8 +1,8 @@
 //! The wire messages and services of claviger: package `claviger.v1`.
 //!
-//! Owns the `.proto` files beside this crate and the code generated from them, which is committed so that a build needs no
-//! `protoc` and a change of the API is a readable diff. Holds no behavior. Messages that carry a credential have no derived
-//! `Debug`; the ones written here print lengths only.
+//! Owns the `.proto` files of this crate and the code generated from them, which is committed so that a build needs no `protoc`
+//! and a change of the API is a readable diff. Contains no behavior. Messages that carry a credential have no derived `Debug`;
+//! the implementations here print lengths only.
 //!
 //! Regenerate with `CLAVIGER_REGENERATE=1 cargo test -p claviger-proto`. Inside the daemon only `server` and `cli` use this
 //! crate: wire types stop there.
@@ -12,7 +12,7 @@
 use std::fmt;
 
 /// The package `claviger.v1`.
-#[rustfmt::skip] // The test compares the file with what is generated, byte for byte.
+#[rustfmt::skip] // A test compares the file with the generator's output, byte for byte.
 #[path = "gen/claviger.v1.rs"]
 #[allow(
     clippy::pedantic,
@@ -25,7 +25,8 @@ pub mod v1;
 /// The compiled descriptors of the package, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/claviger.v1.bin");
 
-/// The name under which requests must carry [`REQUEST_HEADER_VALUE`]; a browser or a tricked server does not set it by accident.
+/// The header that every request must carry, with [`REQUEST_HEADER_VALUE`]; a browser or a server abused for request forgery
+/// does not set it.
 pub const REQUEST_HEADER: &str = "claviger-request";
 
 /// The value of [`REQUEST_HEADER`].

@@ -1,6 +1,6 @@
-//! The committed code must be what the `.proto` files say.
+//! Checks that the committed code matches the `.proto` files.
 //!
-//! `CLAVIGER_REGENERATE=1 cargo test -p claviger-proto` writes it anew instead of comparing.
+//! `CLAVIGER_REGENERATE=1 cargo test -p claviger-proto` regenerates the code before comparing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const FILES: [&str; 4] = [
     "claviger/v1/admin.proto",
 ];
 
-/// Messages that carry a credential: `Debug` is written by hand in the crate's root.
+/// Messages that carry a credential. Their `Debug` is implemented by hand in `src/lib.rs`.
 const CARRY_SECRETS: [&str; 2] = [
     ".claviger.v1.GetTokenResponse",
     ".claviger.v1.GetSecretResponse",
@@ -37,7 +37,7 @@ fn committed_code_matches_the_proto_files() {
     let committed = root.join("src/gen");
     #[expect(
         clippy::disallowed_methods,
-        reason = "whoever runs the test says so in its environment"
+        reason = "the developer who runs the test sets the variable"
     )]
     let regenerate = std::env::var_os("CLAVIGER_REGENERATE").is_some();
     if regenerate {
@@ -56,7 +56,7 @@ fn committed_code_matches_the_proto_files() {
     }
 }
 
-/// Every message that could hold a credential must be on the list above, or its derived `Debug` would print it.
+/// Every message that could carry a credential must be listed above, or its derived `Debug` would print it.
 #[test]
 fn only_listed_messages_have_credential_fields() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
