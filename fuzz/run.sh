@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for FUZZ_SECONDS (60), two at a time, or the targets that are named as arguments.
+# Runs each fuzz target, or those given as arguments, for FUZZ_SECONDS (60), two at a time.
 #
-# Needs nothing but stable Rust and a C++ compiler: coverage is a pass of LLVM that any toolchain has, and libFuzzer is
-# built from the sources in libfuzzer-sys. `cargo fuzz` works on the same folder, for whoever likes its comforts.
-# Inputs that were found interesting are kept in target/fuzz/corpus; one that fails is kept in target/fuzz/failures.
+# Needs only stable Rust and a C++ compiler: coverage is an LLVM pass that every toolchain has, and libFuzzer is built
+# from the sources in libfuzzer-sys. `cargo fuzz` also works in this folder. Interesting inputs are stored in
+# target/fuzz/corpus, and failing ones in target/fuzz/failures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds="${FUZZ_SECONDS:-60}"
@@ -17,7 +17,7 @@ if ! command -v c++ >/dev/null; then
   exit
 fi
 
-# What is fuzzed are the versions that the daemon links.
+# Fuzz the same versions of dependencies that the daemon links.
 if [ ! -e fuzz/Cargo.lock ] || [ Cargo.lock -nt fuzz/Cargo.lock ]; then
   cp Cargo.lock fuzz/Cargo.lock
 fi

@@ -1,4 +1,4 @@
-//! The yardstick: a tonic server that does nothing but answer the same bytes.
+//! The baseline: a tonic server that only returns the same bytes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -48,7 +48,7 @@ impl Tokens for Constant {
     }
 }
 
-/// Serves on `socket` the answer that lies beside it, on the kind of runtime that `kind` names. Never returns.
+/// Serves the response stored beside `socket`, on the kind of runtime given by `kind`. Never returns.
 pub(crate) fn serve(socket: &Path, kind: &str) {
     let answer = std::fs::read(socket.with_extension("answer")).unwrap();
     let answer = GetTokenResponse::decode(answer.as_slice()).unwrap();
@@ -70,7 +70,7 @@ pub(crate) fn serve(socket: &Path, kind: &str) {
     });
 }
 
-/// A bare server in a process of its own.
+/// A bare server in a separate process.
 pub(crate) struct Bare {
     child: Child,
     socket: PathBuf,

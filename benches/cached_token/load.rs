@@ -1,4 +1,4 @@
-//! The load: a number of connections, and on each a number of callers that ask again as soon as they are answered.
+//! The load: several connections, each with several callers that send the next request as soon as they get a response.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub(crate) struct Load {
     pub(crate) time: Duration,
 }
 
-/// What one run measured. Times in microseconds.
+/// The results of one run. Times in microseconds.
 pub(crate) struct Sample {
     answers: usize,
     seconds: f64,
@@ -44,7 +44,7 @@ pub(crate) async fn connect(socket: &Path) -> TokensClient<Channel> {
     TokensClient::new(endpoint.connect_with_connector(connector).await.unwrap())
 }
 
-/// The request that everybody sends.
+/// The request that every caller sends.
 pub(crate) fn request() -> tonic::Request<GetTokenRequest> {
     let message = GetTokenRequest {
         name: "bench".into(),
@@ -57,7 +57,7 @@ pub(crate) fn request() -> tonic::Request<GetTokenRequest> {
     request
 }
 
-/// One answer of the server on `socket`.
+/// One response of the server on `socket`.
 pub(crate) async fn answer(socket: &Path) -> GetTokenResponse {
     let mut client = connect(socket).await;
     client.get_token(request()).await.unwrap().into_inner()
@@ -78,7 +78,10 @@ impl Load {
                     let mut now = Instant::now();
                     while now < end {
                         let answer = client.get_token(request()).await.unwrap().into_inner();
-                        assert!(answer.access_token.len() > 1000, "the whole token came");
+                        assert!(
+                            answer.access_token.len() > 1000,
+                            "the response has the whole token"
+                        );
                         let after = Instant::now();
                         times.push((after - now).as_secs_f64() * 1e6);
                         now = after;

@@ -1,19 +1,19 @@
-//! How fast a cached token is served, as a ratio to a bare tonic server that answers the same bytes.
+//! The performance of serving a cached token, as a ratio to a bare tonic server that returns the same bytes.
 //!
-//! Starts the release build of `claviger` on an embedded default and two bare servers (one on a single-threaded runtime, one
-//! on tokio's usual one) as processes of their own, then loads them in turn from this process, pair by pair, so that a drift
-//! of the machine hits all alike. Prints a table and writes `target/bench/cached_token.json`.
+//! Starts the release build of `claviger` with an embedded issuer, and two bare servers (one on a single-threaded runtime, one
+//! on tokio's default runtime), each as a process. Then loads them in turn from this process, pair by pair, so that a drift of
+//! the machine affects all alike. Prints a table and writes `target/bench/cached_token.json`.
 //!
-//! `make bench` runs it. `-- --quick` shortens it, for a look.
+//! `make bench` runs it. `-- --quick` runs it for a shorter time, with less precise results.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a measurement that cannot go on should stop"
+    reason = "a benchmark stops at the first error"
 )]
-#![expect(clippy::print_stdout, reason = "it prints its results")]
-#![expect(clippy::disallowed_methods, reason = "measuring time is what it does")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
 mod bare;
 mod load;
@@ -27,7 +27,7 @@ use prost::Message as _;
 use serde_json::json;
 use subject::Subject;
 
-/// Rounds of all servers in turn; the median of the ratios is reported.
+/// The number of rounds, in each of which all servers are loaded; the median of the ratios is reported.
 const ROUNDS: usize = 7;
 
 fn main() {
@@ -68,15 +68,19 @@ async fn measure(quick: bool) {
     };
     let sockets = [subject.socket(), bare_single.socket(), bare_multi.socket()];
     for socket in &sockets {
-        // The lifetime left is another one, and as long.
+        // The lifetime left differs, but has the same length.
         let answer = load::answer(socket).await;
-        assert_eq!(answer.encoded_len(), token.encoded_len(), "the same bytes");
+        assert_eq!(
+            answer.encoded_len(),
+            token.encoded_len(),
+            "the same number of bytes"
+        );
     }
     let mut busy: [Vec<Sample>; 3] = Default::default();
     let mut calm: [Vec<Sample>; 3] = Default::default();
     for round in 0..if quick { 2 } else { ROUNDS } {
         for turn in 0..3 {
-            // Another one begins each round, so that none always follows the same neighbor.
+            // Each round begins with another server, so that no server always follows the same one.
             let index = (turn + round) % 3;
             busy[index].push(throughput.run(&sockets[index]).await);
             calm[index].push(latency.run(&sockets[index]).await);
@@ -140,7 +144,7 @@ fn report(busy: &[Vec<Sample>; 3], calm: &[Vec<Sample>; 3], idle: u64, loaded: u
         "throughput at 8 connections × 8 streams", single.0, multi.0
     );
     println!("{:<44}{:>10.2}{:>10.2}", "p50 at 1 × 1", single.1, multi.1);
-    println!("\n1000 callers on a cold token: {cold} request at the issuer");
+    println!("\n1000 callers on a cold token: {cold} request to the issuer");
     println!(
         "resident memory: {:.1} MiB idle, {:.1} MiB after the load",
         mib(idle),
@@ -163,7 +167,7 @@ fn report(busy: &[Vec<Sample>; 3], calm: &[Vec<Sample>; 3], idle: u64, loaded: u
     println!("written to target/bench/cached_token.json");
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for people")]
+#[expect(clippy::cast_precision_loss, reason = "for display")]
 fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }

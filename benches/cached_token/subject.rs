@@ -1,4 +1,4 @@
-//! The release build of claviger, on an embedded default.
+//! The release build of claviger, with an embedded issuer.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -72,7 +72,7 @@ impl Subject {
         self.issuer.requests()
     }
 
-    /// Has `callers` ask at once for a token that nobody has asked for yet.
+    /// Has `callers` request, at the same time, a token that is not yet cached.
     pub(crate) async fn cold(&self, callers: usize) {
         let mut clients = Vec::new();
         for _ in 0..32 {
@@ -88,7 +88,7 @@ impl Subject {
         }
     }
 
-    /// The answer that the load gets.
+    /// The response that the load gets.
     pub(crate) async fn cached(&self) -> GetTokenResponse {
         load::answer(&self.socket()).await
     }
@@ -122,7 +122,7 @@ fn feed(arguments: &[&str], value: &[u8]) {
     assert!(child.wait().unwrap().success(), "{arguments:?}");
 }
 
-/// One token that this user may have.
+/// A configuration with one token, which this user may request.
 fn config(folder: &Path, issuer: &Issuer) -> String {
     format!(
         r#"

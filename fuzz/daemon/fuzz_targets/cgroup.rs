@@ -1,4 +1,4 @@
-//! Any text is a cgroup or none, and who names directories in a user's session is never taken for a system unit.
+//! Any text yields a cgroup or none, and no path in a user's session is parsed as a system unit.
 #![no_main]
 
 use claviger_core::peer::cgroup_of;
@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(cgroup.unit, None, "{}", cgroup.path);
     }
     if let Some(unit) = &cgroup.unit {
-        // A unit is one whole directory of the path, and nothing before it is one.
+        // The unit is one directory of the path, and all directories before it are slices.
         let named = |segment: &&str| segment.strip_prefix('_').unwrap_or(segment) == unit;
         let at = segments
             .iter()

@@ -1,4 +1,4 @@
-//! Any text is a configuration that can be used, or a list of problems.
+//! Any text yields a usable configuration or a list of problems.
 #![no_main]
 
 use std::path::Path;
@@ -30,7 +30,7 @@ fn parse(text: &str) -> Result<Config, claviger::config::Problems> {
 
 fuzz_target!(|text: &str| match parse(text) {
     Ok(config) => {
-        // What was accepted can be used: compared with itself, counted, made into a policy.
+        // An accepted configuration is usable: it equals itself, lists its references, and builds a policy.
         assert!(config.differences(&config).is_empty());
         assert!(config.fixed_differences(&config).is_empty());
         let _references = config.references();

@@ -1,5 +1,5 @@
-//! Any bytes are a list of variables, or a fault with the number of a line that is there. What is left when one of them is
-//! taken away sets the others as before.
+//! Any bytes yield a list of variables, or an error with the number of an existing line. Removing one variable leaves the
+//! others unchanged.
 #![no_main]
 
 use claviger::import::dotenv::{Variable, parse};
@@ -26,11 +26,11 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(gone) = variables.len().checked_sub(1) else {
         return;
     };
-    // One in the middle, which has neighbors on both sides.
+    // Remove the middle one, which has neighbors on both sides.
     let gone = gone / 2;
     let span = variables[gone].span.clone();
     let left = [&bytes[..span.start], &bytes[span.end..]].concat();
-    let left = parse(&left).expect("the others are as they were");
+    let left = parse(&left).expect("the other variables still parse");
     let others = variables.iter().enumerate().filter(|(at, _)| *at != gone);
     assert!(others.map(|(_, one)| told(one)).eq(left.iter().map(told)));
 });

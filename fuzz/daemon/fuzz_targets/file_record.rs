@@ -1,4 +1,4 @@
-//! Any bytes in the place of a record are damage, and any bytes in a record are its contents or damage.
+//! Any bytes in place of a record are damage, and any bytes inside a record are valid contents or damage.
 #![no_main]
 
 use claviger_backend_file::parsers;
@@ -7,10 +7,10 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     assert!(
         !parsers::header_then_open(bytes),
-        "a record opened that nobody sealed"
+        "bytes opened as a record although they were not sealed"
     );
     assert!(
         parsers::contents_hold(bytes),
-        "an index that cannot be read again"
+        "an index cannot be parsed again after it was written"
     );
 });

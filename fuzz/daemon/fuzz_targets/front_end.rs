@@ -1,8 +1,8 @@
-//! Whatever a peer sends, the daemon goes on serving the others.
+//! Whatever a peer sends, the daemon keeps serving other peers.
 //!
-//! One daemon for the whole run, on a real socket, with a secret to hand out and a rule that allows it. Each input is sent
-//! on a connection of its own, whose end the target waits for; then another peer asks for the secret and must get it. The
-//! first byte chooses the socket: the programs' or the operators'.
+//! One daemon serves the whole run, on a real socket, with a secret and a rule that allows it. Each input is sent on a new
+//! connection, and the target waits until that is closed; then another peer requests the secret and must get it. The first byte
+//! selects the socket: that for programs or that for operators.
 #![no_main]
 
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -24,9 +24,9 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Longer than the daemon waits for anything, with the limits below.
+/// Longer than any timeout of the daemon, with the limits below.
 const PATIENCE: Duration = Duration::from_secs(10);
-const VALUE: &str = "the value that everybody here may have";
+const VALUE: &str = "the value that every peer here may read";
 
 struct World {
     folder: TempDir,
@@ -59,7 +59,7 @@ impl World {
         stream
     }
 
-    /// Asks for the secret on a connection that is kept, or on a new one when it has grown old.
+    /// Requests the secret on a kept connection, or on a new one if the daemon has closed that.
     fn ask(&self) {
         let mut kept = self.healthy.lock().expect("one thread");
         let answer = kept.as_mut().and_then(exchange);
@@ -150,19 +150,19 @@ secrets = ["value"]
         protections: memory::verify(),
     };
     runtime.block_on(async {
-        // A program of Rust ignores this signal from its start; here the main function is of C++, and a write to a peer
-        // that has gone would end the whole run without a word.
+        // The Rust runtime ignores SIGPIPE at start. Here `main` is C++, so without this handler a write to a closed connection
+        // would end the whole run without a message.
         let _ignored = signal(SignalKind::pipe()).expect("a handler");
         let running = start(launch, Arc::new(SystemClock), 0)
             .await
             .expect("it starts");
-        ready.send(()).expect("somebody waits");
+        ready.send(()).expect("the target waits");
         std::future::pending::<()>().await;
         drop(running);
     });
 }
 
-/// The user that runs the target, by whom the rule goes.
+/// The user that runs the target, for the rule.
 fn claviger_fuzz_uid() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self")
@@ -170,7 +170,7 @@ fn claviger_fuzz_uid() -> u32 {
         .uid()
 }
 
-/// One request for the secret; `None` if the connection is gone.
+/// One request for the secret; `None` if the connection is closed.
 fn exchange(stream: &mut UnixStream) -> Option<()> {
     const REQUEST: &[u8] =
         b"GET /v1/secret/value HTTP/1.1\r\nhost: claviger\r\nclaviger-request: true\r\n\r\n";
@@ -201,7 +201,7 @@ fuzz_target!(|input: &[u8]| {
         "admin/admin.sock"
     };
     let mut stream = WORLD.connect(face);
-    // The daemon may well have hung up before it was all sent.
+    // The daemon may have closed the connection before all bytes were sent.
     let _sent = stream.write_all(bytes);
     let _half = stream.shutdown(Shutdown::Write);
     let mut answer = [0; 16 * 1024];
@@ -211,7 +211,7 @@ fuzz_target!(|input: &[u8]| {
             Ok(0) => break,
             Ok(length) => read += length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                panic!("the daemon neither answers nor hangs up, after {read} bytes")
+                panic!("the daemon neither responds nor closes the connection, after {read} bytes")
             }
             Err(_reset) => break,
         }

@@ -1,10 +1,10 @@
-//! Any text is a bounded list of challenges, whose texts are bounded too.
+//! Any text yields a list of challenges of limited length, with texts of limited length.
 #![no_main]
 
 use claviger_oauth_wire::challenge::parse;
 use libfuzzer_sys::fuzz_target;
 
-/// The longest header that is read, and the most challenges of it.
+/// The limit on the bytes of a header that are read, and on its challenges.
 const MOST: (usize, usize) = (8 * 1024, 16);
 
 fuzz_target!(|header: &str| {
@@ -22,7 +22,7 @@ fuzz_target!(|header: &str| {
         assert!(resource.len() <= MOST.0);
         let _either_way = (challenge.wants_more_scope(), challenge.wants_another_login());
     }
-    // What is behind the bound does not count.
+    // Bytes beyond the limit are ignored.
     let end = header.floor_char_boundary(MOST.0);
     assert_eq!(parse(&header[..end]), challenges);
 });

@@ -1,4 +1,4 @@
-//! Any text is a bounded wait and a date, or neither.
+//! Any text yields a limited wait and a date, or neither.
 #![no_main]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ fuzz_target!(|input: (u64, &str)| {
     let wait = retry_after(text, Duration::from_secs(now));
     assert!(wait.is_none_or(|wait| wait <= LONGEST_RETRY_AFTER));
     if let Some(date) = date(text) {
-        // A date in the past asks for no wait.
+        // A date in the past means no wait.
         assert_eq!(retry_after(text, date), Some(Duration::ZERO));
         assert_eq!(retry_after(text, Duration::MAX), Some(Duration::ZERO));
     }

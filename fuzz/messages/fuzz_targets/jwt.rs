@@ -1,6 +1,6 @@
-//! Any bytes are a token or none, and its expiry is read if it is a readable JWT.
+//! Any bytes yield a token or none, and the expiry of a valid JWT.
 //!
-//! The input is read as a token as it is, and as the claims of one, which the fuzzer would hardly ever encode itself.
+//! The input is parsed as a token, and also as the claims of one, because the fuzzer would rarely produce valid base64.
 #![no_main]
 
 use base64::Engine as _;

@@ -1,4 +1,4 @@
-//! Any bytes are a metadata document or a flaw, and any text has its places for one.
+//! Any bytes yield a metadata document or an error, and any issuer has well-known addresses for one.
 #![no_main]
 
 use claviger_oauth_wire::metadata::{MAX_BODY, parse, same_issuer, well_known};

@@ -1,6 +1,6 @@
-//! Any text is a pointer that prints back as it was written, or none; and no answer makes following it fail.
+//! Any text yields a pointer that prints back unchanged, or none; and following it never panics, whatever the response.
 //!
-//! The first line of the input is the pointer, the rest is the answer that it is followed in.
+//! The first line of the input is the pointer, the rest is the response in which it is followed.
 #![no_main]
 
 use claviger_oauth_wire::Pointer;
@@ -8,7 +8,7 @@ use claviger_oauth_wire::response::{Failure, Leniency, TokenResponse, parse, par
 use claviger_oauth_wire::token::TOO_LONG;
 use libfuzzer_sys::fuzz_target;
 
-/// Stands in an answer where it must not come out again.
+/// A marker in responses that no error may repeat.
 const SENTINEL: &str = "SENTINEL";
 
 const STRICT: Leniency = Leniency {
@@ -49,7 +49,7 @@ fuzz_target!(|input: &[u8]| {
             }
         }
     }
-    // The way to the usual place leads where one goes without it.
+    // The pointer to the usual place has the same result as no pointer.
     let usual = "/access_token".parse().expect("a pointer");
     match (follow(body, &usual, STRICT), parse(200, None, body, STRICT)) {
         (Ok(one), Ok(other)) => {

@@ -1,4 +1,4 @@
-//! Any text is a reference that prints back as it was written, or an error that does not repeat it.
+//! Any text yields a reference that prints back unchanged, or an error.
 #![no_main]
 
 use claviger_backend::SecretRef;

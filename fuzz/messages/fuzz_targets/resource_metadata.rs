@@ -1,12 +1,12 @@
-//! Any bytes are a bounded document about one resource, or a flaw; and the place where a resource's document is looked for is
-//! on its own host, below the well-known path.
+//! Any bytes yield a document of limited size about one resource, or an error; and the address of a resource's document is on
+//! the resource's own host, below the well-known path.
 #![no_main]
 
 use claviger_oauth_wire::resource_metadata::{MAX_BODY, parse, well_known};
 use libfuzzer_sys::fuzz_target;
 use url::Url;
 
-/// The longest list of a document, and the longest text in one.
+/// The limits on the length of a list in a document, and of a text in it.
 const MOST: (usize, usize) = (1024, 2048);
 
 fuzz_target!(|body: &[u8]| {
@@ -31,7 +31,7 @@ fuzz_target!(|body: &[u8]| {
     };
     if let Some(place) = well_known(resource)
         && let (Ok(place), Ok(resource)) = (Url::parse(&place), Url::parse(resource))
-        // The transport reads no others: a host is no host everywhere.
+        // The transport supports no other schemes, and other schemes parse hosts differently.
         && matches!(place.scheme(), "https" | "http")
     {
         assert_eq!(place.origin().ascii_serialization(), resource.origin().ascii_serialization());

@@ -1,4 +1,4 @@
-//! Any words are a set of scopes whose printed form is the same set, or an error.
+//! Any words yield a set of scopes that prints back as the same set, or an error.
 #![no_main]
 
 use claviger_oauth_wire::Scopes;

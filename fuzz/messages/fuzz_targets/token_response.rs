@@ -1,6 +1,6 @@
-//! Any bytes are a token answer within its bounds or a failure, and no failure repeats what it came from.
+//! Any bytes yield a token response within the limits or an error, and no error repeats its input.
 //!
-//! The first two bytes choose the status, the media type and the leniency; the rest is the body.
+//! The first two bytes select the status, the media type and the leniency; the rest is the body.
 #![no_main]
 
 use claviger_oauth_wire::response::{Leniency, MAX_BODY, error_in, parse};
@@ -14,7 +14,7 @@ const TYPES: [Option<&str>; 4] = [
     Some("application/x-www-form-urlencoded"),
     Some("text/html"),
 ];
-/// Stands in a body where it must not come out again.
+/// A marker in bodies that no error may repeat.
 const SENTINEL: &str = "SENTINEL";
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
@@ -34,7 +34,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
             assert_eq!(token.len(), shape.bytes);
             assert!(!token.is_empty() && token.len() < TOO_LONG);
             assert!(token.iter().all(u8::is_ascii_graphic));
-            // Scopes are no secret, and may be what the token is, by chance.
+            // Scopes are not secret, and may equal the token by chance.
             if answer.scopes.is_none() {
                 debug
             } else {
