@@ -193,10 +193,7 @@ fn status(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 fn search(scene: &Scene, out: &mut dyn Write) -> Result<(), Error> {
-    writeln!(
-        out,
-        "\n6. Where is the secret? A search of the daemon's"
-    )?;
+    writeln!(out, "\n6. Where is the secret? A search of the daemon's")?;
     for (place, hits) in scene.search()? {
         let found = match hits {
             None => "not readable, even by the daemon's own user".to_owned(),
@@ -238,9 +235,8 @@ fn ask(scene: &Scene, name: &str) -> Result<Value, Error> {
             String::from_utf8_lossy(&answer.stderr).into_owned(),
         ));
     }
-    serde_json::from_slice(&answer.stdout).map_err(|_not_json| {
-        Error::Unexpected("`claviger token --output json` did not print JSON")
-    })
+    serde_json::from_slice(&answer.stdout)
+        .map_err(|_not_json| Error::Unexpected("`claviger token --output json` did not print JSON"))
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

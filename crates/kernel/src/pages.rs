@@ -38,9 +38,7 @@ pub enum Error {
     #[error("a key cannot be empty")]
     Empty,
     /// The kernel did not lock the memory.
-    #[error(
-        "cannot lock memory for a key; raise LimitMEMLOCK= of the unit (or `ulimit -l`)"
-    )]
+    #[error("cannot lock memory for a key; raise LimitMEMLOCK= of the unit (or `ulimit -l`)")]
     Lock(#[source] io::Error),
     /// The kernel did not map or protect the memory.
     #[error("the kernel did not provide protected memory for a key")]
@@ -65,10 +63,7 @@ pub enum Error {
 /// let key = SecretPages::filled(32, |bytes| bytes.fill(7)).unwrap();
 /// println!("{key:?}");
 /// ```
-#[expect(
-    missing_debug_implementations,
-    reason = "no part of it may be printed"
-)]
+#[expect(missing_debug_implementations, reason = "no part of it may be printed")]
 pub struct SecretPages {
     start: NonNull<u8>,
     /// The bytes in use. The kernel rounds this up to whole pages.

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn a_status_is_read_line_by_line() {
         let status = Status::parse(STATUS).unwrap();
-        assert!(status.no_new_privileges, "the program's name is not parsed as a field");
+        assert!(
+            status.no_new_privileges,
+            "the program's name is not parsed as a field"
+        );
         assert_eq!(status.capabilities, 15);
         assert_eq!(status.effective, 4);
         assert_eq!(status.bounding, 0x01ff_feff_ffff);

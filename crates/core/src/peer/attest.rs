@@ -107,6 +107,9 @@ mod tests {
 
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(evidence_on(child.id()).await.is_err(), "the process has exited");
+        assert!(
+            evidence_on(child.id()).await.is_err(),
+            "the process has exited"
+        );
     }
 }

@@ -8,7 +8,9 @@ use claviger_kernel::PidfdInfoError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The socket has no credentials of a peer.
-    #[error("cannot read the credentials of the process that connected; the socket must be a unix socket")]
+    #[error(
+        "cannot read the credentials of the process that connected; the socket must be a unix socket"
+    )]
     Credentials(#[source] io::Error),
     /// The peer's pid is 0, or its pidfd refers to a process outside the daemon's pid namespace.
     #[error(

@@ -158,10 +158,7 @@ impl SteppedClock {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this clock reads tokio's time"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "this clock reads tokio's time")]
             origin: tokio::time::Instant::now(),
             start: Moment {
                 boot: Duration::from_hours(1),

@@ -313,7 +313,11 @@ fn similar_names_are_not_accepted() {
         ),
     ]);
     let long = format!("/system.slice/{}.service", "a".repeat(250));
-    assert_eq!(read(&long).unit, None, "unit names are limited to 255 bytes");
+    assert_eq!(
+        read(&long).unit,
+        None,
+        "unit names are limited to 255 bytes"
+    );
 }
 
 #[test]
