@@ -51,7 +51,7 @@ pub enum Error {
 /// # use claviger_kernel::SecretPages;
 /// let key = SecretPages::filled(32, |bytes| bytes.fill(7))?;
 /// assert_eq!(key.with(|bytes| bytes.len()), 32);
-/// # Ok::<(), crate::PagesError>(())
+/// # Ok::<(), claviger_kernel::PagesError>(())
 /// ```
 /// ```compile_fail
 /// # use claviger_kernel::SecretPages;

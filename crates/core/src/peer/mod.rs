@@ -54,8 +54,8 @@ pub struct Settings {
 /// A process at the other end of a socket, as the kernel describes it.
 ///
 /// ```compile_fail
-/// let facts = crate::peer::Facts::default();
-/// let peer = crate::peer::Peer { facts, process: None }; // only the kernel vouches for a peer
+/// let facts = claviger_core::peer::Facts::default();
+/// let peer = claviger_core::peer::Peer { facts, process: None }; // only the kernel vouches for a peer
 /// ```
 #[derive(Debug)]
 pub struct Peer {
