@@ -7,8 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::request::form_encode;
-
 /// How the halves of `client_secret_basic` are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BasicEncoding {
@@ -26,9 +24,9 @@ pub fn authorization(id: &[u8], secret: &[u8], encoding: BasicEncoding) -> Zeroi
     let mut joined = Zeroizing::new(Vec::with_capacity(room.saturating_add(1)));
     match encoding {
         BasicEncoding::Rfc6749 => {
-            form_encode(&mut joined, id);
+            encode(&mut joined, id);
             joined.push(b':');
-            form_encode(&mut joined, secret);
+            encode(&mut joined, secret);
         }
         BasicEncoding::Raw => {
             joined.extend_from_slice(id);
@@ -41,6 +39,14 @@ pub fn authorization(id: &[u8], secret: &[u8], encoding: BasicEncoding) -> Zeroi
     value.push_str("Basic ");
     STANDARD.encode_string(joined.as_slice(), &mut value);
     Zeroizing::new(std::mem::take(&mut *value).into_bytes())
+}
+
+/// Appends `value` form-encoded. A space becomes `%20`: issuers that undo percent-encoding alone would keep a `+`.
+fn encode(out: &mut Vec<u8>, value: &[u8]) {
+    for piece in form_urlencoded::byte_serialize(value) {
+        let piece = if piece == "+" { "%20" } else { piece };
+        out.extend_from_slice(piece.as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -58,8 +64,8 @@ mod tests {
     fn both_halves_are_form_encoded() {
         for (id, secret, joined) in [
             ("billing", "hunter2", "billing:hunter2"),
-            ("cc:b&sic+2", "a b", "cc%3Ab%26sic%2B2:a+b"),
-            ("a", "p+s s%2F:w", "a:p%2Bs+s%252F%3Aw"),
+            ("cc:b&sic+2", "a b", "cc%3Ab%26sic%2B2:a%20b"),
+            ("a", "p+s s%2F:w", "a:p%2Bs%20s%252F%3Aw"),
             ("ü", "*-._~", "%C3%BC:*-._%7E"),
             ("", "", ":"),
         ] {

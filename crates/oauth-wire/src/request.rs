@@ -82,7 +82,7 @@ impl std::fmt::Debug for Form {
 }
 
 /// Appends `value` as RFC 6749 appendix B encodes it. Room for three times its length keeps `out` from moving.
-pub(super) fn form_encode(out: &mut Vec<u8>, value: &[u8]) {
+fn form_encode(out: &mut Vec<u8>, value: &[u8]) {
     for piece in form_urlencoded::byte_serialize(value) {
         out.extend_from_slice(piece.as_bytes());
     }
