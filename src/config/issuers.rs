@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use url::Url;
 
 use crate::config::reader::{Found, Section};
 use crate::config::values::{Address, address};
 use crate::config::{Context, Mode, dns, names};
 use claviger_oauth::{Endpoints, IssuerSettings, MetadataChange};
+use claviger_outbound::endpoint;
 
 /// Time limit of one request, connect included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,12 +63,15 @@ fn issuer(context: &Context<'_>, name: &str, section: &Section<'_>) -> Option<Is
         on_metadata_change: section
             .choice("on_metadata_change", &changes)
             .unwrap_or_default(),
-        ca: section.path("ca").map(|found| found.value),
-        pins: pins(context, section),
-        dns: dns::read(context, section),
-        allow_loopback_http: context.mode == Mode::Dev && by_http,
-        timeout,
-        connect_timeout,
+        outbound: claviger_outbound::Settings {
+            ca: section.path("ca").map(|found| found.value),
+            pins: pins(context, section),
+            dns: dns::read(context, section),
+            allow_loopback_http: context.mode == Mode::Dev && by_http,
+            timeout,
+            connect_timeout,
+            proxy: proxy(context, section),
+        },
         requests_per_minute: section
             .number("requests_per_minute", 1..=6000)
             .unwrap_or(REQUESTS_PER_MINUTE),
@@ -88,6 +93,18 @@ fn timeouts(section: &Section<'_>) -> (Duration, Duration) {
         section.report.problem(&place, message);
     }
     (timeout, connect.unwrap_or(CONNECT_TIMEOUT.min(timeout)))
+}
+
+fn proxy(context: &Context<'_>, section: &Section<'_>) -> Option<Url> {
+    let found = section.text("proxy")?;
+    match endpoint::proxy(found.value) {
+        Ok(url) => Some(url),
+        Err(_flaw) => {
+            let message = "expected http://HOST:PORT, without a user, a path or a query";
+            context.report.problem(&found.place, message);
+            None
+        }
+    }
 }
 
 fn pins(context: &Context<'_>, section: &Section<'_>) -> Vec<[u8; 32]> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_backend::BackendName;
+use url::Url;
 
 use crate::config::Config;
 use crate::registry::BackendSettings;
@@ -18,7 +19,7 @@ use claviger_oauth::{
     ReducedScope, TokenFormat, TokenSettings,
 };
 use claviger_oauth_wire::Pointer;
-use claviger_outbound::{DnsSettings, ResolverSettings};
+use claviger_outbound::{DnsSettings, ResolverSettings, Settings as OutboundSettings};
 
 /// Everything that decides which token the issuer gives, except the scopes.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,11 +54,18 @@ struct IssuerIdentity {
     name: Arc<str>,
     issuer: String,
     endpoints: Endpoints,
+    outbound: OutboundIdentity,
+    missing_token_type_is_bearer: bool,
+}
+
+/// What decides which server is reached under the issuer's name.
+#[derive(Debug, PartialEq, Eq)]
+struct OutboundIdentity {
     ca: Option<PathBuf>,
     pins: Vec<[u8; 32]>,
     dns: DnsIdentity,
     allow_loopback_http: bool,
-    missing_token_type_is_bearer: bool,
+    proxy: Option<Url>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -139,24 +147,37 @@ impl IssuerIdentity {
             issuer,
             endpoints,
             on_metadata_change: _, // Decides about later requests, not about a token that was issued.
-            ca,
-            pins,
-            dns,
-            allow_loopback_http,
-            timeout: _, // How long a request may take and how many there may be says nothing about the token.
-            connect_timeout: _,
-            requests_per_minute: _,
+            outbound,
+            requests_per_minute: _, // How many requests there may be says nothing about the token.
             missing_token_type_is_bearer,
         } = issuer;
         Self {
             name: Arc::clone(name),
             issuer: issuer.clone(),
             endpoints: endpoints.clone(),
+            outbound: OutboundIdentity::new(outbound),
+            missing_token_type_is_bearer: *missing_token_type_is_bearer,
+        }
+    }
+}
+
+impl OutboundIdentity {
+    fn new(settings: &OutboundSettings) -> Self {
+        let OutboundSettings {
+            ca,
+            pins,
+            dns,
+            allow_loopback_http,
+            timeout: _, // How long a request may take says nothing about the token.
+            connect_timeout: _,
+            proxy,
+        } = settings;
+        Self {
             ca: ca.clone(),
             pins: pins.clone(),
             dns: DnsIdentity::new(dns),
             allow_loopback_http: *allow_loopback_http,
-            missing_token_type_is_bearer: *missing_token_type_is_bearer,
+            proxy: proxy.clone(),
         }
     }
 }
@@ -220,6 +241,11 @@ mod tests {
             ("timeout = '20s'", "requests_per_minute = 7", true),
             ("timeout = '20s'", "on_metadata_change = 'hold'", true),
             ("timeout = '20s'", "ca = '/ca.pem'", false),
+            (
+                "timeout = '20s'",
+                "proxy = 'http://proxy.example:3128'",
+                false,
+            ),
             ("timeout = '20s'", "missing_token_type = 'bearer'", false),
             (
                 "timeout = '20s'",

@@ -25,7 +25,8 @@ use claviger_oauth_wire::request::Form;
 use claviger_oauth_wire::response::{self, Leniency, Lifetime, TokenResponse};
 use claviger_oauth_wire::token::Shape;
 use claviger_oauth_wire::{Scopes, header};
-use claviger_outbound::http::{Answer, Post};
+use claviger_outbound::http::Answer;
+use claviger_outbound::http::header::{CONTENT_TYPE, DATE};
 use claviger_runtime::clock::Moment;
 use claviger_runtime::telemetry::{EVENTS, Event};
 
@@ -135,7 +136,7 @@ impl TokenClient {
     }
 
     async fn ask(&self, scopes: &Scopes, need: Need) -> Result<Issued, Error> {
-        let limit = self.issuer.settings().timeout;
+        let limit = self.issuer.settings().outbound.timeout;
         let attempts = Attempts::new(&*self.issuer.clock, RETRIES, limit);
         // Nothing that a resource does says anything about the issuer's health.
         if let Err(kind) = self.verify(scopes, limit).await {
@@ -263,13 +264,8 @@ impl TokenClient {
         let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
         let sent = self.issuer.clock.now();
         let proved = self.credential.prove(form, sent)?;
-        let post = Post {
-            url,
-            authorization: proved.authorization.map(|value| value.0),
-            form: proved.form.into_bytes(),
-            max_body: response::MAX_BODY,
-        };
-        let answer = self.issuer.transport.post_form(post, limit).await;
+        let request = proved.request(url.clone());
+        let answer = self.issuer.transport.send(request, limit).await;
         let answer = answer.map_err(|lost| Failed {
             kind: outcome::lost(lost),
             body_bytes: None,
@@ -285,7 +281,7 @@ impl TokenClient {
             missing_token_type_is_bearer: self.issuer.settings().missing_token_type_is_bearer,
             commas_separate_scopes: !scopes.iter().any(|scope| scope.contains(',')),
         };
-        let content_type = answer.content_type.as_deref();
+        let content_type = answer.header(&CONTENT_TYPE);
         let pointer = self.token.token_pointer.as_ref();
         let body = &answer.body.0;
         let parsed = response::parse_at(answer.status, content_type, body, leniency, pointer);
@@ -301,7 +297,7 @@ impl TokenClient {
         })?;
         self.check_shape(response.shape)?;
         let granted = self.granted(scopes, response.scopes.as_ref())?;
-        let theirs = answer.date.as_deref().and_then(header::date);
+        let theirs = answer.header(&DATE).and_then(header::date);
         let lifetime = self.lifetime(&response, sent.wall.max(theirs.unwrap_or_default()));
         Ok(Issued {
             access_token: Secret::new(response.access_token.into_bytes()),

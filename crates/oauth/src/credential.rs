@@ -7,12 +7,16 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use claviger_backend::SecretRef;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{AuthMethod, ClientId, ClientSettings, ErrorKind};
 use claviger_core::secrets::{Live, Missing, Version};
 use claviger_oauth_wire::basic;
 use claviger_oauth_wire::request::Form;
+use claviger_oauth_wire::response;
+use claviger_outbound::http::Request;
+use claviger_outbound::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use claviger_runtime::clock::Moment;
 
 /// Handles on what a client proves itself with.
@@ -36,6 +40,19 @@ pub(super) struct Proved {
     pub(super) authorization: Option<Authorization>,
     /// The form, with the proof in it if it is there.
     pub(super) form: Form,
+}
+
+impl Proved {
+    /// The POST of the form to `url`.
+    pub(super) fn request(self, url: Url) -> Request {
+        let request = Request::post(url, self.form.into_bytes(), response::MAX_BODY)
+            .with_text(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .with_text(ACCEPT, "application/json");
+        match self.authorization {
+            Some(value) => request.with(AUTHORIZATION, value.0),
+            None => request,
+        }
+    }
 }
 
 /// A header value that wipes itself.

@@ -1,11 +1,11 @@
-//! Documents that others publish about themselves: how they are read, and how long they are believed.
+//! Metadata documents of issuers and resources: how they are fetched, and how long they are cached.
 //!
-//! Owns [`Reader`], one GET with its attempts, and [`Kept`], a document after it was checked. Kept for a day; half a day old
-//! it is renewed behind the scenes by whoever uses it; who cannot be asked keeps what was said, unless the failure shows that
-//! it no longer holds. However many ask, one request is under way, and after a failure there is a rest before the next one:
-//! many tokens with a pace of their own would otherwise ask all the time. No lock is held while a request is under way:
-//! waiters share the outcome of one task. What a document must say is for its [`Document`], and also whether one that says
-//! something else than the one in use waits for an operator, who takes it by [`Kept::refresh`].
+//! Owns [`Reader`], one GET with its retries, and [`Kept`], a cached document that was checked. A document is used for a day;
+//! the first use after half a day starts a fetch in the background. While a fetch fails, the cached document stays in use,
+//! unless the failure shows that it no longer holds. One fetch is under way at a time, and after a failure there is a pause
+//! before the next one: otherwise every token with its own schedule would start one. No lock is held during a fetch:
+//! waiters share the outcome of one task. [`Document`] decides what a document must say, and whether a changed one waits for
+//! an operator, who adopts it by [`Kept::refresh`].
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,25 +17,26 @@ use url::Url;
 
 use crate::attempts::Attempts;
 use crate::{ErrorKind, outcome};
-use claviger_outbound::http::{Answer, Transport};
+use claviger_outbound::http::header::ACCEPT;
+use claviger_outbound::http::{Answer, Request, Transport};
 use claviger_runtime::clock::{Clock, Moment};
 
-/// A document older than this is not used before it was asked for again.
+/// A document older than this is fetched again before it is used; if that fails, it is used all the same.
 const LIFETIME: Duration = Duration::from_hours(24);
 
-/// A document older than this is renewed when it is used.
+/// The first use of a document older than this starts a fetch in the background.
 const RENEWED: Duration = Duration::from_hours(12);
 
-/// After a failure nobody is asked again for this long while the old document serves.
+/// The pause after a failed fetch while a cached document is in use.
 const REST: Duration = Duration::from_mins(1);
 
-/// Without a document the rest is this long after the first failure, and twice as long after each further one, up to [`REST`].
+/// Without a cached document the pause is this long after the first failure, and doubles with each further one up to [`REST`].
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// For how long somebody waits for a renewal who could do with the old document.
+/// How long a caller waits for a fetch when there is an old document to fall back on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often one document is asked for again.
+/// The most retries of one fetch.
 const RETRIES: u32 = 2;
 
 /// Reads documents. Cheap to clone.
@@ -53,7 +54,8 @@ impl Reader {
         let mut attempts = Attempts::new(&*self.clock, RETRIES, self.timeout);
         loop {
             let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
-            let answer = self.transport.get(url, max_body, limit).await;
+            let request = Request::get(url.clone(), max_body).with_text(ACCEPT, "application/json");
+            let answer = self.transport.send(request, limit).await;
             let (kind, again) = match answer {
                 Ok(answer) if answer.status == 200 => return Ok(answer),
                 Ok(answer) => self.refused(&answer),

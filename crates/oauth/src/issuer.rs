@@ -19,6 +19,7 @@ use crate::{Error, ErrorKind, IssuerMetadata, IssuerSettings};
 use claviger_oauth_wire::header;
 use claviger_outbound::dns::{Resolver, ResolverError};
 use claviger_outbound::endpoint::{EndpointFlaw, EndpointRules};
+use claviger_outbound::http::header::DATE;
 use claviger_outbound::http::{Answer, Client, Roots, RootsError, Transport, client_config};
 use claviger_runtime::clock::{Clock, Moment};
 use claviger_runtime::telemetry::{EVENTS, Event};
@@ -130,11 +131,11 @@ impl Issuer {
     pub fn new(settings: IssuerSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
         let rules = EndpointRules::new(
             &settings.issuer,
-            &settings.dns.allow,
-            settings.allow_loopback_http,
+            &settings.outbound.dns.allow,
+            settings.outbound.allow_loopback_http,
         )
         .map_err(SetupError::Issuer)?;
-        let roots = roots("ca", settings.ca.as_deref())?;
+        let roots = roots("ca", settings.outbound.ca.as_deref())?;
         if roots.is_empty() && !rules.in_the_clear() {
             return Err(SetupError::NoRoots);
         }
@@ -142,23 +143,23 @@ impl Issuer {
         let pins = if roots.is_empty() {
             &[]
         } else {
-            settings.pins.as_slice()
+            settings.outbound.pins.as_slice()
         };
         let trust = |pins| client_config(&roots, pins).map_err(|_rustls| SetupError::Tls);
         let tls = trust(pins)?;
         // The pinned keys are the issuer's own; a resource has others.
         let unpinned = (!pins.is_empty()).then(|| trust(&[])).transpose()?;
-        let dns_roots = match settings.dns.ca.as_deref() {
+        let dns_roots = match settings.outbound.dns.ca.as_deref() {
             Some(path) => roots_of_bundle("dns.ca", path)?,
-            None if settings.ca.is_none() => roots.clone(),
+            None if settings.outbound.ca.is_none() => roots.clone(),
             None => Roots::system(),
         };
         let dns_tls = client_config(&dns_roots, &[]).map_err(|_rustls| SetupError::Tls)?;
-        let resolver = Resolver::new(&settings.dns, dns_tls, rules.policy().clone())
+        let resolver = Resolver::new(&settings.outbound.dns, dns_tls, rules.policy().clone())
             .map_err(|ResolverError| SetupError::Resolver)?;
-        let (resolver, clear) = (Arc::new(resolver), rules.in_the_clear());
+        let clear = rules.in_the_clear();
         let client = |tls| {
-            let client = Client::new(tls, Arc::clone(&resolver), settings.connect_timeout, clear);
+            let client = Client::new(tls, resolver.clone(), &settings.outbound, clear);
             let client = client.map_err(|_build| SetupError::Tls)?;
             Ok::<Arc<dyn Transport>, SetupError>(Arc::new(client))
         };
@@ -204,7 +205,7 @@ impl Issuer {
         let reader = |transport| Reader {
             transport,
             clock: Arc::clone(&clock),
-            timeout: settings.timeout,
+            timeout: settings.outbound.timeout,
         };
         let discovery = token.is_none().then(|| {
             let reader = reader(Arc::clone(&transport));
@@ -262,7 +263,7 @@ impl Issuer {
     /// # Errors
     /// If the issuer does not say, or says something unacceptable.
     pub async fn discover(&self) -> Result<(), Error> {
-        let known = self.token_endpoint(self.settings.timeout).await;
+        let known = self.token_endpoint(self.settings.outbound.timeout).await;
         known.map(|_| ()).map_err(|kind| Error {
             kind,
             issuer: Arc::clone(&self.settings.name),
@@ -276,7 +277,7 @@ impl Issuer {
     /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why it could not be asked.
     pub async fn verify_resource(&self, resource: &str) -> Result<(), Error> {
         let resource = self.resource(resource);
-        let vouched = resource.vouched(self.settings.timeout).await;
+        let vouched = resource.vouched(self.settings.outbound.timeout).await;
         vouched.map(|_| ()).map_err(|kind| Error {
             kind,
             issuer: Arc::clone(&self.settings.name),
@@ -357,7 +358,7 @@ impl Issuer {
 
     /// Compares the issuer's clock with ours by the `Date` of an answer to a request sent at `sent`.
     pub(super) fn note_date(&self, answer: &Answer, sent: Moment) {
-        let Some(theirs) = answer.date.as_deref().and_then(header::date) else {
+        let Some(theirs) = answer.header(&DATE).and_then(header::date) else {
             return;
         };
         let now = self.clock.now();

@@ -7,33 +7,59 @@ use std::time::Duration;
 use crate::ErrorKind;
 use claviger_oauth_wire::header;
 use claviger_oauth_wire::response::{ErrorCode, Failure, Flaw};
-use claviger_outbound::http::{Answer, Lost};
+use claviger_outbound::http::header::{DATE, RETRY_AFTER};
+use claviger_outbound::http::{Answer, Error as Lost};
 
 /// What no answer means.
 pub(crate) fn lost(lost: Lost) -> ErrorKind {
     match lost {
-        Lost::Unreachable => ErrorKind::Unreachable,
+        Lost::NotResolved
+        | Lost::Refused
+        | Lost::Unreachable
+        | Lost::ProxyRefused
+        | Lost::NotTls
+        | Lost::Handshake => ErrorKind::Unreachable,
         Lost::AddressRefused => ErrorKind::AddressRefused,
-        Lost::Untrusted => ErrorKind::Untrusted,
+        Lost::UnknownIssuer
+        | Lost::SelfSigned
+        | Lost::Expired
+        | Lost::NotYetValid
+        | Lost::NameMismatch
+        | Lost::BadCertificate => ErrorKind::Untrusted,
         Lost::PinMismatch => ErrorKind::PinMismatch,
-        Lost::ConnectTimeout | Lost::Timeout => ErrorKind::Timeout,
-        Lost::Broken => ErrorKind::Unavailable {
+        Lost::ConnectTimeout | Lost::AnswerTimeout => ErrorKind::Timeout,
+        Lost::Lost => ErrorKind::Unavailable {
             status: 0,
             retry_after: None,
         },
-        Lost::TooLong => ErrorKind::InvalidResponse,
+        Lost::BodyTooLong | Lost::Flood => ErrorKind::InvalidResponse,
+        Lost::InvalidRequest => ErrorKind::InvalidRequest,
     }
 }
 
 /// Whether a request that can be repeated without harm is worth sending again at once. Refusals of our own are not.
 pub(crate) fn may_resend(lost: Lost) -> bool {
     match lost {
-        Lost::Unreachable | Lost::ConnectTimeout | Lost::Broken => true,
+        Lost::NotResolved
+        | Lost::Refused
+        | Lost::Unreachable
+        | Lost::ProxyRefused
+        | Lost::Handshake
+        | Lost::ConnectTimeout
+        | Lost::Lost => true,
         Lost::AddressRefused
-        | Lost::Untrusted
+        | Lost::UnknownIssuer
+        | Lost::SelfSigned
+        | Lost::Expired
+        | Lost::NotYetValid
+        | Lost::NameMismatch
+        | Lost::BadCertificate
         | Lost::PinMismatch
-        | Lost::Timeout
-        | Lost::TooLong => false,
+        | Lost::NotTls
+        | Lost::AnswerTimeout
+        | Lost::BodyTooLong
+        | Lost::Flood
+        | Lost::InvalidRequest => false,
     }
 }
 
@@ -117,26 +143,18 @@ fn by_status(status: u16, retry_after: Option<Duration>, html: bool) -> ErrorKin
 
 /// A date is read by the clock that it was written by, if the answer tells that too.
 fn retry_after(answer: &Answer, now: Duration) -> Option<Duration> {
-    let theirs = answer.date.as_deref().and_then(header::date);
-    header::retry_after(answer.retry_after.as_deref()?, theirs.unwrap_or(now))
+    let theirs = answer.header(&DATE).and_then(header::date);
+    header::retry_after(answer.header(&RETRY_AFTER)?, theirs.unwrap_or(now))
 }
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
+    use crate::tests::support::answer_with;
     use claviger_oauth_wire::response::{Leniency, parse};
-    use claviger_outbound::http::Body;
 
     fn kind(status: u16, body: &str) -> ErrorKind {
-        let answer = Answer {
-            status,
-            content_type: None,
-            retry_after: Some("5".to_owned()),
-            date: None,
-            body: Body(Zeroizing::new(body.as_bytes().to_vec())),
-        };
+        let answer = answer_with(status, &[(RETRY_AFTER, "5")], body);
         let leniency = Leniency {
             missing_token_type_is_bearer: false,
             commas_separate_scopes: true,

@@ -111,7 +111,7 @@ impl Issuer {
         let Some(discovery) = &self.endpoints.discovery else {
             return Ok(false);
         };
-        let refreshed = discovery.refresh(self.settings().timeout).await;
+        let refreshed = discovery.refresh(self.settings().outbound.timeout).await;
         if refreshed == Ok(true) {
             tracing::info!(issuer = %self.name(), "an operator took the issuer's metadata as it is now");
         }

@@ -13,7 +13,8 @@ use crate::client::TokenClient;
 use crate::{ErrorKind, Revocation, outcome};
 use claviger_oauth_wire::request::Form;
 use claviger_oauth_wire::response::{self, ErrorCode};
-use claviger_outbound::http::{Answer, Post};
+use claviger_outbound::http::Answer;
+use claviger_outbound::http::header::CONTENT_TYPE;
 
 /// The time limit of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -60,13 +61,8 @@ impl TokenClient {
             )]
             let form = Form::revocation(token.expose());
             let proved = self.credential.prove(form, self.issuer.clock.now())?;
-            let post = Post {
-                url,
-                authorization: proved.authorization.map(|value| value.0),
-                form: proved.form.into_bytes(),
-                max_body: response::MAX_BODY,
-            };
-            let answer = self.issuer.transport.post_form(post, ATTEMPT).await;
+            let request = proved.request(url.clone());
+            let answer = self.issuer.transport.send(request, ATTEMPT).await;
             answer.map_err(outcome::lost)
         };
         match tokio::time::timeout(ATTEMPT, attempt).await {
@@ -78,7 +74,7 @@ impl TokenClient {
 
 /// What an answer means; `None` if it may be another one in a moment.
 fn meaning(answer: &Answer) -> Option<Revocation> {
-    match response::error_in(answer.content_type.as_deref(), &answer.body.0) {
+    match response::error_in(answer.header(&CONTENT_TYPE), &answer.body.0) {
         // The token is invalid already, which is what was wanted (Google answers so).
         Some(ErrorCode::InvalidToken) => return Some(Revocation::Revoked),
         Some(ErrorCode::UnsupportedTokenType) => return Some(Revocation::Unsupported),

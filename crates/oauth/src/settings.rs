@@ -3,12 +3,11 @@
 //! Owns the settings of the engine. They are linked, not named: a token has its client and a client its issuer, so what the
 //! configuration has checked needs no look-up later. Holds no secret, only references to where one is.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use claviger_backend::SecretRef;
-use claviger_outbound::DnsSettings;
+use claviger_outbound::Settings as OutboundSettings;
 
 use claviger_oauth_wire::{BasicEncoding, Pointer, Scopes};
 
@@ -23,18 +22,8 @@ pub struct IssuerSettings {
     pub endpoints: Endpoints,
     /// What happens when its metadata leads elsewhere than before.
     pub on_metadata_change: MetadataChange,
-    /// A bundle of CA certificates (PEM) that replaces the public roots.
-    pub ca: Option<PathBuf>,
-    /// `sha256/BASE64` of `SubjectPublicKeyInfo`; a certificate must have one of them. Empty: no pinning.
-    pub pins: Vec<[u8; 32]>,
-    /// How its name is resolved, and to which addresses it may.
-    pub dns: DnsSettings,
-    /// Whether `http://` to a literal loopback address is accepted. Only in `dev` mode.
-    pub allow_loopback_http: bool,
-    /// Time limit of one request, connect included.
-    pub timeout: Duration,
-    /// Time limit of connecting.
-    pub connect_timeout: Duration,
+    /// How its connections are made and checked.
+    pub outbound: OutboundSettings,
     /// Token requests per minute and client that we allow ourselves.
     pub requests_per_minute: u32,
     /// Accept answers without `token_type` as Bearer.

@@ -108,6 +108,19 @@ impl EndpointRules {
     }
 }
 
+/// Checks the address of an egress proxy: `http://HOST:PORT`, without a user, a path or a query.
+///
+/// # Errors
+/// An [`EndpointFlaw`] if it is anything else.
+pub fn proxy(text: &str) -> Result<Url, EndpointFlaw> {
+    let url = parse(text)?;
+    match url.scheme() {
+        "http" if url.path() == "/" && url.query().is_none() => Ok(url),
+        "http" => Err(EndpointFlaw::Extras),
+        _ => Err(EndpointFlaw::NotUrl),
+    }
+}
+
 fn parse(text: &str) -> Result<Url, EndpointFlaw> {
     let url = Url::parse(text).map_err(|_parse| EndpointFlaw::NotUrl)?;
     if url.host().is_none() {

@@ -1,8 +1,9 @@
 //! The one HTTP client.
 //!
 //! Owns everything between a request and the network: trust and pins (`http::tls`), the transport with its bounds (`http`),
-//! name resolution and the address policy (`dns`), and the rules for URLs that may receive a credential ([`endpoint`]). No
-//! other crate knows `reqwest` or a resolver. Never retries, caches or interprets an answer: the caller does.
+//! name resolution and the address policy (`dns`), the egress proxy, and the rules for URLs that may receive a credential
+//! ([`endpoint`]). No other crate makes an HTTP request or resolves a name. Never retries, caches or interprets an answer:
+//! the caller does.
 //!
 //! Next: [`http::Client`], then [`dns::Resolver`].
 
@@ -13,4 +14,4 @@ pub mod endpoint;
 pub mod http;
 mod settings;
 
-pub use settings::{DnsSettings, Resolver as ResolverSettings};
+pub use settings::{DnsSettings, Resolver as ResolverSettings, Settings};

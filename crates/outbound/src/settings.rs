@@ -1,7 +1,28 @@
-//! What the configuration says about names and addresses.
+//! What the configuration says about connections to one server.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use url::Url;
+
+/// How connections are made and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A bundle of CA certificates (PEM) that replaces the public roots.
+    pub ca: Option<PathBuf>,
+    /// SHA-256 hashes of `SubjectPublicKeyInfo`; a certificate must have one of these keys. Empty: no pinning.
+    pub pins: Vec<[u8; 32]>,
+    /// How names are resolved, and which addresses are acceptable.
+    pub dns: DnsSettings,
+    /// Whether `http://` to a literal loopback address is accepted. Only in `dev` mode.
+    pub allow_loopback_http: bool,
+    /// Time limit of one request, connect included.
+    pub timeout: Duration,
+    /// Time limit of connecting: resolution, proxy and TLS handshake included.
+    pub connect_timeout: Duration,
+    /// The proxy (HTTP CONNECT) through which every connection is made; `None` connects directly.
+    pub proxy: Option<Url>,
+}
 
 /// How names are resolved, and which addresses are acceptable.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -117,6 +117,19 @@ fn a_complete_file_becomes_the_components_settings() {
 }
 
 #[test]
+fn a_proxy_is_the_exception_and_others_connect_directly() {
+    let config = parse(COMPLETE).unwrap();
+    let [acme, bench] = config.issuers.as_slice() else {
+        panic!("two issuers")
+    };
+    let proxy = "http://proxy.example:3128".parse().ok();
+    assert_eq!(acme.outbound.proxy, proxy);
+    assert_eq!(bench.outbound.proxy, None);
+    assert_eq!(bench.outbound.dns.resolver, ResolverSettings::System);
+    assert_eq!(bench.outbound.timeout, Duration::from_secs(30));
+}
+
+#[test]
 fn issuers_and_clients_are_read() {
     let config = parse(COMPLETE).unwrap();
     let [acme, bench] = config.issuers.as_slice() else {
@@ -131,10 +144,13 @@ fn issuers_and_clients_are_read() {
         acme.endpoints.revocation.as_deref(),
         Some("https://auth.example.com/revoke")
     );
-    assert_eq!(acme.ca.as_deref(), Some(Path::new("/etc/c/ca.pem")));
-    assert_eq!(acme.pins.len(), 2);
-    assert_eq!(acme.timeout, Duration::from_secs(20));
-    assert_eq!(acme.connect_timeout, Duration::from_secs(3));
+    assert_eq!(
+        acme.outbound.ca.as_deref(),
+        Some(Path::new("/etc/c/ca.pem"))
+    );
+    assert_eq!(acme.outbound.pins.len(), 2);
+    assert_eq!(acme.outbound.timeout, Duration::from_secs(20));
+    assert_eq!(acme.outbound.connect_timeout, Duration::from_secs(3));
     assert_eq!(acme.requests_per_minute, 30);
     assert!(acme.missing_token_type_is_bearer);
     assert_eq!(acme.on_metadata_change, MetadataChange::Hold);
@@ -146,18 +162,19 @@ fn issuers_and_clients_are_read() {
         ],
         name: "dns.example.com".into(),
     };
-    assert_eq!(acme.dns.resolver, resolver);
-    assert!(acme.dns.dnssec);
-    assert_eq!(acme.dns.timeout, Duration::from_secs(1));
+    assert_eq!(acme.outbound.dns.resolver, resolver);
+    assert!(acme.outbound.dns.dnssec);
+    assert_eq!(acme.outbound.dns.timeout, Duration::from_secs(1));
     let networks = ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"];
-    assert_eq!(acme.dns.allow, networks.map(|text| text.parse().unwrap()));
+    assert_eq!(
+        acme.outbound.dns.allow,
+        networks.map(|text| text.parse().unwrap())
+    );
     assert!(
-        !acme.allow_loopback_http,
+        !acme.outbound.allow_loopback_http,
         "an https issuer must not lead to http, not even in dev"
     );
-    assert!(bench.allow_loopback_http);
-    assert_eq!(bench.dns.resolver, ResolverSettings::System);
-    assert_eq!(bench.timeout, Duration::from_secs(30));
+    assert!(bench.outbound.allow_loopback_http);
 
     let [billing, reports] = config.clients.as_slice() else {
         panic!("two clients")
@@ -180,7 +197,7 @@ fn issuers_and_clients_are_read() {
 #[test]
 fn dns_over_https_has_its_own_port() {
     let config = parse(&COMPLETE.replace("resolver = \"tls\"", "resolver = \"https\"")).unwrap();
-    let ResolverSettings::Https { servers, name } = &config.issuers[0].dns.resolver else {
+    let ResolverSettings::Https { servers, name } = &config.issuers[0].outbound.dns.resolver else {
         panic!("https")
     };
     assert_eq!(servers[0], "192.0.2.53:443".parse().unwrap());

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use super::support::*;
 use crate::*;
-use claviger_outbound::http::Lost;
+use claviger_outbound::http::Error as Lost;
+use claviger_outbound::http::header::RETRY_AFTER;
 use claviger_runtime::clock::{Clock as _, Moment};
 
 const ISSUER: &str = "https://auth.example";
@@ -181,7 +182,7 @@ async fn clear_text_needs_development_and_loopback_on_both_ends() {
         ("ftp://127.0.0.1", true, "ftp://127.0.0.1/token", false),
     ] {
         let mut settings = issuer_settings(issuer);
-        settings.allow_loopback_http = development;
+        settings.outbound.allow_loopback_http = development;
         let rules = rules(&settings);
         let outcome = rules.and_then(|rules| {
             rules.configured(endpoint)?;
@@ -273,7 +274,7 @@ async fn old_metadata_serves_while_the_issuer_is_silent() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_the_host_is_not_tried_elsewhere() {
     for (lost, requests) in [
-        (Lost::Untrusted, 1),
+        (Lost::UnknownIssuer, 1),
         (Lost::PinMismatch, 1),
         (Lost::AddressRefused, 1),
         (Lost::Unreachable, 3),
@@ -417,8 +418,7 @@ async fn a_change_that_matters_waits_for_an_operator_if_that_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn metadata_is_not_asked_for_sooner_than_the_issuer_says() {
     let rig = Rig::discovering(ISSUER);
-    let mut limited = answer(429, "");
-    limited.retry_after = Some("30".to_owned());
+    let limited = answer_with(429, &[(RETRY_AFTER, "30")], "");
     rig.script.then(Ok(limited));
     assert!(matches!(rig.kind().await, ErrorKind::RateLimited { .. }));
     rig.script.document(FIRST, 200, &good());

@@ -1,7 +1,8 @@
-//! The engine against a scripted issuer, in paused time.
+//! The engine against a scripted issuer in paused time, and against real servers (`transport`).
 
 mod discovering;
 mod obtaining;
 mod revoking;
 pub(crate) mod support;
+mod transport;
 mod verifying;

@@ -13,7 +13,8 @@ use futures_util::future::join_all;
 use super::support::*;
 use crate::*;
 use claviger_core::secrets::Live;
-use claviger_outbound::http::Lost;
+use claviger_outbound::http::Error as Lost;
+use claviger_outbound::http::header::{DATE, RETRY_AFTER};
 use claviger_runtime::clock::Clock as _;
 
 #[tokio::test(start_paused = true)]
@@ -139,11 +140,11 @@ async fn refusals_are_one_request() {
         assert_eq!(rig.issuer.status().last_error.unwrap().0, kind);
     }
     for (lost, kind) in [
-        (Lost::Untrusted, ErrorKind::Untrusted),
+        (Lost::UnknownIssuer, ErrorKind::Untrusted),
         (Lost::PinMismatch, ErrorKind::PinMismatch),
         (Lost::AddressRefused, ErrorKind::AddressRefused),
-        (Lost::TooLong, ErrorKind::InvalidResponse),
-        (Lost::Timeout, ErrorKind::Timeout),
+        (Lost::BodyTooLong, ErrorKind::InvalidResponse),
+        (Lost::AnswerTimeout, ErrorKind::Timeout),
     ] {
         let rig = Rig::new();
         rig.script.then(Err(lost));
@@ -168,7 +169,7 @@ async fn trouble_is_tried_twice_more() {
         );
         assert_eq!(rig.script.requests(), 3);
     }
-    for lost in [Lost::Unreachable, Lost::ConnectTimeout, Lost::Broken] {
+    for lost in [Lost::Unreachable, Lost::ConnectTimeout, Lost::Lost] {
         let rig = Rig::new();
         for _ in 0..4 {
             rig.script.then(Err(lost));
@@ -181,8 +182,7 @@ async fn trouble_is_tried_twice_more() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured_but_never_past_the_end() {
     let limited = |seconds: &str| {
-        let mut limited = answer(429, "");
-        limited.retry_after = Some(seconds.to_owned());
+        let limited = answer_with(429, &[(RETRY_AFTER, seconds)], "");
         Ok(limited)
     };
     let rig = Rig::new();
@@ -457,8 +457,7 @@ async fn a_differing_clock_is_reported_once() {
         "Thu, 01 Jan 2026 00:02:00 GMT",
         "Wed, 31 Dec 2025 23:59:30 GMT",
     ] {
-        let mut dated = answer(200, &token_body(""));
-        dated.date = Some(date.to_owned());
+        let dated = dated(date, &token_body(""));
         rig.script.then(Ok(dated));
     }
     rig.client.obtain(&scopes("read")).await.unwrap();
@@ -520,10 +519,12 @@ async fn no_secret_gets_into_logs_or_errors() {
 }
 
 /// An answer that asks for patience.
+fn dated(date: &str, body: &str) -> claviger_outbound::http::Answer {
+    answer_with(200, &[(DATE, date)], body)
+}
+
 fn waiting(status: u16, retry_after: &str) -> claviger_outbound::http::Answer {
-    let mut waiting = answer(status, "");
-    waiting.retry_after = Some(retry_after.to_owned());
-    waiting
+    answer_with(status, &[(RETRY_AFTER, retry_after)], "")
 }
 
 #[tokio::test(start_paused = true)]
@@ -593,24 +594,25 @@ async fn times_of_an_issuer_are_read_by_its_own_clock() {
         (format!(r#","expires_on":{}"#, wall + 500), 0),
         (r#","expires_in":900"#.to_owned(), 900),
     ] {
-        let mut dated = answer(200, &token_body(&fields));
-        dated.date = Some(date.to_owned());
+        let dated = dated(date, &token_body(&fields));
         rig.script.then(Ok(dated));
         let issued = rig.client.obtain(&scopes("read")).await.unwrap();
         assert_eq!(issued.lifetime.as_secs(), seconds, "{fields}");
     }
     // One that is behind makes no token live longer than this node's clock says.
-    let mut dated = answer(
-        200,
+    let dated = dated(
+        "Wed, 31 Dec 2025 12:00:00 GMT",
         &token_body(&format!(r#","expires_on":{}"#, wall + 900)),
     );
-    dated.date = Some("Wed, 31 Dec 2025 12:00:00 GMT".to_owned());
     rig.script.then(Ok(dated));
     let issued = rig.client.obtain(&scopes("read")).await.unwrap();
     assert!((899..=900).contains(&issued.lifetime.as_secs()));
 
-    let mut later = waiting(429, "Thu, 01 Jan 2026 00:10:20 GMT");
-    later.date = Some(date.to_owned());
+    let later = answer_with(
+        429,
+        &[(RETRY_AFTER, "Thu, 01 Jan 2026 00:10:20 GMT"), (DATE, date)],
+        "",
+    );
     rig.script.then(Ok(later));
     let retry_after = Some(Duration::from_secs(20));
     assert_eq!(rig.kind().await, ErrorKind::RateLimited { retry_after });

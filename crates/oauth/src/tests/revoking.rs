@@ -4,7 +4,7 @@ use claviger_backend::Secret;
 
 use super::support::*;
 use crate::*;
-use claviger_outbound::http::Lost;
+use claviger_outbound::http::Error as Lost;
 
 async fn revoke(rig: &Rig) -> Revocation {
     let token = Secret::from_text("a token".to_owned());
@@ -47,7 +47,7 @@ async fn answers_have_one_meaning_each() {
     }
     let rig = Rig::new();
     rig.script
-        .then(Err(Lost::Broken))
+        .then(Err(Lost::Lost))
         .then(Err(Lost::Unreachable))
         .then(Ok(answer(200, "")));
     assert_eq!(revoke(&rig).await, Revoked);

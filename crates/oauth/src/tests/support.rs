@@ -8,13 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use claviger_backend::{Secret, SecretRef};
 use tracing_subscriber::fmt::MakeWriter;
-use url::Url;
 use zeroize::Zeroizing;
 
 use crate::*;
 use claviger_core::secrets::Live;
 use claviger_outbound::endpoint::EndpointRules;
-use claviger_outbound::http::{Answer, Body, Lost, Post, Transport};
+use claviger_outbound::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName};
+use claviger_outbound::http::{Answer, Body, Error as Lost, Headers, Request, Transport};
 use claviger_runtime::clock::{Clock, SteppedClock};
 
 pub(crate) const SECRET: &str = "s3cret-SENTINEL-9b1f";
@@ -29,18 +29,21 @@ pub(crate) fn issuer_settings(issuer: &str) -> IssuerSettings {
             revocation: Some("https://auth.example/revoke".to_owned()),
         },
         on_metadata_change: MetadataChange::Adopt,
-        ca: None,
-        pins: Vec::new(),
-        dns: claviger_outbound::DnsSettings {
-            resolver: claviger_outbound::ResolverSettings::System,
-            dnssec: false,
+        outbound: claviger_outbound::Settings {
             ca: None,
-            timeout: Duration::from_secs(2),
-            allow: Vec::new(),
+            pins: Vec::new(),
+            dns: claviger_outbound::DnsSettings {
+                resolver: claviger_outbound::ResolverSettings::System,
+                dnssec: false,
+                ca: None,
+                timeout: Duration::from_secs(2),
+                allow: Vec::new(),
+            },
+            allow_loopback_http: false,
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            proxy: None,
         },
-        allow_loopback_http: false,
-        timeout: Duration::from_secs(30),
-        connect_timeout: Duration::from_secs(5),
         requests_per_minute: 10,
         missing_token_type_is_bearer: false,
     }
@@ -82,8 +85,8 @@ pub(crate) fn token_settings() -> TokenSettings {
 pub(crate) fn rules(settings: &IssuerSettings) -> Result<EndpointRules, EndpointFlaw> {
     EndpointRules::new(
         &settings.issuer,
-        &settings.dns.allow,
-        settings.allow_loopback_http,
+        &settings.outbound.dns.allow,
+        settings.outbound.allow_loopback_http,
     )
 }
 
@@ -228,38 +231,36 @@ impl Script {
             return answer;
         }
         tokio::time::sleep(limit).await;
-        Err(Lost::Timeout)
+        Err(Lost::AnswerTimeout)
     }
 }
 
 #[async_trait]
 impl Transport for Script {
-    async fn post_form(&self, post: Post<'_>, limit: Duration) -> Result<Answer, Lost> {
-        let text = |bytes: &Zeroizing<Vec<u8>>| String::from_utf8(bytes.to_vec()).unwrap();
+    async fn send(&self, request: Request, limit: Duration) -> Result<Answer, Lost> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let body = request.body.as_ref().map(|body| text(body));
         let asked = Asked {
-            url: post.url.to_string(),
-            authorization: post.authorization.as_ref().map(text),
-            form: text(&post.form),
-        };
-        self.answer(asked, limit).await
-    }
-
-    async fn get(&self, url: &Url, _max: usize, limit: Duration) -> Result<Answer, Lost> {
-        let asked = Asked {
-            url: url.to_string(),
-            authorization: None,
-            form: String::new(),
+            url: request.url.to_string(),
+            authorization: request.header(&AUTHORIZATION).map(text),
+            form: body.unwrap_or_default(),
         };
         self.answer(asked, limit).await
     }
 }
 
 pub(crate) fn answer(status: u16, body: &str) -> Answer {
+    answer_with(status, &[(CONTENT_TYPE, "application/json")], body)
+}
+
+pub(crate) fn answer_with(status: u16, headers: &[(HeaderName, &str)], body: &str) -> Answer {
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+        .collect();
     Answer {
         status,
-        content_type: Some("application/json".to_owned()),
-        retry_after: None,
-        date: None,
+        headers: Headers::from(&headers),
         body: Body(Zeroizing::new(body.as_bytes().to_vec())),
     }
 }

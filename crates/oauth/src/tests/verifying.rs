@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::support::*;
 use crate::*;
-use claviger_outbound::http::Lost;
+use claviger_outbound::http::Error as Lost;
 use claviger_runtime::clock::Clock as _;
 
 const ISSUER: &str = "https://auth.example";
@@ -152,9 +152,9 @@ async fn trouble_may_heal_and_absence_does_not() {
     for (lost, expected) in [
         (Lost::Unreachable, ErrorKind::Unreachable),
         (Lost::AddressRefused, ErrorKind::AddressRefused),
-        (Lost::Untrusted, ErrorKind::Untrusted),
-        (Lost::Timeout, ErrorKind::Timeout),
-        (Lost::TooLong, ErrorKind::InvalidResponse),
+        (Lost::UnknownIssuer, ErrorKind::Untrusted),
+        (Lost::AnswerTimeout, ErrorKind::Timeout),
+        (Lost::BodyTooLong, ErrorKind::InvalidResponse),
     ] {
         let rig = rig();
         for _ in 0..3 {

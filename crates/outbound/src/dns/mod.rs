@@ -4,7 +4,7 @@
 //! the very addresses that are connected to: there is no second resolution in between that a hostile server could answer
 //! differently. Everything fails closed: no answer in time, or no acceptable address, is no connection.
 //!
-//! Next: `policy`, pure; `resolver`, which asks.
+//! Next: `policy`, pure; `resolver`, the servers that are queried.
 
 mod policy;
 mod resolver;
@@ -12,4 +12,4 @@ mod resolver;
 mod tests;
 
 pub use self::policy::AddressPolicy;
-pub use self::resolver::{AddressRefused, NotResolved, Resolver, ResolverError};
+pub use self::resolver::{Resolver, ResolverError};

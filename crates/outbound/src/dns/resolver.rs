@@ -1,47 +1,41 @@
-//! Who is asked for addresses.
+//! The resolvers.
 //!
-//! Owns the three resolvers behind one type that the HTTP client calls for every new connection. What the policy does not
-//! permit is dropped from the answer; if nothing is left, the connection fails with [`AddressRefused`]. Literal addresses in
-//! a URL are never resolved and so never come here: `oauth::endpoint` judges them.
+//! Owns the three resolvers behind one type that the connector calls for every new connection. Addresses that the policy
+//! does not permit are dropped from the answer; if none is left, the connection fails with [`Error::AddressRefused`]. Literal
+//! addresses in a URL are never resolved and never come here: `endpoint` checks them.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
+use tower_service::Service;
 
 use crate::dns::AddressPolicy;
+use crate::http::Error;
 use crate::settings::{self, DnsSettings};
 
 /// No resolution takes longer, whatever the configuration says.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// The name has no address that the policy permits.
-#[derive(Debug, thiserror::Error)]
-#[error("the name has no address that is allowed")]
-pub struct AddressRefused;
-
-/// The name has no address, or nobody could say in time.
-#[derive(Debug, thiserror::Error)]
-#[error("the name does not resolve")]
-pub struct NotResolved;
 
 /// The resolver cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("the resolver cannot be set up")]
 pub struct ResolverError;
 
-/// Resolves the names of one issuer under its policy.
-#[derive(Debug)]
+/// Resolves names under the address policy of one issuer. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
 pub struct Resolver(Arc<Inner>);
 
 struct Inner {
@@ -109,24 +103,31 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let inner = Arc::clone(&self.0);
         async move {
             let found = tokio::time::timeout(inner.timeout, inner.lookup(name.as_str())).await;
             let found = match found {
                 Ok(Ok(found)) if !found.is_empty() => found,
-                Ok(_) | Err(_) => return Err(NotResolved.into()),
+                Ok(_) | Err(_) => return Err(Error::NotResolved),
             };
             let permitted: Vec<SocketAddr> = found
                 .into_iter()
                 .filter(|address| inner.policy.permits(address.ip()))
                 .collect();
             if permitted.is_empty() {
-                return Err(AddressRefused.into());
+                return Err(Error::AddressRefused);
             }
-            let addresses: Addrs = Box::new(permitted.into_iter());
-            Ok(addresses)
+            Ok(permitted.into_iter())
         }
         .boxed()
     }
@@ -151,7 +152,7 @@ impl Inner {
                     counts.contains(&record.record_type()) && !record.proof.is_secure()
                 });
                 if self.signed_only && unproved.next().is_some() {
-                    return Err(io::Error::other(NotResolved));
+                    return Err(io::Error::other(Error::NotResolved));
                 }
                 Ok(answer.iter().map(|ip| SocketAddr::new(ip, 0)).collect())
             }
@@ -159,9 +160,9 @@ impl Inner {
     }
 }
 
-/// Who calls the C library waits for as long as it likes, and cannot be called back: the thread stays with it when nobody
-/// waits any more. So there is one call at a time, and its turn ends with the call. Without that, an issuer whose name hangs
-/// would take all threads that block, and those who read files would have none.
+/// A call of the C library's resolver cannot be canceled: its thread stays blocked after every waiter has left. So one call
+/// runs at a time, and its turn ends with the call. Without that, a name that hangs would occupy every blocking thread, and
+/// reading a file would wait for it.
 pub(super) struct Turns(Arc<Semaphore>);
 
 impl Turns {

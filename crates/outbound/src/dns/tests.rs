@@ -14,17 +14,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use reqwest::dns::Resolve as _;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tower_service::Service as _;
 
 use super::resolver::Turns;
 use super::*;
-use crate::http::{Roots, client_config};
+use crate::http::{Error, Roots, client_config};
 use crate::settings::{self, DnsSettings};
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -183,15 +183,15 @@ enum Found {
 }
 
 async fn ask(resolver: &Resolver) -> Found {
-    match resolver.resolve("auth.example".parse().unwrap()).await {
+    match resolver.clone().call("auth.example".parse().unwrap()).await {
         Ok(addresses) => {
             let mut found: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
             found.sort();
             Found::Addresses(found)
         }
-        Err(error) if error.is::<AddressRefused>() => Found::Refused,
+        Err(Error::AddressRefused) => Found::Refused,
         Err(error) => {
-            assert!(error.is::<NotResolved>());
+            assert_eq!(error, Error::NotResolved);
             Found::Nothing
         }
     }

@@ -1,163 +1,161 @@
-//! The real transport: reqwest, with every convenience turned off.
+//! The real transport: hyper's pool over the connector of this crate.
 //!
-//! Owns one connection pool to one issuer. What the library adds by default and what would carry a secret elsewhere is off:
-//! redirects, proxies of the environment, `Referer`, retries, cookies, decompression. Failures are told apart by the types
-//! in the chain of causes; their text, which may quote URLs and headers, is never read.
+//! Owns one connection pool. No redirect is followed, no proxy of the environment obeyed, no cookie kept, nothing
+//! decompressed; a request is sent again only if hyper knows that not a byte of it was sent.
 
-use std::error::Error as StdError;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, RETRY_AFTER,
-};
-
-use reqwest::{Request, Response};
+use http::HeaderMap;
+use http::header::{ACCEPT_ENCODING, HeaderValue, LOCATION, USER_AGENT};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::tls::PinMismatch;
-use super::{Answer, Body, Lost, Post, Transport};
-use crate::dns::{AddressRefused, NotResolved, Resolver};
+use super::connect::Connector;
+use super::meter::Meter;
+use super::{Answer, Body, Error, Headers, Request, Transport};
+use crate::Settings;
+use crate::dns::Resolver;
 
-/// How long an idle connection is kept for the next request: enough for the metadata, the token and the others who start
-/// together. Not longer, because its buffers hold the last proof and the last answers, which nobody wipes before it ends,
-/// and the next request is usually minutes away.
+/// How long an idle connection is kept: enough for metadata and token requests that start together. Not longer, because its
+/// buffers, which hold the last proof and the last answers, are wiped only when it is closed, and the next request is usually
+/// minutes away.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The longest name that a host can have (RFC 1035 §2.3.4). A longer one is no name, and not worth a record.
+/// The longest name that a host can have (RFC 1035 §2.3.4). A longer one is not logged.
 const LONGEST_HOST: usize = 253;
 
-/// A connection pool to one issuer.
+const AGENT: &str = concat!("claviger/", env!("CARGO_PKG_VERSION"));
+
+/// A connection pool with one trust.
 #[derive(Debug)]
 pub struct Client {
-    inner: reqwest::Client,
+    pool: Pool<Connector, Full<Bytes>>,
+    meter: Meter,
+    clear: bool,
 }
 
 impl Client {
-    /// A client with this trust, these names, and this limit on connecting. Only `clear` ones ever speak plain HTTP.
+    /// A client with this trust and these names, and the proxy and connect timeout of `settings`. `clear` allows `http://`.
     ///
     /// # Errors
-    /// If the TLS configuration is refused.
+    /// [`Error::InvalidRequest`] if the proxy's address is no URI.
     pub fn new(
         tls: ClientConfig,
-        resolver: Arc<Resolver>,
-        connect_timeout: Duration,
+        resolver: Resolver,
+        settings: &Settings,
         clear: bool,
-    ) -> Result<Self, reqwest::Error> {
-        let inner = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(!clear)
-            .dns_resolver(resolver)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .connect_timeout(connect_timeout)
+    ) -> Result<Self, Error> {
+        let meter = Meter::new();
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(settings.connect_timeout));
+        let proxy = settings.proxy.as_ref().map(|url| url.as_str().parse());
+        let connector = Connector {
+            tcp,
+            tls: Arc::new(tls),
+            proxy: proxy.transpose().map_err(|_uri| Error::InvalidRequest)?,
+            timeout: settings.connect_timeout,
+            meter: meter.clone(),
+        };
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(2)
-            .user_agent(concat!("claviger/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { inner })
+            .build(connector);
+        Ok(Self { pool, meter, clear })
     }
 
-    async fn exchange(
-        &self,
-        request: Request,
-        max_body: usize,
-        limit: Duration,
-    ) -> Result<Answer, Lost> {
+    async fn exchange(&self, request: Request) -> Result<Answer, Error> {
+        let (url, max_body) = (request.url.clone(), request.max_body);
+        let request = self.encode(request)?;
+        let granted = self.meter.exchange(max_body);
         let exchange = async {
-            let url = request.url().clone();
-            let response = self.inner.execute(request).await;
-            let mut response = response.map_err(|error| classify(&error))?;
+            let response = self.pool.request(request).await;
+            let response = response.map_err(|error| Error::exchanging(&error))?;
             if response.status().is_redirection() {
-                report_redirect(&url, &response);
+                report_redirect(&url, response.headers(), response.status().as_u16());
             }
-            let body = read(&mut response, max_body).await?;
-            let text = |name: HeaderName| header(response.headers(), &name);
+            let (head, body) = response.into_parts();
             Ok(Answer {
-                status: response.status().as_u16(),
-                content_type: text(CONTENT_TYPE),
-                retry_after: text(RETRY_AFTER),
-                date: text(DATE),
-                body: Body(body),
+                status: head.status.as_u16(),
+                headers: Headers::from(&head.headers),
+                body: Body(read(body, max_body).await?),
             })
         };
-        match tokio::time::timeout(limit, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Lost::Timeout),
+        match exchange.await {
+            // HTTP/2 reports a connection that failed without its cause.
+            Err(Error::Lost) if granted.is_exhausted() => Err(Error::Flood),
+            outcome => outcome,
         }
+    }
+
+    fn encode(&self, mut request: Request) -> Result<http::Request<Full<Bytes>>, Error> {
+        if request.url.scheme() != "https" && !self.clear {
+            return Err(Error::InvalidRequest);
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        for header in request.take_headers() {
+            // The value's bytes stay in their box, which wipes them when the last copy of the handle is dropped.
+            let value = HeaderValue::from_maybe_shared(Bytes::from_owner(header.value));
+            let mut value = value.map_err(|_invalid| Error::InvalidRequest)?;
+            value.set_sensitive(true);
+            headers.insert(header.name, value);
+        }
+        let body = request.body.take().map(Bytes::from_owner);
+        let encoded = http::Request::builder()
+            .method(request.method.clone())
+            .uri(request.url.as_str())
+            .body(Full::new(body.unwrap_or_default()));
+        let mut encoded = encoded.map_err(|_invalid| Error::InvalidRequest)?;
+        *encoded.headers_mut() = headers;
+        Ok(encoded)
     }
 }
 
 #[async_trait]
 impl Transport for Client {
-    async fn post_form(&self, post: Post<'_>, limit: Duration) -> Result<Answer, Lost> {
-        let mut request = Request::new(http::Method::POST, post.url.clone());
-        let headers = request.headers_mut();
-        accept_json(headers);
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        if let Some(value) = post.authorization {
-            // The header's bytes stay in their box, which wipes them when the last copy of the handle goes.
-            let value = HeaderValue::from_maybe_shared(Bytes::from_owner(value));
-            let mut value = value.map_err(|_invalid| Lost::Unreachable)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        *request.body_mut() = Some(Bytes::from_owner(post.form).into());
-        self.exchange(request, post.max_body, limit).await
-    }
-
-    async fn get(&self, url: &Url, max_body: usize, limit: Duration) -> Result<Answer, Lost> {
-        let mut request = Request::new(http::Method::GET, url.clone());
-        accept_json(request.headers_mut());
-        self.exchange(request, max_body, limit).await
+    async fn send(&self, request: Request, limit: Duration) -> Result<Answer, Error> {
+        tokio::time::timeout(limit, self.exchange(request))
+            .await
+            .unwrap_or(Err(Error::AnswerTimeout))
     }
 }
 
-fn accept_json(headers: &mut HeaderMap) {
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-}
-
-/// Reads a body into room that never moves, so that nothing is left behind.
-async fn read(response: &mut Response, max_body: usize) -> Result<Zeroizing<Vec<u8>>, Lost> {
-    let announced = response.content_length().unwrap_or(0);
+/// Reads a body into a buffer that grows by copying and wipes what it leaves.
+async fn read(mut body: Incoming, max_body: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let announced = body.size_hint().lower();
     if usize::try_from(announced).map_or(true, |length| length > max_body) {
-        return Err(Lost::TooLong);
+        return Err(Error::BodyTooLong);
     }
-    let mut body = Zeroizing::new(Vec::with_capacity(max_body.min(64 * 1024)));
-    loop {
-        let chunk = response.chunk().await.map_err(|error| classify(&error))?;
-        let Some(chunk) = chunk else {
-            return Ok(body);
+    let mut read = Zeroizing::new(Vec::with_capacity(max_body));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::exchanging(&error))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
         };
-        if body.len().saturating_add(chunk.len()) > max_body {
-            return Err(Lost::TooLong);
+        if read.len().saturating_add(data.len()) > max_body {
+            return Err(Error::BodyTooLong);
         }
-        body.extend_from_slice(&chunk);
+        read.extend_from_slice(data);
     }
-}
-
-/// A header as text, if it is short and printable.
-fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let text = headers.get(name)?.to_str().ok()?;
-    (text.len() <= 256).then(|| text.to_owned())
+    Ok(read)
 }
 
 /// Names both hosts of a redirect that is not followed. Paths and queries stay out of the log.
-fn report_redirect(from: &Url, response: &Response) {
-    let target = response
-        .headers()
+fn report_redirect(from: &Url, headers: &HeaderMap, status: u16) {
+    let target = headers
         .get(LOCATION)
         .and_then(|location| location.to_str().ok())
         .and_then(|location| from.join(location).ok());
@@ -167,56 +165,7 @@ fn report_redirect(from: &Url, response: &Response) {
         to = to
             .filter(|host| host.len() <= LONGEST_HOST)
             .unwrap_or_default(),
-        status = response.status().as_u16(),
-        "the issuer redirects, which is not followed"
+        status,
+        "the server redirects, which is not followed"
     );
-}
-
-/// What a failure means, by the types in its chain of causes.
-fn classify(error: &reqwest::Error) -> Lost {
-    let connecting = error.is_connect();
-    if let Some(lost) = cause(error) {
-        return lost;
-    }
-    match (connecting, error.is_timeout()) {
-        (true, true) => Lost::ConnectTimeout,
-        (true, false) => Lost::Unreachable,
-        (false, true) => Lost::Timeout,
-        (false, false) => Lost::Broken,
-    }
-}
-
-/// Looks for the causes that have a meaning of their own. An I/O error hides its own cause from `source`.
-fn cause(error: &(dyn StdError + 'static)) -> Option<Lost> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<AddressRefused>() {
-            return Some(Lost::AddressRefused);
-        }
-        if error.is::<NotResolved>() {
-            return Some(Lost::Unreachable);
-        }
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return handshake(error);
-        }
-        let hidden = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|hidden| hidden as &(dyn StdError + 'static));
-        next = hidden.or_else(|| error.source());
-    }
-    None
-}
-
-/// Certificates that are not accepted. Other failures of a handshake are failures of the connection.
-fn handshake(error: &rustls::Error) -> Option<Lost> {
-    let rustls::Error::InvalidCertificate(reason) = error else {
-        return None;
-    };
-    if let rustls::CertificateError::Other(other) = reason
-        && other.0.is::<PinMismatch>()
-    {
-        return Some(Lost::PinMismatch);
-    }
-    Some(Lost::Untrusted)
 }
