@@ -177,8 +177,18 @@ impl Machine {
 
     /// Runs a command as root that must succeed, and returns its output.
     pub(crate) fn ok(&self, words: &[&str]) -> String {
+        self.ends(0, words)
+    }
+
+    /// Runs a command as root that must end with `code`, and returns its output.
+    pub(crate) fn ends(&self, code: i32, words: &[&str]) -> String {
         let said = self.run(words);
-        assert_eq!(said.code, Some(0), "{words:?}: {said:?}\n{}", self.story());
+        assert_eq!(
+            said.code,
+            Some(code),
+            "{words:?}: {said:?}\n{}",
+            self.story()
+        );
         said.out
     }
 

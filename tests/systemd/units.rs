@@ -43,7 +43,7 @@ fn a_unit_is_identified_by_its_name() {
     let pid = node.machine.property("other.service", "MainPID");
     let why = node
         .machine
-        .ok(&["claviger", "explain", "api", "--pid", &pid]);
+        .ends(77, &["claviger", "explain", "api", "--pid", &pid]);
     assert!(
         why.contains("denied")
             && why.contains("\"billing.service\"")
