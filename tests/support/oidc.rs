@@ -24,7 +24,7 @@ pub const METADATA: [&str; 2] = [
 pub const AWKWARD_SECRET: &str = r#"p+s s%2F:w&rd=~!*'()"<>[]{}|^`#@,;?/\.-_$"#;
 
 /// Starting takes about a second, and longer on a loaded machine.
-const START_LIMIT: Duration = Duration::from_mins(1);
+const START_LIMIT: Duration = Duration::from_mins(3);
 
 /// A running server. Ends when dropped, or when this process exits.
 #[derive(Debug)]
