@@ -1,17 +1,21 @@
 //! How often something is tried, and for how long.
 //!
 //! Owns the pauses between attempts of one operation: exponential with jitter, or what the issuer asks for, and never past
-//! the operation's own end. Who asks for more patience than callers have ends the operation: they are told at once how long
-//! to wait, instead of waiting for it. Which failures deserve another attempt is for the caller.
+//! the operation's own end. An issuer that asks for a longer pause than callers wait ends the operation: callers learn at once
+//! how long to wait. Which failures deserve another attempt is for the caller.
 
 use std::time::Duration;
 
-use claviger_runtime::clock::{Clock, Deadline, sleep_until};
+use claviger_runtime::clock::{Backoff, Clock, Deadline, Jitter, Roll, sleep_until};
 
-/// The first pause; every further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Without a longest pause: the end of the operation is the bound.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    most: Duration::MAX,
+    jitter: Jitter::HALF,
+};
 
-/// The longest pause that somebody may ask for, unless nobody waits.
+/// The longest pause that an issuer may ask for while callers wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The attempts of one operation.
@@ -19,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Attempts<'a> {
     clock: &'a dyn Clock,
     give_up: Deadline,
-    pause: Duration,
+    failures: u32,
     patience: Duration,
     retries_left: u32,
 }
@@ -30,13 +34,13 @@ impl<'a> Attempts<'a> {
         Self {
             clock,
             give_up: clock.now().after(limit),
-            pause: FIRST_PAUSE,
+            failures: 0,
             patience: PATIENCE,
             retries_left: retries,
         }
     }
 
-    /// The same for an operation that nobody waits for: pauses may be as long as the operation.
+    /// The same for an operation without waiting callers: pauses may be as long as the operation.
     pub(crate) fn patient(self) -> Self {
         Self {
             patience: Duration::MAX,
@@ -56,10 +60,10 @@ impl<'a> Attempts<'a> {
             return false;
         };
         self.retries_left = retries_left;
-        let half = self.pause / 2;
-        let pause = half.saturating_add(half.mul_f64(fastrand::f64()));
-        let pause = pause.max(asked.unwrap_or_default());
-        self.pause = self.pause.saturating_mul(2);
+        self.failures = self.failures.saturating_add(1);
+        let pause = BACKOFF
+            .pause(self.failures, Roll::random())
+            .max(asked.unwrap_or_default());
         if pause > self.patience || self.time_left().is_none_or(|left| pause >= left) {
             return false;
         }
