@@ -28,7 +28,7 @@ impl From<Problems> for ReloadRefused {
 }
 
 impl Daemon {
-    /// Reloads, and goes on when the caller stops waiting for it. A refusal is logged as well, whoever asked for the reload.
+    /// Reloads, and goes on when the caller stops waiting for it. A refusal is logged as well, whatever caused the reload.
     pub(super) async fn reload_on_main(
         self: Arc<Self>,
         dry_run: bool,

@@ -175,7 +175,7 @@ impl Refusal {
         let (why, uid) = match self {
             Self::Unidentified(error) => {
                 // Told once, because it mostly is a matter of set-up (a daemon in a pid namespace of its own); after that it
-                // is counted only, or whoever cannot be identified could fill the log.
+                // is counted only, or peers that cannot be identified could fill the log.
                 if !TOLD.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         target: "claviger::server", error = %Causes(error),

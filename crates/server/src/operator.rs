@@ -1,4 +1,4 @@
-//! What the admin service needs from whoever runs the daemon.
+//! What the admin service needs from the daemon.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use claviger_runtime::clock::Moment;
 /// The daemon, as its admin service sees it. Implemented by `daemon`.
 #[async_trait]
 pub trait Operator: std::fmt::Debug + Send + Sync {
-    /// What the daemon knows of itself. Cheap; asks nobody.
+    /// What the daemon knows of itself. Cheap; sends nothing.
     fn overview(&self) -> Overview;
 
     /// Reads the configuration again and installs it as a whole, or not at all. Once begun it runs to its end, whether or not

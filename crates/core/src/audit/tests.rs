@@ -1,4 +1,4 @@
-//! What is recorded of whom, and how often.
+//! Which records a peer causes, and how often.
 
 use std::io::{self, Write};
 use std::sync::Mutex;

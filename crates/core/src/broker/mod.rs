@@ -105,7 +105,7 @@ impl Broker {
         self.world().generation == generation
     }
 
-    /// Whether everything that is configured can be served now. Computed from what is known; asks nobody.
+    /// Whether everything that is configured can be served now. Computed from memory; sends nothing.
     pub fn ready(&self) -> bool {
         self.world().is_ready()
     }

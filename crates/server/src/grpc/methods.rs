@@ -1,6 +1,6 @@
 //! The methods that are served, each with its socket and its time limit.
 //!
-//! Owns the one table that a call must be in to be answered at all: whoever adds a method states how long it may take. A test
+//! Owns the one table that a call must be in to be answered at all: a new method states how long it may take. A test
 //! compares the table with the compiled `.proto` files.
 
 use std::time::Duration;

@@ -176,7 +176,7 @@ struct Query {
 }
 
 impl Query {
-    /// Reads a query; a parameter that nobody knows is refused rather than ignored.
+    /// Reads a query; an unknown parameter is refused rather than ignored.
     fn read(text: &str) -> Result<Self, Problem> {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
