@@ -122,7 +122,7 @@ impl Document for IssuerDocument {
     type Checked = Discovered;
 
     /// Asks at both places in turn. A document that names another issuer ends it: somebody answers here who should not.
-    async fn ask(&self) -> Result<Discovered, ErrorKind> {
+    async fn fetch(&self) -> Result<Discovered, ErrorKind> {
         let [first, second] = metadata::well_known(&self.issuer);
         let kind = match self.ask_at(&first).await {
             Ok(metadata) => return self.check(&metadata),

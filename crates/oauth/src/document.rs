@@ -11,15 +11,14 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use url::Url;
 
 use crate::attempts::Attempts;
 use crate::{ErrorKind, outcome};
 use claviger_outbound::http::header::ACCEPT;
 use claviger_outbound::http::{Answer, Request, Transport};
-use claviger_runtime::clock::{Clock, Moment};
+use claviger_runtime::clock::{Backoff, Clock, Jitter, Moment, Roll};
+use claviger_runtime::flight::Flight;
 
 /// A document older than this is fetched again before it is used; if that fails, it is used all the same.
 const LIFETIME: Duration = Duration::from_hours(24);
@@ -27,11 +26,12 @@ const LIFETIME: Duration = Duration::from_hours(24);
 /// The first use of a document older than this starts a fetch in the background.
 const RENEWED: Duration = Duration::from_hours(12);
 
-/// The pause after a failed fetch while a cached document is in use.
-const REST: Duration = Duration::from_mins(1);
-
-/// Without a cached document the pause is this long after the first failure, and doubles with each further one up to [`REST`].
-const FIRST_REST: Duration = Duration::from_secs(1);
+/// The pauses after failed fetches while there is no cached document. With one, the pause is the longest of them.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    most: Duration::from_mins(1),
+    jitter: Jitter::NONE,
+};
 
 /// How long a caller waits for a fetch when there is an old document to fall back on.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -77,22 +77,22 @@ impl Reader {
     }
 }
 
-/// What is asked for, and what it must say.
+/// A kind of document: how it is fetched and what it must say.
 pub(crate) trait Document: Debug + Send + Sync + 'static {
-    /// What is believed of it.
+    /// The part that is used, checked.
     type Checked: Debug + PartialEq + Send + Sync + 'static;
 
-    /// Asks for it and checks it.
-    fn ask(&self) -> impl Future<Output = Result<Self::Checked, ErrorKind>> + Send;
+    /// Fetches and checks it.
+    fn fetch(&self) -> impl Future<Output = Result<Self::Checked, ErrorKind>> + Send;
 
-    /// Decides about one that says something else than the one in use, and reports it.
+    /// Decides about a document that differs from the one in use, and reports it.
     fn changed(&self, old: &Self::Checked, new: &Self::Checked) -> Change;
 
-    /// Reports that it could not be had. Returns whether what is held may serve on.
+    /// Reports a failed fetch. Returns whether the cached document stays in use.
     fn failed(&self, kind: ErrorKind) -> bool;
 }
 
-/// What becomes of a document that says something else than the one in use.
+/// What happens to a document that differs from the one in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It is used from now on.
@@ -101,20 +101,20 @@ pub(crate) enum Change {
     Hold,
 }
 
-/// What is known of a document.
+/// The state of a document, for status and probes.
 #[derive(Debug)]
 pub(crate) struct Known<T> {
-    /// What is believed.
+    /// The document in use.
     pub(crate) checked: Arc<T>,
-    /// When that was read.
+    /// When it was read.
     pub(crate) read: Moment,
-    /// Whether it is older than it should be, or could not be read again the last time.
+    /// Whether it is older than a day, or the last fetch failed.
     pub(crate) stale: bool,
-    /// What was read since, and waits for an operator.
+    /// A newer document that waits for an operator.
     pub(crate) waiting: Option<Arc<T>>,
 }
 
-/// A document, kept. Cheap to clone; all clones are the same.
+/// A cached document. Cheap to clone; all clones are the same.
 #[derive(Debug)]
 pub(crate) struct Kept<D: Document>(Arc<Inner<D>>);
 
@@ -127,49 +127,68 @@ struct Inner<D: Document> {
 }
 
 type Outcome<T> = Result<Arc<T>, ErrorKind>;
-type Flight<T> = Shared<BoxFuture<'static, Outcome<T>>>;
 
 #[derive(Debug)]
 struct State<T> {
-    /// What is believed, and when it was read.
-    held: Option<(Arc<T>, Moment)>,
-    /// What was read since and waits for an operator. Only beside what is held.
-    waiting: Option<(Arc<T>, Moment)>,
-    /// How asking failed the last time, if it has not succeeded since.
+    /// The document in use.
+    current: Option<Reading<T>>,
+    /// A newer one that waits for an operator. Only beside a current one.
+    waiting: Option<Reading<T>>,
+    /// The last failure, if no fetch has succeeded since.
     failed: Option<Failed>,
-    /// The one task that asks, if one does.
-    flight: Option<Flight<T>>,
+    /// The fetch under way.
+    flight: Option<Flight<Outcome<T>>>,
 }
 
-/// A failure, and the rest after it.
+/// A document and when it was read.
+#[derive(Debug)]
+struct Reading<T> {
+    checked: Arc<T>,
+    read: Moment,
+}
+
+impl<T> Reading<T> {
+    /// The age on whichever clock says more, so that neither a suspend nor a step hides it.
+    fn age(&self, now: Moment) -> Duration {
+        let by_wall = now.wall.saturating_sub(self.read.wall);
+        now.since(self.read).max(by_wall)
+    }
+}
+
+/// A failed fetch and the pause after it.
 #[derive(Clone, Copy, Debug)]
 struct Failed {
     kind: ErrorKind,
     since: Moment,
-    rest: Duration,
+    /// Failures in a row.
+    count: u32,
+    pause: Duration,
 }
 
 impl Failed {
-    /// A failure after `before`, while a document is held or not.
-    fn new(kind: ErrorKind, since: Moment, before: Option<Self>, holding: bool) -> Self {
-        let twice = before.map(|before| before.rest.saturating_mul(2));
-        let rest = if holding { REST } else { FIRST_REST };
-        let rest = twice.unwrap_or_default().max(rest).min(REST);
-        let asked = kind.retry_after().unwrap_or_default();
+    /// A failure after `before`, with a cached document or without one.
+    fn new(kind: ErrorKind, since: Moment, before: Option<Self>, cached: bool) -> Self {
+        let count = before.map_or(0, |before| before.count).saturating_add(1);
+        let pause = if cached {
+            BACKOFF.most
+        } else {
+            BACKOFF.pause(count, Roll::LEAST)
+        };
         Self {
             kind,
             since,
-            rest: rest.max(asked),
+            count,
+            pause: pause.max(kind.retry_after().unwrap_or_default()),
         }
     }
 
     fn is_over(self, now: Moment) -> bool {
-        now.since(self.since) >= self.rest
+        now.since(self.since) >= self.pause
     }
 
-    /// The failure, told again to somebody who asks meanwhile.
+    /// The failure for a caller during the pause: with the time that is left of it.
     fn again(self, now: Moment) -> ErrorKind {
-        let left = self.rest.saturating_sub(now.since(self.since));
+        let left = self.pause.saturating_sub(now.since(self.since));
         let mut kind = self.kind;
         if let ErrorKind::RateLimited { retry_after } | ErrorKind::Unavailable { retry_after, .. } =
             &mut kind
@@ -181,14 +200,14 @@ impl Failed {
 }
 
 impl<D: Document> Kept<D> {
-    /// Knows nothing yet. Whoever asks for `document` does so with `reader`.
+    /// An empty cache of `document`, which fetches with `reader`.
     pub(crate) fn new(document: D, reader: &Reader) -> Self {
         Self(Arc::new(Inner {
             document,
             clock: Arc::clone(&reader.clock),
             timeout: reader.timeout,
             state: Mutex::new(State {
-                held: None,
+                current: None,
                 waiting: None,
                 failed: None,
                 flight: None,
@@ -196,107 +215,109 @@ impl<D: Document> Kept<D> {
         }))
     }
 
-    /// What to believe now; asks if need be, and waits at most `limit` for that.
+    /// The document to use. Fetches it if it is missing or too old, and waits at most `limit` for that.
+    ///
+    /// # Errors
+    /// Why there is no document, cached or fetched.
     pub(crate) async fn current(&self, limit: Duration) -> Outcome<D::Checked> {
         let now = self.0.clock.now();
         let (flight, limit) = {
             let mut state = self.0.state();
-            let resting = state.failed.filter(|failed| !failed.is_over(now));
-            match (state.held.clone(), resting) {
-                (Some((held, _)), Some(_)) => return Ok(held),
-                (Some((held, read)), None) => {
-                    let age = age(state.looked().unwrap_or(read), now);
+            let pausing = state.failed.filter(|failed| !failed.is_over(now));
+            match (state.in_use(), pausing) {
+                (Some(current), Some(_)) => return Ok(current),
+                (Some(current), None) => {
+                    let age = state.age(now);
                     if age < RENEWED {
-                        return Ok(held);
+                        return Ok(current);
                     }
-                    let flight = self.flight(&mut state);
+                    let flight = self.join(&mut state);
                     if age < LIFETIME {
-                        return Ok(held);
+                        return Ok(current);
                     }
                     (flight, limit.min(PATIENCE))
                 }
                 (None, Some(failed)) => return Err(failed.again(now)),
-                (None, None) => (self.flight(&mut state), limit),
+                (None, None) => (self.join(&mut state), limit),
             }
         };
-        let outcome = match tokio::time::timeout(limit, flight).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(ErrorKind::Timeout),
-        };
-        outcome.or_else(|kind| {
-            let old = self.0.state().held.clone();
-            old.map(|(held, _)| held).ok_or(kind)
-        })
+        let fetched = outcome_of(flight, limit).await;
+        fetched.or_else(|kind| self.0.state().in_use().ok_or(kind))
     }
 
-    /// What is known; `None` if nothing could be read. Asks nobody.
+    /// The document and its state; `None` if it was never read. Never fetches.
     pub(crate) fn known(&self) -> Option<Known<D::Checked>> {
         let now = self.0.clock.now();
         let state = self.0.state();
-        let (checked, read) = state.held.clone()?;
-        let old = age(state.looked().unwrap_or(read), now) >= LIFETIME;
+        let current = state.current.as_ref()?;
         Some(Known {
-            checked,
-            read,
-            stale: old || state.failed.is_some(),
+            checked: Arc::clone(&current.checked),
+            read: current.read,
+            stale: state.age(now) >= LIFETIME || state.failed.is_some(),
             waiting: state
                 .waiting
                 .as_ref()
-                .map(|(waiting, _)| Arc::clone(waiting)),
+                .map(|waiting| Arc::clone(&waiting.checked)),
         })
     }
 
-    /// Asks now, however young the document is, and believes what it says, whatever waits; for an operator. Waits at most
-    /// `limit`. Returns whether something else is believed than before.
+    /// Fetches the document now, however young the cached one is, and adopts it even if it would wait for an operator: the
+    /// caller is one. Waits at most `limit`. Returns whether another document is in use than before.
+    ///
+    /// # Errors
+    /// Why the fetch failed.
     pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
         let (before, flight) = {
             let mut state = self.0.state();
-            let before = state.held.clone();
-            (before, self.flight(&mut state))
+            (state.in_use(), self.join(&mut state))
         };
-        match tokio::time::timeout(limit, flight).await {
-            Ok(outcome) => drop(outcome?),
-            Err(_elapsed) => return Err(ErrorKind::Timeout),
-        }
+        drop(outcome_of(flight, limit).await?);
         let mut state = self.0.state();
         if let Some(waiting) = state.waiting.take() {
-            state.held = Some(waiting);
+            state.current = Some(waiting);
         }
-        let believed = |held: &Option<(Arc<D::Checked>, Moment)>| {
-            held.as_ref().map(|(checked, _)| Arc::clone(checked))
-        };
-        Ok(believed(&before) != believed(&state.held))
+        Ok(before != state.in_use())
     }
 
-    /// The task that asks, started if there is none.
-    fn flight(&self, state: &mut State<D::Checked>) -> Flight<D::Checked> {
-        // One that ended without noting it was cut off with its runtime.
-        if state
-            .flight
-            .as_ref()
-            .is_some_and(|one| one.peek().is_some())
+    /// Joins the fetch under way, or starts one.
+    fn join(&self, state: &mut State<D::Checked>) -> Flight<Outcome<D::Checked>> {
+        if let Some(flight) = &state.flight
+            && flight.is_under_way()
         {
-            state.flight = None;
+            return flight.clone();
         }
-        state
-            .flight
-            .get_or_insert_with(|| {
-                let inner = Arc::clone(&self.0);
-                // A task of its own: no waiter's cancellation ends it.
-                let task = tokio::spawn(async move { inner.renew().await });
-                async move { task.await.unwrap_or(Err(ErrorKind::Metadata)) }
-                    .boxed()
-                    .shared()
-            })
-            .clone()
+        let (landing, flight) = Flight::begin();
+        state.flight = Some(flight.clone());
+        let inner = Arc::clone(&self.0);
+        // A task of its own, so that no caller's cancellation ends it.
+        drop(tokio::spawn(async move {
+            landing.land(inner.renew().await);
+        }));
+        flight
+    }
+}
+
+/// The outcome of a fetch within `limit`.
+async fn outcome_of<T>(flight: Flight<Outcome<T>>, limit: Duration) -> Outcome<T> {
+    match tokio::time::timeout(limit, flight.outcome()).await {
+        Ok(outcome) => outcome.unwrap_or(Err(ErrorKind::Metadata)),
+        Err(_elapsed) => Err(ErrorKind::Timeout),
     }
 }
 
 impl<T> State<T> {
-    /// When the document was last read, whatever became of it.
-    fn looked(&self) -> Option<Moment> {
-        let last = self.waiting.as_ref().or(self.held.as_ref());
-        last.map(|(_, read)| *read)
+    fn in_use(&self) -> Option<Arc<T>> {
+        self.current
+            .as_ref()
+            .map(|current| Arc::clone(&current.checked))
+    }
+
+    /// The time since the document was last read, whether it is in use or waits. Nothing if it was never read.
+    fn age(&self, now: Moment) -> Duration {
+        self.waiting
+            .as_ref()
+            .or(self.current.as_ref())
+            .map_or(Duration::ZERO, |last| last.age(now))
     }
 }
 
@@ -305,9 +326,9 @@ impl<D: Document> Inner<D> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, and notes the outcome.
+    /// Fetches, and notes the outcome.
     async fn renew(&self) -> Outcome<D::Checked> {
-        let outcome = match tokio::time::timeout(self.timeout, self.document.ask()).await {
+        let outcome = match tokio::time::timeout(self.timeout, self.document.fetch()).await {
             Ok(outcome) => outcome.map(Arc::new),
             Err(_elapsed) => Err(ErrorKind::Timeout),
         };
@@ -321,41 +342,39 @@ impl<D: Document> Inner<D> {
             }
             Err(kind) => {
                 if !self.document.failed(kind) {
-                    state.held = None;
+                    state.current = None;
                     state.waiting = None;
                 }
-                state.failed = Some(Failed::new(kind, now, state.failed, state.held.is_some()));
+                let cached = state.current.is_some();
+                state.failed = Some(Failed::new(kind, now, state.failed, cached));
                 Err(kind)
             }
         }
     }
 
-    /// Notes what was read, and returns what is to be believed.
+    /// Notes a document, and returns the one to use.
     fn note(
         &self,
         state: &mut State<D::Checked>,
         checked: Arc<D::Checked>,
-        now: Moment,
+        read: Moment,
     ) -> Arc<D::Checked> {
-        if let Some((old, _)) = &state.held
-            && *old != checked
+        if let Some(current) = &state.current
+            && current.checked != checked
         {
-            // What waits already was reported when it was read first.
-            let waits = matches!(&state.waiting, Some((waiting, _)) if *waiting == checked);
-            if waits || self.document.changed(old, &checked) == Change::Hold {
-                let old = Arc::clone(old);
-                state.waiting = Some((checked, now));
-                return old;
+            // A document that waits already was reported when it was first read.
+            let waits = matches!(&state.waiting, Some(waiting) if waiting.checked == checked);
+            if waits || self.document.changed(&current.checked, &checked) == Change::Hold {
+                let current = Arc::clone(&current.checked);
+                state.waiting = Some(Reading { checked, read });
+                return current;
             }
         }
-        state.held = Some((Arc::clone(&checked), now));
+        state.current = Some(Reading {
+            checked: Arc::clone(&checked),
+            read,
+        });
         state.waiting = None;
         checked
     }
-}
-
-/// The age on whichever clock says more, so that neither a suspend nor a step hides it.
-fn age(since: Moment, now: Moment) -> Duration {
-    let by_wall = now.wall.saturating_sub(since.wall);
-    now.since(since).max(by_wall)
 }

@@ -120,7 +120,7 @@ impl Resource {
 impl Document for ResourceDocument {
     type Checked = Vouched;
 
-    async fn ask(&self) -> Result<Vouched, ErrorKind> {
+    async fn fetch(&self) -> Result<Vouched, ErrorKind> {
         let place = resource_metadata::well_known(&self.resource).ok_or(ErrorKind::Metadata)?;
         let url = self.issuer.rules.configured(&place).map_err(|flaw| {
             tracing::warn!(resource = %self.resource, %flaw, "the resource is not acceptable");

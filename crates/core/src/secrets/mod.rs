@@ -35,6 +35,7 @@ use crate::secrets::assemble::assemble;
 use crate::secrets::origin::{Field, Origin, Outcome};
 use crate::secrets::upstream::Upstream;
 use claviger_runtime::clock::{Clock, Deadline, Moment, sleep_until};
+use claviger_runtime::flight::Flight;
 use claviger_runtime::shutdown::Drain;
 
 pub use error::{Error, reason, remedy};
@@ -232,7 +233,7 @@ impl Secrets {
         self.landed(place, self.ask(place, older)?).await
     }
 
-    fn ask(&self, place: Place, older: Older) -> Result<watch::Receiver<Outcome>, Error> {
+    fn ask(&self, place: Place, older: Older) -> Result<Flight<Outcome>, Error> {
         if self.shared.is_stopping() {
             return Err(Error::Stopping);
         }
@@ -243,13 +244,9 @@ impl Secrets {
     async fn landed(
         &self,
         (_, index): Place,
-        mut flight: watch::Receiver<Outcome>,
+        flight: Flight<Outcome>,
     ) -> Result<bool, Error> {
-        // A flight that ends without an outcome was cut off by the end of the runtime.
-        let outcome = match flight.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_cut_off) => None,
-        };
+        let outcome = flight.outcome().await;
         if self.shared.is_stopping() {
             return Err(Error::Stopping);
         }

@@ -15,6 +15,7 @@ use crate::secrets::Shared;
 use crate::secrets::live::{Link, Slot};
 use crate::secrets::upstream::Upstream;
 use claviger_runtime::clock::{Deadline, Moment};
+use claviger_runtime::flight::Flight;
 
 /// Between two fetches that handles ask for ahead of the schedule.
 const REREAD_LEAST: Duration = Duration::from_secs(10);
@@ -26,8 +27,8 @@ pub(super) struct Failure {
     pub(super) retry_in: Duration,
 }
 
-/// What a flight brought to each field: whether its version changed. `None` inside the channel: still under way.
-pub(super) type Outcome = Option<Arc<[Result<bool, Failure>]>>;
+/// What a fetch brought to each field: whether its version changed.
+pub(super) type Outcome = Arc<[Result<bool, Failure>]>;
 
 /// One version of one secret, and the fields of it that are wanted.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ pub(super) struct Progress {
     /// Whether the operator told the flight under way to take a smaller one.
     pub(super) accept_older: bool,
     /// The flight under way.
-    pub(super) flight: Option<watch::Receiver<Outcome>>,
+    pub(super) flight: Option<Flight<Outcome>>,
     /// Field by field, in the order of `Origin::fields`.
     pub(super) fields: Vec<FieldProgress>,
 }
@@ -106,11 +107,9 @@ impl Progress {
         }
     }
 
-    /// The flight under way. A task that was cut off leaves a channel from which nothing will come.
-    fn under_way(&self) -> Option<&watch::Receiver<Outcome>> {
-        self.flight
-            .as_ref()
-            .filter(|flight| flight.has_changed().is_ok())
+    /// The fetch under way.
+    fn under_way(&self) -> Option<&Flight<Outcome>> {
+        self.flight.as_ref().filter(|flight| flight.is_under_way())
     }
 }
 
@@ -141,13 +140,13 @@ impl Origin {
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         accept_older: bool,
-    ) -> watch::Receiver<Outcome> {
+    ) -> Flight<Outcome> {
         let mut progress = self.lock();
         progress.accept_older |= accept_older;
         if let Some(flight) = progress.under_way() {
             return flight.clone();
         }
-        let (done, flight) = watch::channel(None);
+        let (landing, flight) = Flight::begin();
         progress.flight = Some(flight.clone());
         drop(progress);
         let (origin, shared) = (Arc::clone(self), Arc::clone(shared));
@@ -158,7 +157,7 @@ impl Origin {
                 .fetch(&shared, &origin.name, &origin.version)
                 .await;
             let outcome = origin.settle(&shared, answer);
-            done.send_replace(Some(outcome));
+            landing.land(outcome);
             shared.wake.notify_one();
         }));
         flight
@@ -168,7 +167,7 @@ impl Origin {
     pub(super) fn reread(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
-    ) -> Option<watch::Receiver<Outcome>> {
+    ) -> Option<Flight<Outcome>> {
         if shared.is_stopping() {
             return None;
         }

@@ -35,7 +35,7 @@ impl Refetch for OriginRefetch {
             (None, _) | (_, None) => None,
         };
         match flight {
-            Some(mut flight) => flight.wait_for(Option::is_some).await.is_ok(),
+            Some(flight) => flight.outcome().await.is_some(),
             None => false,
         }
     }
