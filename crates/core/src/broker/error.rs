@@ -35,8 +35,8 @@ pub enum Error {
 
 impl From<tokens::Error> for Error {
     fn from(error: tokens::Error) -> Self {
-        if let tokens::Error::Unpaid { retry_in } = error {
-            // It is the peer's budget that the cache asked to pay from.
+        if let tokens::Error::OverBudget { retry_in } = error {
+            // The cache charged the budget of the peer.
             return Self::Limited { retry_in };
         }
         Self::Token(error)

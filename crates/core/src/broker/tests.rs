@@ -12,7 +12,9 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::peer::{self, Facts, Peer};
 use crate::policy::{Action, Rule, ScopeLimit, Selector};
-use crate::tokens::source::{self, Identity, Issued, NeedsCredential, Revocation, TokenSource};
+use crate::tokens::source::{
+    self, Ask, CredentialState, Identity, Issued, Revocation, TokenSource, Urgency,
+};
 use crate::tokens::{self, Answer, Definition, Fingerprints, Report, Want};
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SystemClock;
@@ -29,38 +31,32 @@ struct Issuer {
 
 #[async_trait]
 impl TokenSource for Issuer {
-    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
+    async fn obtain(&self, ask: &Ask, _urgency: Urgency) -> Result<Issued, source::Error> {
         self.asked.add_permits(1);
         self.allowed.acquire().await.unwrap().forget();
         let sent = self.clock.now();
         let lifetime = Duration::from_hours(1);
         Ok(Issued {
             access_token: Secret::from_text("canary".to_owned()),
-            token_type: "Bearer",
-            scopes: scopes.clone(),
+            binding: ask.binding,
+            scopes: ask.scopes.clone(),
             sent,
             lifetime,
             expires: sent.after(lifetime),
             refresh_in: None,
+            credential: 1,
         })
-    }
-
-    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
-        self.obtain(scopes).await
     }
 
     async fn revoke(&self, _token: &Secret) -> Revocation {
         Revocation::Revoked
     }
 
-    fn credential(&self) -> u64 {
-        1
-    }
-}
-
-impl NeedsCredential for Issuer {
-    fn has_credential(&self) -> bool {
-        true
+    fn credential(&self) -> CredentialState {
+        CredentialState {
+            number: 1,
+            is_available: true,
+        }
     }
 }
 

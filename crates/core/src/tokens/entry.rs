@@ -1,8 +1,8 @@
-//! One entry of the cache: one token for one scope set.
+//! One entry of the cache: one token for one ask.
 //!
-//! Owns the token that is held, the state beside it, and what may be done about a request now. The token can be read
-//! without the lock; everything that changes it holds the lock, for moments and never across a wait. Decides nothing about
-//! time by itself: that is `state`. Next: `flight`, which asks the issuer, and `land`, what its answer does.
+//! Owns the cached token, the state beside it, and what a request may do now. The token can be read without the lock;
+//! everything that changes it holds the lock, for moments and never across a wait. Decides nothing about time by itself: that
+//! is `state`. Next: `request`, which asks the issuer, and `land`, what its answer does.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,10 +14,9 @@ use tokio::sync::watch;
 
 use crate::tokens::flight::Flight;
 use crate::tokens::held::Held;
-use crate::tokens::source;
+use crate::tokens::source::{self, Ask};
 use crate::tokens::state::{Event, Plan, State};
 use crate::tokens::{Error, Want};
-use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::{Deadline, Moment};
 
 /// Forced renewals are counted over this long.
@@ -26,17 +25,17 @@ const FORCED_WINDOW: Duration = Duration::from_mins(1);
 /// One entry.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The scopes to ask the issuer for.
-    pub(super) scopes: Scopes,
+    /// What the issuer is asked for.
+    pub(super) ask: Ask,
     /// The token that may be served. Read without the lock, written under it.
     pub(super) current: ArcSwapOption<Held>,
     pub(super) hits: AtomicU64,
     pub(super) requests: AtomicU64,
-    /// When it was last asked for, in seconds since boot.
+    /// When a caller last used it, in seconds since boot.
     last_used: AtomicU64,
     /// Watches that follow it. An entry that is followed is in use.
     pub(super) watches: AtomicUsize,
-    /// Counts the changes of what is held.
+    /// Counts the changes of the cached token.
     pub(super) changed: watch::Sender<u64>,
     core: Mutex<Core>,
 }
@@ -47,30 +46,45 @@ pub(super) struct Core {
     pub(super) state: State,
     /// The request under way.
     pub(super) flight: Option<Flight>,
-    /// The last token that was given, also when it is dropped: its fingerprint and generation.
-    pub(super) last: Option<(String, u64)>,
+    /// The last token that was issued, also when it is dropped.
+    pub(super) last: Option<Last>,
     pub(super) last_error: Option<source::Error>,
     /// Whether the next token replaces one that was rejected.
     pub(super) replacing: bool,
-    /// The credential of the last request, whatever came of it.
+    /// The newest credential at the last request, whatever its outcome.
     pub(super) tried: Option<u64>,
     /// When renewals were forced.
     forced: VecDeque<Moment>,
 }
 
+/// A token that was issued, without the token.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) fingerprint: String,
+    pub(super) generation: u64,
+}
+
+/// The inputs that change between two decisions about an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub(super) now: Moment,
+    /// The number of the credential that a request would use.
+    pub(super) credential: u64,
+}
+
 /// What to do about a request.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Answer with what is held.
+    /// Answer with the cached token.
     Serve(Arc<Held>, Plan),
-    /// Wait for the issuer. `fallback`: what is held will do if that takes long.
+    /// Wait for the issuer. `fallback`: the cached token is good enough if that takes long.
     Ask { fallback: bool },
 }
 
 impl Entry {
-    pub(super) fn new(scopes: Scopes) -> Self {
+    pub(super) fn new(ask: Ask) -> Self {
         Self {
-            scopes,
+            ask,
             current: ArcSwapOption::empty(),
             hits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -93,7 +107,7 @@ impl Entry {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is held, if it may still be served.
+    /// The cached token, if it may still be served.
     pub(super) fn serving(&self, now: Moment) -> Option<Arc<Held>> {
         self.current
             .load_full()
@@ -124,38 +138,41 @@ impl Entry {
     pub(super) fn step(&self, core: &mut Core, event: Event, now: Moment) {
         core.state = core.state.step(event, now);
         if core.state.life().is_none() && self.current.swap(None).is_some() {
-            self.tell();
+            self.notify();
         }
     }
 
-    /// Takes what is held out of service.
-    pub(super) fn take(&self, core: &mut Core, now: Moment) -> Option<Arc<Held>> {
+    /// Drops the cached token, and returns it.
+    pub(super) fn evict(&self, core: &mut Core, now: Moment) -> Option<Arc<Held>> {
         let held = self.current.load_full()?;
         self.step(core, Event::Dropped, now);
         Some(held)
     }
 
-    /// Tells the followers that something else is held now, or nothing.
-    pub(super) fn tell(&self) {
+    /// Notifies the watches that another token is cached now, or none.
+    pub(super) fn notify(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Decides about a request. `credential` is the one that an attempt would use.
+    /// Decides about a request.
+    ///
+    /// # Errors
+    /// The last failure while asking again is too early; [`Error::TooShort`] and [`Error::Limited`].
     pub(super) fn decide(
         &self,
         core: &mut Core,
         want: &Want,
-        (now, credential): (Moment, u64),
+        At { now, credential }: At,
         forced_per_minute: u32,
     ) -> Result<Step, Error> {
         self.step(core, Event::Look, now);
         let plan = core.state.plan(now, credential);
         let flying = core.flight.as_ref().is_some_and(Flight::is_under_way);
         let held = self.current.load_full();
-        let enough = |held: &Arc<Held>| held.expires.left(now) >= want.min_remaining;
         if !want.force_refresh
-            && let Some(held) = held.as_ref().filter(|held| enough(held))
+            && let Some(held) = &held
+            && held.expires.left(now) >= want.min_remaining
         {
             return Ok(match plan {
                 Plan::Renew => Step::Ask { fallback: true },
@@ -191,7 +208,7 @@ impl Entry {
 }
 
 impl Core {
-    /// The last failure, told again.
+    /// The last failure, for a caller that comes before the next attempt.
     fn denial(&self, retry_in: Duration) -> Error {
         match &self.last_error {
             Some(error) => Error::Issuer {

@@ -1,7 +1,7 @@
-//! Why a token cannot be had.
+//! Why there is no token.
 //!
-//! Owns the errors of this module and what to tell people about them. All who waited for one request share its error. An
-//! error names a class of failure and a time to wait; never an issuer's words or a token.
+//! Owns the errors of this room with their reasons. All callers who waited for one request share its error. An error has a class
+//! of failure and a time to wait; never an issuer's text or a token.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use claviger_runtime::reason::{Reason, Reasoned};
 
 use crate::tokens::source;
 
-/// Why a token cannot be had.
+/// Why there is no token.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration has no such token.
@@ -18,18 +18,18 @@ pub enum Error {
     /// The scopes go beyond those of the token's definition, or the rule leaves none of them.
     #[error("the token does not have these scopes")]
     Scopes,
-    /// The issuer was asked, and gave nothing.
-    #[error("the issuer gave no token")]
+    /// The issuer was asked, and issued no token.
+    #[error("the issuer issued no token")]
     Issuer {
         /// Why.
         error: source::Error,
         /// When it will be asked again, where waiting helps.
         retry_in: Option<Duration>,
     },
-    /// No token lives as long as the caller wants.
+    /// No token of this issuer lives as long as the caller wants.
     #[error("no token of this issuer lives that long")]
     TooShort {
-        /// The longest lifetime that can be had.
+        /// The longest lifetime that is possible.
         longest: Duration,
     },
     /// Renewals were forced too often.
@@ -38,10 +38,10 @@ pub enum Error {
         /// When the next one is allowed.
         retry_in: Duration,
     },
-    /// The issuer would have to be asked, and the caller cannot pay for that.
+    /// The issuer would have to be asked, and the caller has used up its rate budget.
     #[error("the caller is over its budget")]
-    Unpaid {
-        /// When it can.
+    OverBudget {
+        /// When it has budget for the next request.
         retry_in: Duration,
     },
     /// The issuer has not answered within the caller's time. The request goes on.
@@ -63,7 +63,7 @@ impl Reasoned for Error {
             Self::Issuer { error, .. } => error.kind.reason(),
             Self::TooShort { .. } => Reason::LifetimeTooShort,
             Self::Limited { .. } => Reason::RenewalLimited,
-            Self::Unpaid { .. } => Reason::RateLimited,
+            Self::OverBudget { .. } => Reason::RateLimited,
             Self::Pending { .. } => Reason::Pending,
             Self::Stopping => Reason::Stopping,
         }
@@ -76,7 +76,7 @@ impl Reasoned for Error {
             | Self::Scopes
             | Self::TooShort { .. }
             | Self::Limited { .. }
-            | Self::Unpaid { .. }
+            | Self::OverBudget { .. }
             | Self::Pending { .. }
             | Self::Stopping => self.reason().remedy(),
         }
@@ -86,7 +86,7 @@ impl Reasoned for Error {
         match self {
             Self::Unknown | Self::Scopes | Self::TooShort { .. } => None,
             Self::Issuer { retry_in, .. } => *retry_in,
-            Self::Limited { retry_in } | Self::Unpaid { retry_in } | Self::Pending { retry_in } => {
+            Self::Limited { retry_in } | Self::OverBudget { retry_in } | Self::Pending { retry_in } => {
                 Some(*retry_in)
             }
             Self::Stopping => Some(Duration::from_secs(1)),

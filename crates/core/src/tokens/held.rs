@@ -1,9 +1,9 @@
 //! A token in memory, and the answer that carries it.
 //!
-//! Owns [`Held`], one token of one generation with all that is known of it, and its fingerprint: a keyed hash that names the
+//! Owns [`Held`], one token of one generation with its facts, and its fingerprint: a keyed hash that names the
 //! token in logs and reports. The key is random and lives in secret pages as long as the process, so a fingerprint proves
 //! nothing elsewhere.
-//! A held token is immutable and shared by `Arc`; when the last holder lets go, it is wiped.
+//! A held token is immutable and shared by `Arc`; it is zeroed when the last reference is dropped.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use claviger_backend::Secret;
 
 use crate::secrets::Freshness;
+use crate::tokens::source::Binding;
 use crate::tokens::state::Life;
 use claviger_kernel::{Backing, PagesError, SecretPages};
 use claviger_oauth_wire::Scopes;
@@ -25,10 +26,10 @@ const KEY_BYTES: usize = 32;
 /// Why tokens cannot be given fingerprints.
 #[derive(Debug, thiserror::Error)]
 pub enum NoFingerprints {
-    /// There is nothing to make a key of.
+    /// There are no random bytes for a key.
     #[error("the system gives no random numbers")]
     Randomness,
-    /// There is no memory to keep the key in. The text says what to do.
+    /// There is no protected memory for the key. The text says what to do.
     #[error("cannot get protected memory for the key of fingerprints")]
     Place(#[from] PagesError),
 }
@@ -57,7 +58,7 @@ impl Answer {
 /// One token of one generation.
 pub struct Held {
     pub(super) access_token: Secret,
-    pub(super) token_type: &'static str,
+    pub(super) binding: Binding,
     pub(super) scopes: Scopes,
     pub(super) generation: u64,
     pub(super) fingerprint: String,
@@ -66,9 +67,9 @@ pub struct Held {
     pub(super) lifetime: Duration,
     pub(super) sent: Moment,
     pub(super) life: Life,
-    /// From when on its successor is wanted.
+    /// When it should be renewed.
     pub(super) refresh_at: Deadline,
-    /// The credential that it was obtained with.
+    /// The newest credential when it was issued.
     pub(super) credential: u64,
     /// Whether the issuer gave the very same token before.
     pub(super) repeated: bool,
@@ -84,10 +85,10 @@ impl Held {
         &self.access_token
     }
 
-    /// How to present it: `Bearer`.
+    /// How to present it (RFC 6749 §7.1): `Bearer`.
     #[must_use]
     pub fn token_type(&self) -> &'static str {
-        self.token_type
+        self.binding.token_type()
     }
 
     /// The scopes that the issuer granted.
@@ -114,14 +115,14 @@ impl Held {
         &self.fingerprint
     }
 
-    /// What `render` makes of the token, kept beside it: made once, and wiped with it. `render` must not depend on anything
-    /// that changes while the token is held; the first caller's result is everybody's.
+    /// The token as `render` encodes it: made once, cached beside the token and zeroed with it. `render` must not depend on
+    /// anything that changes in the token's lifetime, because all callers share the first result.
     pub fn rendered(&self, render: impl FnOnce(&Self) -> Bytes) -> &Bytes {
         self.rendered.get_or_init(|| render(self))
     }
 }
 
-/// By hand: what is rendered holds the token.
+/// By hand: the rendered bytes contain the token.
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")

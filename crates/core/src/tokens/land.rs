@@ -1,15 +1,15 @@
-//! What the answer to a flight does to its entry.
+//! What an issuer's answer does to its entry.
 //!
-//! Owns the one place where tokens enter memory. A token that lives for no time is handed to those who waited and not kept;
-//! the very same token as before keeps its generation; a failure leaves what is held to its floor. Runs under the entry's
-//! lock, without waiting.
+//! Owns the one place where tokens enter the cache. A token that has expired already is answered to the callers who waited and
+//! not cached; the same token as before keeps its generation; after a failure the cached token is served to its floor. Runs
+//! under the entry's lock, without waiting.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use claviger_runtime::clock::{Moment, Roll};
 
-use crate::tokens::entry::{Core, Entry};
+use crate::tokens::entry::{Core, Entry, Last};
 use crate::tokens::flight::Failure;
 use crate::tokens::held::Held;
 use crate::tokens::source::{self, Issued, Verdict};
@@ -18,42 +18,47 @@ use crate::tokens::supply::Supply;
 use crate::tokens::{NEGATIVE, Shared};
 
 impl Entry {
-    /// Takes note of an answer, and says what those who waited get.
+    /// Notes an answer, and returns what the callers who waited receive.
     pub(super) fn land(
         &self,
         shared: &Shared,
         supply: &Supply,
-        credential: u64,
         answer: Result<Issued, source::Error>,
     ) -> Result<Arc<Held>, Failure> {
         let now = shared.clock.now();
         let mut core = self.lock();
         core.flight = None;
-        core.tried = Some(credential);
         match answer {
             Ok(issued) => {
-                let held = self.held(&core, shared, supply, (issued, credential, now));
+                core.tried = Some(issued.credential);
+                let fingerprint = shared.fingerprints.of(&issued.access_token);
+                let held = self.held(&core, supply, issued, fingerprint, now);
                 Ok(self.keep(&mut core, supply, Arc::new(held), now))
             }
-            Err(error) => Err(self.fail(&mut core, supply, (error, credential, now))),
+            Err(error) => {
+                core.tried = Some(error.credential);
+                Err(self.fail(&mut core, supply, error, now))
+            }
         }
     }
 
     fn held(
         &self,
         core: &Core,
-        shared: &Shared,
         supply: &Supply,
-        (issued, credential, now): (Issued, u64, Moment),
+        issued: Issued,
+        fingerprint: String,
+        now: Moment,
     ) -> Held {
-        let fingerprint = shared.fingerprints.of(&issued.access_token);
-        let repeated = core.last.as_ref().filter(|(last, _)| *last == fingerprint);
-        let generation = match repeated {
-            Some((_, generation)) => *generation,
+        let same = core
+            .last
+            .as_ref()
+            .filter(|last| last.fingerprint == fingerprint);
+        let generation = match same {
+            Some(last) => last.generation,
             None => supply.next_generation(),
         };
-        let expires_no_later = |old: &Arc<Held>| issued.expires.left(now) <= old.expires.left(now);
-        let repeated = repeated.is_some();
+        let repeated = same.is_some();
         let terms = Terms {
             sent: issued.sent,
             lifetime: issued.lifetime,
@@ -64,13 +69,12 @@ impl Entry {
                 || self
                     .current
                     .load_full()
-                    .as_ref()
-                    .is_some_and(expires_no_later),
+                    .is_some_and(|old| issued.expires.left(now) <= old.expires.left(now)),
         };
         let (life, refresh_at) = state::timing(&terms, now, Roll::random());
         Held {
             access_token: issued.access_token,
-            token_type: issued.token_type,
+            binding: issued.binding,
             scopes: issued.scopes,
             generation,
             fingerprint,
@@ -79,7 +83,7 @@ impl Entry {
             sent: issued.sent,
             life,
             refresh_at,
-            credential,
+            credential: issued.credential,
             repeated,
             replacement: core.replacing,
             rendered: OnceLock::new(),
@@ -87,17 +91,20 @@ impl Entry {
     }
 
     fn keep(&self, core: &mut Core, supply: &Supply, held: Arc<Held>, now: Moment) -> Arc<Held> {
-        core.last = Some((held.fingerprint.clone(), held.generation));
+        core.last = Some(Last {
+            fingerprint: held.fingerprint.clone(),
+            generation: held.generation,
+        });
         core.replacing = false;
         let recovered = core.last_error.take().is_some();
         let name = &supply.definition.name;
         if !held.life.serves(now) {
-            tracing::warn!(token = %name, fingerprint = held.fingerprint, "the issuer gave a token that lives for no time; it is not kept");
+            tracing::warn!(token = %name, fingerprint = held.fingerprint, "the issuer returned an already expired token; not cached");
             self.step(core, Event::Spent, now);
             return held;
         }
         if recovered {
-            tracing::info!(token = %name, "the issuer gives tokens again");
+            tracing::info!(token = %name, "the issuer issues tokens again");
         }
         tracing::debug!(
             token = %name, fingerprint = held.fingerprint, generation = held.generation,
@@ -112,7 +119,7 @@ impl Entry {
         );
         let before = self.current.swap(Some(Arc::clone(&held)));
         if before.is_none_or(|before| before.generation != held.generation) {
-            self.tell();
+            self.notify();
         }
         held
     }
@@ -121,9 +128,10 @@ impl Entry {
         &self,
         core: &mut Core,
         supply: &Supply,
-        (error, credential, now): (source::Error, u64, Moment),
+        error: source::Error,
+        now: Moment,
     ) -> Failure {
-        let verdict = error.kind.verdict();
+        let verdict = error.verdict;
         let before = core.state.retry().map_or(0, |retry| retry.attempts);
         let attempts = before.saturating_add(1);
         let roll = Roll::random();
@@ -132,14 +140,14 @@ impl Entry {
             at: now.after(pause),
             attempts,
             terminal: verdict == Verdict::Terminal,
-            credential,
+            credential: error.credential,
         };
         self.step(core, Event::Failed(retry), now);
         let known = core.last_error.as_ref().map(|error| error.kind.as_str());
         if known != Some(error.kind.as_str()) {
             tracing::warn!(
                 token = %supply.definition.name, %error, still_served = core.state.life().is_some(),
-                "the issuer gave no token"
+                "the issuer issued no token"
             );
         }
         core.last_error = Some(error.clone());

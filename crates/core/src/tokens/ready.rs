@@ -1,15 +1,15 @@
-//! Whether tokens can be handed out, as far as is known.
+//! Whether tokens can be served.
 //!
-//! Owns the judgment on each definition, made from what requests have shown; it asks nobody, because a token request proves
-//! the client's credential and costs. A definition that nobody has asked for counts as ready as soon as its credential is
-//! held. One that is known to fail does not:
+//! Owns the readiness of each definition, judged by earlier requests; it never sends one, because a token request uses the
+//! client's credential and its rate limit. A definition without any request is ready as soon as its credential is cached. One
+//! that fails is not:
 //!
-//! - what the issuer refused stays refused until it gives a token, or another credential is held;
-//! - an issuer that could not be asked counts as long as somebody wants the token. Once nobody has for half an hour, nothing
-//!   is known any more: otherwise a failure that only a request can lift might keep away those who would make it.
+//! - a token that the issuer refused stays refused until the issuer gives it, or the credential changes;
+//! - a request that failed otherwise counts as long as callers want the token. Half an hour after the last one the failure is
+//!   forgotten: only a request can lift it, and a daemon that is not ready may receive none.
 //!
-//! The definition's own scopes decide. If they tell nothing, because every rule narrows them, the other scope sets do: one
-//! that works is proof enough.
+//! The definition's own scopes decide. Where they have no entry, because every rule narrows them, the other scope sets do: one
+//! that works is enough.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +21,19 @@ use crate::tokens::state::{Event, State};
 use crate::tokens::supply::Supply;
 use claviger_runtime::clock::Moment;
 
-/// What is known of one entry.
+/// The readiness of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// It has a token to serve.
     Serves,
-    /// The issuer was asked and gave nothing.
+    /// The issuer was asked and gave no token.
     Fails,
-    /// Nothing.
+    /// There was no request yet, or none that counts.
     Unknown,
 }
 
 impl Tokens {
-    /// Each token of the configuration, by name, and whether it can be handed out.
+    /// Each token of the configuration, by name, and whether it can be served.
     pub fn readiness(&self) -> Vec<(Arc<str>, bool)> {
         let now = self.shared.clock.now();
         let each = self.supplies.iter();
@@ -44,7 +44,7 @@ impl Tokens {
         rows
     }
 
-    /// Whether every token can be handed out.
+    /// Whether every token can be served.
     pub fn is_ready(&self) -> bool {
         let now = self.shared.clock.now();
         let mut supplies = self.supplies.values();
@@ -72,7 +72,7 @@ fn serves(supply: &Supply, now: Moment) -> bool {
     match known {
         Standing::Serves => true,
         Standing::Fails => false,
-        Standing::Unknown => source.has_credential(),
+        Standing::Unknown => source.credential().is_available,
     }
 }
 
@@ -82,7 +82,7 @@ impl Entry {
         match core.state.step(Event::Look, now) {
             State::Fresh { .. } | State::Due { .. } | State::Stale { .. } => Standing::Serves,
             State::Empty | State::Spent { .. } => Standing::Unknown,
-            State::Refused { retry } if retry.credential != source.credential() => {
+            State::Refused { retry } if retry.credential != source.credential().number => {
                 Standing::Unknown
             }
             State::Refused { .. } => Standing::Fails,
@@ -90,7 +90,7 @@ impl Entry {
                 let kind = core.last_error.as_ref().map(|error| error.kind);
                 let lacked = matches!(kind, Some(ErrorKind::NoCredential { .. }));
                 let unused = self.idle_at(now, idle).passed(now) && !self.is_watched();
-                if unused || (lacked && source.has_credential()) {
+                if unused || (lacked && source.credential().is_available) {
                     Standing::Unknown
                 } else {
                     Standing::Fails

@@ -1,4 +1,4 @@
-//! How each token does, for operators.
+//! The state of each token, for operators.
 //!
 //! Owns the reading of the cache into plain data: names, states, times, counts and classes of failure. Never a token.
 
@@ -12,7 +12,7 @@ use crate::tokens::state::Event;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::Moment;
 
-/// How one token of the configuration does.
+/// The state of one token of the configuration.
 #[derive(Clone, Debug)]
 pub struct TokenStatus {
     /// Its name in the configuration.
@@ -25,18 +25,18 @@ pub struct TokenStatus {
     pub entries: Vec<EntryStatus>,
 }
 
-/// How one entry does.
+/// The state of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryStatus {
     /// The scopes that the issuer is asked for.
     pub scopes: Scopes,
     /// `empty`, `fresh`, `due`, `stale`, `failed` or `refused`.
     pub state: &'static str,
-    /// The lifetime left of what is held.
+    /// The lifetime left of the cached token.
     pub lifetime_left: Option<Duration>,
-    /// The generation of what is held; 0 if nothing is.
+    /// The generation of the cached token; 0 if there is none.
     pub generation: u64,
-    /// Names what is held.
+    /// Names the cached token.
     pub fingerprint: Option<String>,
     /// Why the last attempt failed, if it did.
     pub last_error: Option<&'static str>,
@@ -77,7 +77,7 @@ impl Entry {
         let state = core.state.step(Event::Look, now);
         let held = self.serving(now);
         EntryStatus {
-            scopes: self.scopes.clone(),
+            scopes: self.ask.scopes.clone(),
             state: state.as_str(),
             lifetime_left: held.as_ref().map(|held| held.expires.left(now)),
             generation: held.as_ref().map_or(0, |held| held.generation),

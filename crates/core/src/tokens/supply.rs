@@ -1,8 +1,8 @@
 //! A token's definition with its entries.
 //!
-//! Owns the map from scope sets to entries. The set of the definition itself has a place of its own, found without a lock;
-//! all other sets share one bounded map. Every other part of a token's identity (issuer, client, grant, resource, audience,
-//! environment) is part of the definition, so it needs no place in a key. Entries outlive a reload that changes none of it.
+//! Owns the map from asks to entries. The ask of the definition itself is found without a lock; all others share one bounded
+//! map. Every other part of a token's identity (issuer, client, grant, resource, audience, environment) belongs to the
+//! definition and is not part of a key. Entries outlive a reload that changes none of it.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::policy::Reach;
 use crate::tokens::entry::Entry;
 use crate::tokens::scope::{Effective, effective};
+use crate::tokens::source::Ask;
 use crate::tokens::{Definition, Error};
-use claviger_oauth_wire::Scopes;
 
 /// A definition with its entries.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Supply {
 struct Entries {
     /// The entry of the definition's own scopes.
     own: Arc<Entry>,
-    others: RwLock<HashMap<Scopes, Arc<Entry>>>,
+    others: RwLock<HashMap<Ask, Arc<Entry>>>,
 }
 
 impl Supply {
@@ -45,7 +45,7 @@ impl Supply {
             None => (
                 Arc::new(AtomicU64::new(0)),
                 Arc::new(Entries {
-                    own: Arc::new(Entry::new(definition.scopes.clone())),
+                    own: Arc::new(Entry::new(Ask::client(definition.scopes.clone()))),
                     others: RwLock::default(),
                 }),
             ),
@@ -64,7 +64,10 @@ impl Supply {
     pub(super) fn find(&self, reach: &Reach) -> Result<Option<Arc<Entry>>, Error> {
         Ok(match self.effective(reach)? {
             Effective::Definition => Some(Arc::clone(&self.entries.own)),
-            Effective::Other(scopes) => self.others().get(&*scopes).map(Arc::clone),
+            Effective::Other(scopes) => self
+                .others()
+                .get(&Ask::client(scopes.into_owned()))
+                .map(Arc::clone),
         })
     }
 
@@ -73,25 +76,25 @@ impl Supply {
         effective(&self.definition.scopes, reach.requested(), reach.limit())
     }
 
-    /// The entry of `scopes`, made if there is none.
-    pub(super) fn make(&self, scopes: &Scopes) -> Arc<Entry> {
+    /// The entry of `ask`, made if there is none.
+    pub(super) fn make(&self, ask: Ask) -> Arc<Entry> {
         let mut others = self.entries.others.write();
         let others = others
             .as_mut()
             .unwrap_or_else(|poisoned| poisoned.get_mut());
         let entry = others
-            .entry(scopes.clone())
-            .or_insert_with(|| Arc::new(Entry::new(scopes.clone())));
+            .entry(ask.clone())
+            .or_insert_with(|| Arc::new(Entry::new(ask)));
         Arc::clone(entry)
     }
 
-    /// Forgets the entry of `scopes`, unless it is the definition's own.
-    pub(super) fn forget(&self, scopes: &Scopes) {
+    /// Removes the entry of `ask`, unless it is the definition's own.
+    pub(super) fn remove(&self, ask: &Ask) {
         let mut others = self.entries.others.write();
         let others = others
             .as_mut()
             .unwrap_or_else(|poisoned| poisoned.get_mut());
-        others.remove(scopes);
+        others.remove(ask);
     }
 
     /// How many entries there are besides the definition's own.
@@ -106,7 +109,7 @@ impl Supply {
         entries
     }
 
-    fn others(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Scopes, Arc<Entry>>> {
+    fn others(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Ask, Arc<Entry>>> {
         self.entries
             .others
             .read()

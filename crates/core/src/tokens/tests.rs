@@ -13,7 +13,11 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::peer::Facts;
 use crate::policy::{Policy, Rights, Rule, ScopeLimit, Selector};
-use crate::tokens::source::{ErrorKind, Issued, NeedsCredential, Revocation};
+use crate::tokens::source::{
+    Ask, CredentialState, ErrorKind, Issued, Revocation, Urgency, Verdict,
+};
+use crate::tokens::room::MOST_ENTRIES;
+use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SteppedClock;
 use claviger_runtime::reason::Reasoned as _;
 
@@ -30,6 +34,8 @@ struct Manners {
     lifetime: Duration,
     latency: Duration,
     failure: Option<ErrorKind>,
+    /// What the source says a failure means, where it knows better than the kind.
+    verdict: Option<Verdict>,
     /// Gives this very token, again and again.
     constant: Option<&'static str>,
     /// The constant token expires then, whenever it is asked for.
@@ -83,15 +89,14 @@ impl Drop for Aboard<'_> {
     }
 }
 
-impl NeedsCredential for Issuer {
-    fn has_credential(&self) -> bool {
-        self.manners.lock().unwrap().has_credential
-    }
-}
-
 #[async_trait]
 impl TokenSource for Issuer {
-    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
+    async fn obtain(&self, ask: &Ask, urgency: Urgency) -> Result<Issued, source::Error> {
+        if urgency == Urgency::Early {
+            self.early.fetch_add(1, Ordering::SeqCst);
+        }
+        let scopes = &ask.scopes;
+        let credential = self.credential.load(Ordering::SeqCst);
         let sent = self.clock.now();
         let _one = self.enter(scopes);
         self.asked.lock().unwrap().push((sent, scopes.clone()));
@@ -101,7 +106,8 @@ impl TokenSource for Issuer {
             return Err(source::Error {
                 kind,
                 issuer: Arc::from("acme"),
-                body_bytes: None,
+                verdict: manners.verdict.unwrap_or(kind.verdict()),
+                credential,
             });
         }
         let number = self.given.fetch_add(1, Ordering::SeqCst) + 1;
@@ -114,18 +120,14 @@ impl TokenSource for Issuer {
                     .constant
                     .map_or_else(|| format!("canary-{number}"), str::to_owned),
             ),
-            token_type: "Bearer",
+            binding: ask.binding,
             scopes: scopes.clone(),
             sent,
             lifetime,
             expires: sent.after(lifetime),
             refresh_in: manners.refresh_in,
+            credential,
         })
-    }
-
-    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, source::Error> {
-        self.early.fetch_add(1, Ordering::SeqCst);
-        self.obtain(scopes).await
     }
 
     async fn revoke(&self, token: &Secret) -> Revocation {
@@ -136,8 +138,11 @@ impl TokenSource for Issuer {
         manners.revocation
     }
 
-    fn credential(&self) -> u64 {
-        self.credential.load(Ordering::SeqCst)
+    fn credential(&self) -> CredentialState {
+        CredentialState {
+            number: self.credential.load(Ordering::SeqCst),
+            is_available: self.manners.lock().unwrap().has_credential,
+        }
     }
 }
 
@@ -167,6 +172,7 @@ impl World {
                 lifetime: seconds(lifetime),
                 latency: Duration::from_millis(50),
                 failure: None,
+                verdict: None,
                 constant: None,
                 constant_until: None,
                 refresh_in: None,
@@ -255,8 +261,8 @@ fn define(issuer: &Arc<Issuer>, scopes: &str) -> Definition {
     }
 }
 
-/// A caller with a full purse.
-#[expect(clippy::unnecessary_wraps, reason = "others cannot pay")]
+/// A caller with budget.
+#[expect(clippy::unnecessary_wraps, reason = "other callers have none")]
 fn free(_now: Moment) -> Result<(), Duration> {
     Ok(())
 }
@@ -1132,7 +1138,7 @@ async fn starting_a_request_costs_and_joining_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_cannot_pay_does_not_push_others_out_of_the_cache() {
+async fn a_caller_without_budget_evicts_no_entries() {
     let world = World::with(3600, "");
     world.issuer.be(|manners| manners.latency = Duration::ZERO);
     let scoped = |name: String| permit_for("", Some(&name));
@@ -1242,6 +1248,7 @@ fn moods(manners: &mut Manners) {
     *manners = Manners {
         lifetime: pick(&[0, 1, 4, 29, 31, 60, 300, 3600, u64::MAX / 4]),
         latency: Duration::from_millis(fastrand::u64(0..1000)) * fastrand::u32(0..25),
+        verdict: None,
         failure: fastrand::bool().then(|| failures[fastrand::usize(..failures.len())]),
         constant: fastrand::bool().then_some("the-same-again"),
         constant_until: None,
@@ -1390,4 +1397,23 @@ async fn a_definition_that_only_narrower_rules_use_is_judged_by_what_they_get() 
         !world.tokens.is_ready(),
         "the definition's own scopes decide"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_may_heal_is_not_remembered_for_a_minute() {
+    let world = World::new(3600);
+    world.issuer.fail(ErrorKind::InvalidClient);
+    let denial = world.call().await.unwrap_err();
+    assert!(denial.retry_in().unwrap() > seconds(50));
+    world.issuer.credential.store(2, Ordering::SeqCst);
+    world
+        .issuer
+        .be(|manners| manners.verdict = Some(Verdict::Transient { retry_after: None }));
+    let denial = world.call().await.unwrap_err();
+    assert_eq!(denial.reason().label(), "invalid_client");
+    let pause = denial.retry_in().unwrap();
+    assert!(pause <= SECOND, "{pause:?}");
+    tokio::time::sleep(pause).await;
+    world.issuer.fail(None);
+    world.call().await.unwrap();
 }

@@ -1,18 +1,19 @@
 //! Keeping used entries warm.
 //!
-//! Owns the loop that renews tokens ahead of their expiry while somebody uses them, lets unused ones lapse, and wipes what
-//! has expired. It starts flights and never waits for them. One loop for all entries, without a timer for each: it looks
-//! again when the next entry is due, at most once a second.
+//! Owns the loop that renews tokens ahead of their expiry while callers use them, lets unused ones lapse, and drops expired
+//! ones. It starts requests and never waits for them. One loop for all entries, without a timer for each: it looks again when
+//! the next entry is due, at most once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tokens::Shared;
-use crate::tokens::entry::Entry;
-use crate::tokens::flight::{self, Asker, Flight};
+use crate::tokens::entry::{At, Entry};
+use crate::tokens::flight::Flight;
+use crate::tokens::request::{self, Asker};
 use crate::tokens::state::{Event, Plan, State};
 use crate::tokens::supply::Supply;
-use claviger_runtime::clock::{Deadline, Moment, sleep_until};
+use claviger_runtime::clock::{Deadline, sleep_until};
 
 /// Between two looks, at least and at most. A changed credential is noticed by looking.
 const LEAST: Duration = Duration::from_secs(1);
@@ -25,10 +26,13 @@ pub(super) async fn run(shared: Arc<Shared>, supplies: Vec<Arc<Supply>>) {
             let now = shared.clock.now();
             let mut next = now.after(MOST);
             for supply in &supplies {
-                let credential = supply.definition.source.credential();
+                let at = At {
+                    now,
+                    credential: supply.definition.source.credential().number,
+                };
                 for entry in supply.entries() {
-                    if let Some(at) = tend(&shared, supply, &entry, (now, credential)) {
-                        next = next.min(at);
+                    if let Some(look_at) = tend(&shared, supply, &entry, at) {
+                        next = next.min(look_at);
                     }
                 }
             }
@@ -45,12 +49,12 @@ pub(super) async fn run(shared: Arc<Shared>, supplies: Vec<Arc<Supply>>) {
     }
 }
 
-/// Does what one entry needs, and says when to look again. An entry whose flight lands wakes the loop by itself.
+/// Does what one entry needs, and returns when to look again. An entry whose request ends wakes the loop by itself.
 fn tend(
     shared: &Arc<Shared>,
     supply: &Arc<Supply>,
     entry: &Arc<Entry>,
-    (now, credential): (Moment, u64),
+    At { now, credential }: At,
 ) -> Option<Deadline> {
     let mut core = entry.lock();
     entry.step(&mut core, Event::Look, now);
@@ -59,11 +63,10 @@ fn tend(
     }
     let idle_at = entry.idle_at(now, supply.definition.idle);
     let idle = idle_at.passed(now) && !entry.is_watched();
-    let held = entry.current.load_full();
-    let Some(held) = held else {
+    let Some(held) = entry.current.load_full() else {
         if idle {
             drop(core);
-            supply.forget(&entry.scopes);
+            supply.remove(&entry.ask);
             return None;
         }
         return Some(idle_at).filter(|_| !entry.is_watched());
@@ -71,21 +74,21 @@ fn tend(
     let replaced = held.credential != credential;
     let wanted = held.refresh_at.passed(now) || replaced;
     let due = match core.state.plan(now, credential) {
-        // Somebody wished for a newer one too early and got none: that is not for us to repeat.
+        // A caller forced a renewal before it was due, and it failed: the loop does not repeat that.
         Plan::Renew => wanted,
-        // The credential was replaced: a token proves that the new one works, while the old token is still good. Once: what
-        // came of it may not have been worth keeping.
+        // The credential was replaced: a token proves that the new one works, while the old token is still good. Once: the
+        // result may not have been worth caching.
         Plan::Serve => replaced && core.tried != Some(credential),
         Plan::ServeStale { .. } | Plan::Ask | Plan::Deny { .. } => false,
     };
     let ends = held.life.expires.earlier(held.life.floor);
     if due && idle {
-        // It lapses: good to its end, should somebody come back, but without a successor.
+        // It lapses: served to its end if a caller comes back, but not renewed.
         return Some(ends);
     }
     if due {
         // Only a drain refuses, and that ends this loop.
-        drop(flight::join(shared, supply, entry, &mut core, Asker::Use));
+        drop(request::join(shared, supply, entry, &mut core, Asker::Use));
         return None;
     }
     Some(match core.state {

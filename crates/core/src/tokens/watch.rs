@@ -1,8 +1,9 @@
 //! Following a token.
 //!
-//! Owns [`Watch`], which turns an entry into a row of tokens, each newer than the one before. An entry that is followed
-//! counts as used, so the loop in `warm` renews it. A slow follower sees the newest token only. A watch ends when the
-//! configuration is replaced, because the permit it was made with is of the old one.
+//! Owns [`Watch`], which turns an entry into a sequence of tokens, each newer than the one before. A watched entry counts as
+//! used, so the loop in `warm` renews it, at the token's own schedule and however many watch it: a watch is charged for its
+//! start alone. A slow reader sees the newest token only. A watch ends when the configuration is replaced, because its permit
+//! belongs to the old one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,22 +14,19 @@ use tokio::sync::watch;
 use crate::policy::TokenPermit;
 use crate::secrets::Freshness;
 use crate::tokens::entry::Entry;
-use crate::tokens::{Answer, Error, Pay, Tokens, Want};
-use claviger_runtime::clock::{Deadline, Moment, sleep_until};
+use crate::tokens::room::UNCHARGED;
+use crate::tokens::{Answer, Budget, Error, Tokens, Want};
+use claviger_runtime::clock::{Deadline, sleep_until};
 use claviger_runtime::reason::Reasoned as _;
-
-/// What is paid for already. Following costs nothing once it has begun: what is followed is renewed at the token's own pace,
-/// however many follow.
-pub(super) const FREE: fn(Moment) -> Result<(), Duration> = |_now| Ok(());
 
 /// A watch waits for the issuer as long as the issuer takes.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two attempts when there is nothing to serve, at least.
 const PAUSE_LEAST: Duration = Duration::from_secs(1);
-/// After a token that lives for no time. There is always a newer one, and nobody asked for each of them.
+/// After an already expired token: there is always a newer one, and no reader wants each of them.
 const PAUSE_SPENT: Duration = Duration::from_mins(1);
 
-/// Follows the token that a peer may have.
+/// Follows the token of a permit.
 #[derive(Debug)]
 pub struct Watch {
     tokens: Arc<Tokens>,
@@ -37,26 +35,35 @@ pub struct Watch {
     changed: watch::Receiver<u64>,
     /// The generation that was answered last.
     seen: Option<u64>,
-    /// When to look even if nothing is told: what was answered ends, or a failure is over. `None` before the first look.
+    /// When to look even without a notification: the answered token ends, or a failure is over. `None` before the first look.
     look_at: Option<Deadline>,
 }
 
 impl Tokens {
-    /// Follows the token that a peer may have. If the issuer has to be asked for the first one, that begins now and `pay`
-    /// pays for it, as in [`Tokens::get`].
+    /// Follows the token of a permit. If the issuer has to be asked for the first one, that begins now and is charged to
+    /// `budget`, as in [`Tokens::get`].
     ///
     /// # Errors
-    /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`] would; [`Error::Unpaid`] if `pay` does not pay.
-    pub fn watch(self: &Arc<Self>, permit: &TokenPermit, pay: Pay<'_>) -> Result<Watch, Error> {
+    /// [`Error::Unknown`] or [`Error::Scopes`], as [`Tokens::get`]; [`Error::OverBudget`].
+    pub fn watch(
+        self: &Arc<Self>,
+        permit: &TokenPermit,
+        budget: Budget<'_>,
+    ) -> Result<Watch, Error> {
         let now = self.shared.clock.now();
-        let (supply, entry, paid) = self.entry(permit.reach(), pay, now)?;
-        let pay = if paid { &FREE } else { pay };
+        let place = self.place(permit.reach(), budget, now)?;
+        let entry = Arc::clone(&place.entry);
         entry.touch(now);
-        let begun = self.begin(supply, &entry, (&Want::default(), pay), now);
-        if let Err(error @ Error::Unpaid { .. }) = begun {
+        let begun = self.begin(
+            place.supply,
+            &entry,
+            &Want::default(),
+            place.budget(budget),
+        );
+        if let Err(error @ Error::OverBudget { .. }) = begun {
             return Err(error);
         }
-        // Whatever else there is to tell, the watch tells.
+        // Any other failure is reported by the watch.
         entry.watches.fetch_add(1, Ordering::Relaxed);
         Ok(Watch {
             changed: entry.changed.subscribe(),
@@ -97,7 +104,7 @@ impl Watch {
                 deadline: PATIENCE,
                 ..Want::default()
             };
-            let result = self.tokens.get(&self.permit, &want, &FREE).await;
+            let result = self.tokens.get(&self.permit, &want, &UNCHARGED).await;
             let now = clock.now();
             match result {
                 Ok(mut answer) => {

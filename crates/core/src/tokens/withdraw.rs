@@ -1,7 +1,7 @@
 //! Taking tokens out of service: because a resource server rejected them, or because a caller has them revoked.
 //!
-//! Owns the rule that one refused token costs one renewal, however often it is reported, and that a token leaves this
-//! process before its issuer hears of it.
+//! Owns two rules: one rejected token costs one renewal, however often it is reported; and a token is dropped here before its
+//! issuer is asked to revoke it.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::tokens::supply::Supply;
 use crate::tokens::{NEGATIVE, Tokens};
 use claviger_runtime::clock::Deadline;
 
-/// What became of a report that a resource server refused a token.
+/// The outcome of a report that a resource server rejected a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The token was dropped. The next request brings a newer one, or the issuer's refusal.
     Dropped,
-    /// That token is not held any more.
+    /// That token is no longer cached.
     Superseded,
     /// A newer token would be rejected as well: that token has just replaced one that was rejected, or the resource server
     /// says that something else is missing. Nothing was dropped.
     NotTheToken,
 }
 
-/// What became of a revocation.
+/// The outcome of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// There was nothing to revoke.
+    /// No token was cached.
     NothingHeld,
     /// The issuer confirmed it.
     Revoked,
@@ -44,8 +44,8 @@ pub enum Revoked {
 }
 
 impl Tokens {
-    /// Takes note that a resource server refused the token with this fingerprint. Drops exactly that token. A report about
-    /// any other changes nothing, so any number of reports about one token costs one renewal.
+    /// Notes that a resource server rejected the token with this fingerprint. Drops exactly that token. A report about any
+    /// other token changes nothing, so any number of reports about one token costs one renewal.
     pub fn report(&self, permit: &TokenPermit, fingerprint: &str) -> Report {
         let Some((supply, entry)) = self.known(permit.reach()) else {
             return Report::Superseded;
@@ -56,27 +56,27 @@ impl Tokens {
         let Some(held) = current.filter(|held| held.fingerprint == fingerprint) else {
             return Report::Superseded;
         };
-        // Without this, a resource server that refuses every token would have us ask the issuer in a loop.
+        // Otherwise a resource server that rejects every token would make the cache ask the issuer in a loop.
         if held.replacement && now.since(held.sent) < NEGATIVE {
             return Report::NotTheToken;
         }
         let generation = held.generation;
         core.replacing = true;
-        drop(entry.take(&mut core, now));
+        drop(entry.evict(&mut core, now));
         tracing::info!(
             token = %supply.definition.name, fingerprint, generation,
-            "a resource server refused the token; dropped"
+            "a resource server rejected the token; dropped"
         );
         Report::Dropped
     }
 
-    /// Drops the token here at once, then asks its issuer to revoke it. The request goes on if the caller goes away.
+    /// Drops the token here at once, then asks its issuer to revoke it. The request goes on if the caller disconnects.
     pub async fn revoke(&self, permit: &RevokePermit) -> Revoked {
         let Some((supply, entry)) = self.known(permit.reach()) else {
             return Revoked::NothingHeld;
         };
         let now = self.shared.clock.now();
-        let Some(held) = entry.take(&mut entry.lock(), now) else {
+        let Some(held) = entry.evict(&mut entry.lock(), now) else {
             return Revoked::NothingHeld;
         };
         let until = held.expires;
@@ -89,7 +89,7 @@ impl Tokens {
         }
     }
 
-    /// The entry that a permit reaches, if there is one. Makes none: there would be nothing in it.
+    /// The entry that a permit reaches, if there is one. Makes none: it would be empty.
     fn known(&self, reach: &Reach) -> Option<(&Arc<Supply>, Arc<Entry>)> {
         let supply = self.supplies.get(reach.name())?;
         let entry = supply.find(reach).ok()??;

@@ -82,15 +82,17 @@ pub enum Verdict {
     },
 }
 
-/// A failed conversation with an issuer. Carries codes and lengths only.
+/// A failed conversation with an issuer. Carries codes only.
 #[derive(Clone, Debug)]
 pub struct Error {
     /// What went wrong.
     pub kind: ErrorKind,
     /// The issuer's name in the configuration.
     pub issuer: Arc<str>,
-    /// The length of the answer's body, where there was one.
-    pub body_bytes: Option<usize>,
+    /// What it means for the next attempt: usually the verdict of the kind, but the source may know better.
+    pub verdict: Verdict,
+    /// The number of the client's newest credential when it failed, see [`super::CredentialState`].
+    pub credential: u64,
 }
 
 impl fmt::Display for Error {

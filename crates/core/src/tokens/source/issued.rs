@@ -1,9 +1,10 @@
-//! What an issuer gave.
+//! What an issuer returned.
 
 use std::time::Duration;
 
 use claviger_backend::Secret;
 
+use super::Binding;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::{Deadline, Moment};
 
@@ -12,8 +13,8 @@ use claviger_runtime::clock::{Deadline, Moment};
 pub struct Issued {
     /// The token.
     pub access_token: Secret,
-    /// How to present it: `Bearer`, in this spelling.
-    pub token_type: &'static str,
+    /// What a caller must prove to use it.
+    pub binding: Binding,
     /// The scopes that the issuer granted.
     pub scopes: Scopes,
     /// When the request was sent. The lifetime counts from here.
@@ -22,11 +23,13 @@ pub struct Issued {
     pub lifetime: Duration,
     /// When it expires: `sent` + `lifetime`, on both clocks.
     pub expires: Deadline,
-    /// When the issuer wants it renewed, counted from `sent`, if it said.
+    /// When the issuer wants it renewed, counted from `sent`, if it said so.
     pub refresh_in: Option<Duration>,
+    /// The number of the client's newest credential when the token was issued, see [`super::CredentialState`].
+    pub credential: u64,
 }
 
-/// What became of a revocation (RFC 7009).
+/// The outcome of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// The issuer confirmed it, or the token was invalid already.
