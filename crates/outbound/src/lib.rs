@@ -5,7 +5,7 @@
 //! ([`endpoint`]). No other crate makes an HTTP request or resolves a name. Never retries, caches or interprets an answer:
 //! the caller does.
 //!
-//! Next: [`http::Client`], then [`dns::Resolver`].
+//! Next: [`Transports`], which makes the clients of an issuer; then [`http::Client`] and [`dns::Resolver`].
 
 #![forbid(unsafe_code)]
 
@@ -13,5 +13,7 @@ pub mod dns;
 pub mod endpoint;
 pub mod http;
 mod settings;
+mod transports;
 
 pub use settings::{DnsSettings, Resolver as ResolverSettings, Settings};
+pub use transports::{SetupError, Transports};

@@ -181,8 +181,8 @@ pub struct Missing {
 /// Fetches the secret of a handle ahead of its schedule.
 #[async_trait]
 pub(super) trait Refetch: Debug + Send + Sync {
-    /// Waits for a fetch to end, and says whether there was one.
-    async fn refetch(&self) -> bool;
+    /// Waits for a fetch to end, and returns whether there was one.
+    async fn refetch(&self, pace: Pace) -> bool;
 }
 
 /// How the handles on a value reach the schedule of the configuration in force.
@@ -202,6 +202,15 @@ impl Link {
             .as_ref()
             .map(Arc::clone)
     }
+}
+
+/// How often a secret may be fetched ahead of its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Once in 10 s for all handles on the secret, and not while the schedule pauses after a failure.
+    Limited,
+    /// At any time. For operators.
+    Unlimited,
 }
 
 /// What [`Live::reread`] has brought.
@@ -309,14 +318,14 @@ impl Live {
     }
 
     /// Fetches the secret past the cache, for a caller whose value was refused: it may have been replaced since the last
-    /// refresh. Joins a fetch that is under way. Otherwise starts one, at most once in 10 s for all handles on the secret, and
-    /// none while the schedule waits after a failure. The fetch goes on if the caller goes away.
-    pub async fn reread(&self) -> Reread {
+    /// refresh. Joins a fetch that is under way. Otherwise starts one, as often as `pace` allows. The fetch goes on if the
+    /// caller stops waiting.
+    pub async fn reread(&self, pace: Pace) -> Reread {
         let before = self.newest();
         let Some(refetch) = self.link.get() else {
             return Reread::Skipped;
         };
-        if !refetch.refetch().await {
+        if !refetch.refetch(pace).await {
             return Reread::Skipped;
         }
         match (before, self.newest()) {

@@ -39,7 +39,7 @@ use claviger_runtime::flight::Flight;
 use claviger_runtime::shutdown::Drain;
 
 pub use error::{Error, reason, remedy};
-pub use live::{Freshness, Live, Missing, Reading, Reread, Version};
+pub use live::{Freshness, Live, Missing, Pace, Reading, Reread, Version};
 pub use pick::pick_one;
 pub use schedule::slowest_refresh;
 pub use status::{State, Status};
@@ -241,11 +241,7 @@ impl Secrets {
         Ok(origin.ask(&self.shared, older == Older::Accept))
     }
 
-    async fn landed(
-        &self,
-        (_, index): Place,
-        flight: Flight<Outcome>,
-    ) -> Result<bool, Error> {
+    async fn landed(&self, (_, index): Place, flight: Flight<Outcome>) -> Result<bool, Error> {
         let outcome = flight.outcome().await;
         if self.shared.is_stopping() {
             return Err(Error::Stopping);

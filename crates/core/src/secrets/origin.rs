@@ -12,7 +12,7 @@ use claviger_backend::{Kind, SecretName, SecretRef, VersionId, VersionSelector};
 use tokio::sync::watch;
 
 use crate::secrets::Shared;
-use crate::secrets::live::{Link, Slot};
+use crate::secrets::live::{Link, Pace, Slot};
 use crate::secrets::upstream::Upstream;
 use claviger_runtime::clock::{Deadline, Moment};
 use claviger_runtime::flight::Flight;
@@ -163,10 +163,11 @@ impl Origin {
         flight
     }
 
-    /// Joins the flight under way, or starts one ahead of the schedule. `None` if that would be too soon.
+    /// Joins the fetch under way, or starts one ahead of the schedule. `None` if that would be too soon.
     pub(super) fn reread(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
+        pace: Pace,
     ) -> Option<Flight<Outcome>> {
         if shared.is_stopping() {
             return None;
@@ -178,7 +179,8 @@ impl Origin {
                 return Some(flight.clone());
             }
             let backs_off = progress.failures > 0 && !progress.next.passed(now);
-            if backs_off || progress.reread_after.is_some_and(|at| !at.passed(now)) {
+            let too_soon = backs_off || progress.reread_after.is_some_and(|at| !at.passed(now));
+            if too_soon && pace == Pace::Limited {
                 return None;
             }
             progress.reread_after = Some(now.after(REREAD_LEAST));

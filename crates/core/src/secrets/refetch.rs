@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 
 use crate::secrets::Shared;
-use crate::secrets::live::Refetch;
+use crate::secrets::live::{Pace, Refetch};
 use crate::secrets::origin::Origin;
 
 /// One origin of one configuration.
@@ -29,9 +29,9 @@ impl OriginRefetch {
 
 #[async_trait]
 impl Refetch for OriginRefetch {
-    async fn refetch(&self) -> bool {
+    async fn refetch(&self, pace: Pace) -> bool {
         let flight = match (self.shared.upgrade(), self.origin.upgrade()) {
-            (Some(shared), Some(origin)) => origin.reread(&shared),
+            (Some(shared), Some(origin)) => origin.reread(&shared, pace),
             (None, _) | (_, None) => None,
         };
         match flight {

@@ -819,7 +819,7 @@ async fn a_handle_reads_again_once_in_ten_seconds_with_all_others() {
     let secrets = world.started(&[ID, SECRET]).await;
     let live = secrets.live(&reference(SECRET));
     let before = world.shelf.calls();
-    assert_eq!(live.reread().await, Reread::Unchanged);
+    assert_eq!(live.reread(Pace::Limited).await, Reread::Unchanged);
     assert_eq!(world.shelf.calls(), before + 1);
 
     world
@@ -827,12 +827,12 @@ async fn a_handle_reads_again_once_in_ten_seconds_with_all_others() {
         .put("oauth/billing", "4", r#"{"client_secret":"s4"}"#);
     let other = secrets.live(&reference(ID));
     for handle in [&live, &other] {
-        assert_eq!(handle.reread().await, Reread::Skipped);
+        assert_eq!(handle.reread(Pace::Limited).await, Reread::Skipped);
     }
     assert_eq!(world.shelf.calls(), before + 1);
     tokio::time::sleep(SECOND * 10).await;
     *world.shelf.latency.lock().unwrap() = SECOND;
-    let (one, two) = tokio::join!(live.reread(), live.reread());
+    let (one, two) = tokio::join!(live.reread(Pace::Limited), live.reread(Pace::Limited));
     assert_eq!((one, two), (Reread::Changed, Reread::Changed));
     assert_eq!(
         world.shelf.calls(),
@@ -850,26 +850,34 @@ async fn a_handle_does_not_read_again_while_fetches_fail_or_after_the_end() {
     world.shelf.fail(Kind::RateLimited {
         retry_after: Some(SECOND * 100),
     });
-    assert_eq!(live.reread().await, Reread::Unchanged, "one fetch failed");
+    assert_eq!(
+        live.reread(Pace::Limited).await,
+        Reread::Unchanged,
+        "one fetch failed"
+    );
     let before = world.shelf.calls();
     tokio::time::sleep(SECOND * 50).await;
-    assert_eq!(live.reread().await, Reread::Skipped);
+    assert_eq!(live.reread(Pace::Limited).await, Reread::Skipped);
     assert_eq!(world.shelf.calls(), before);
 
     world.shelf.fail(None);
     tokio::time::sleep(SECOND * 60).await;
     let next = world.start(&[SECRET], Some(&secrets));
     drop(secrets);
-    assert_eq!(live.reread().await, Reread::Unchanged, "by the next one");
+    assert_eq!(
+        live.reread(Pace::Limited).await,
+        Reread::Unchanged,
+        "by the next one"
+    );
     world.drain.begin();
-    assert_eq!(live.reread().await, Reread::Skipped);
+    assert_eq!(live.reread(Pace::Limited).await, Reread::Skipped);
     drop(next);
     let fixed = Live::fixed(
         reference(SECRET),
         Secret::from_text("x".to_owned()),
         "1".parse().unwrap(),
     );
-    assert_eq!(fixed.reread().await, Reread::Skipped);
+    assert_eq!(fixed.reread(Pace::Limited).await, Reread::Skipped);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 //!
 //! Owns the circuit [`Breaker`]: it opens after several consecutive failures, rejects requests for a while, then admits one
 //! probe, whose outcome closes it or opens it for twice as long. Pure: the time is an argument. Never sends a request, and
-//! never decides which failures count. Wrap it in a lock to share it. Next: the first users, the guard of `registry` and
-//! `oauth`.
+//! never decides which failures count. Wrap it in a lock to share it. Next: its users, the guard of `registry` and the issuers
+//! of `oauth`.
 
 use std::time::Duration;
 
@@ -52,13 +52,20 @@ impl Breaker {
     /// Admits a request. Once it has been open long enough, it admits one as a probe.
     ///
     /// # Errors
-    /// The time until a request may be admitted, if this one is rejected.
+    /// The time until a request may be admitted, if this one is rejected. While a probe is in flight, an estimate.
     pub fn admit(&mut self, now: Moment) -> Result<(), Duration> {
         match self.state {
             State::Closed { .. } => Ok(()),
             State::Open { until, opened } | State::Probing { until, opened } => {
                 if !until.passed(now) {
-                    return Err(until.left(now));
+                    // A probe usually ends long before it counts as lost.
+                    let probing = matches!(self.state, State::Probing { .. });
+                    let longest = if probing {
+                        self.settings.first
+                    } else {
+                        Duration::MAX
+                    };
+                    return Err(until.left(now).min(longest));
                 }
                 self.state = State::Probing {
                     until: now.after(self.settings.probe),
@@ -85,6 +92,16 @@ impl Breaker {
             open @ State::Open { .. } => open,
             State::Probing { opened, .. } => self.open(now, opened.saturating_add(1)),
         };
+    }
+
+    /// Takes back an admission: the request was not sent. If it was the probe, the next request is admitted in its place.
+    pub fn withdraw(&mut self, now: Moment) {
+        if let State::Probing { opened, .. } = self.state {
+            self.state = State::Open {
+                until: now.after(Duration::ZERO),
+                opened,
+            };
+        }
     }
 
     fn open(&self, now: Moment, opened: u32) -> State {
@@ -142,6 +159,24 @@ mod tests {
         assert_eq!(breaker.admit(at(31)), Ok(()), "the first probe was lost");
         breaker.settle(at(32), true);
         assert_eq!(breaker, Breaker::new(SETTINGS));
+    }
+
+    #[test]
+    fn a_probe_that_was_not_sent_makes_way_for_the_next() {
+        let mut breaker = Breaker::new(SETTINGS);
+        breaker.withdraw(at(0));
+        assert_eq!(breaker, Breaker::new(SETTINGS));
+        for _ in 0..5 {
+            breaker.settle(at(0), false);
+        }
+        breaker.withdraw(at(1));
+        assert_eq!(breaker.admit(at(1)), Err(SECOND * 4), "still open");
+        assert_eq!(breaker.admit(at(5)), Ok(()), "the probe");
+        assert_eq!(breaker.admit(at(5)), Err(SECOND * 5));
+        breaker.withdraw(at(6));
+        assert_eq!(breaker.admit(at(6)), Ok(()), "another probe");
+        breaker.settle(at(7), false);
+        assert_eq!(breaker.admit(at(7)), Err(SECOND * 10), "opened twice");
     }
 
     #[test]
