@@ -28,6 +28,7 @@ use crate::import::choice::Choice;
 use crate::registry::Backends;
 use claviger_core::rotation::{self, Mark, Placement, Reason, Target, Unmarked};
 use claviger_core::secrets::{Live, object, pick_one};
+use claviger_core::tokens::source::{Ask, TokenSource as _, Urgency};
 use claviger_kernel::Access;
 use claviger_oauth::{ClientId, Credential, Issuer, IssuerSettings, TokenClient};
 use claviger_runtime::clock::Clock;
@@ -136,7 +137,9 @@ impl<'a> Import<'a> {
                 )
         });
         let client = TokenClient::new(Arc::new(issuer), token.clone(), credential);
-        let granted = client.obtain(&token.scopes).await;
+        let granted = client
+            .obtain(&Ask::client(token.scopes.clone()), Urgency::Needed)
+            .await;
         granted.map(drop).map_err(Error::Refused)
     }
 

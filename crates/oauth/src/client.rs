@@ -1,150 +1,158 @@
-//! One client that asks its issuer for one kind of token.
+//! One client that obtains one kind of token from its issuer.
 //!
-//! Owns the token request from the wish to the checked token: the limit, the attempts, the proof, and what the answer must be
-//! like. One form of request per configuration, and nothing is probed: a refusal is one request. Keeps no token; `tokens`
-//! does, and decides when to ask. Dropping a future gives up the request and nothing else.
+//! Owns the token request from what is asked for to the answer: the breaker and the limit, the attempts, and which version of
+//! the credential each of them uses. A refused credential is read from its backend again; if it has changed, the new one is
+//! tried, else the one before it. Caches no token; `tokens` does, and decides when to ask. Dropping a future gives up the
+//! request and nothing else. Next: `grant`, `proof`, `judge`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use claviger_backend::Secret;
 use futures_util::future::try_join_all;
 use url::Url;
 
 use crate::attempts::Attempts;
-use crate::credential::Credential;
+use crate::credential::{Credential, Generation};
+use crate::failed::Failed;
 use crate::issuer::Issuer;
 use crate::limiter::{Limiter, Need};
-use crate::outcome;
+use crate::request::FormRequest;
 use crate::resource::Resource;
-use crate::{
-    Error, ErrorKind, Grant, Issued, ReducedScope, TokenFormat, TokenSettings, Verdict, audience,
-};
+use crate::{Error, ErrorKind, Issued, TokenSettings, Verdict, grant, outcome};
+use claviger_core::secrets::Pace;
+use claviger_core::tokens::source::{Ask, CredentialState, Urgency};
+use claviger_oauth_wire::Scopes;
 use claviger_oauth_wire::request::Form;
-use claviger_oauth_wire::response::{self, Leniency, Lifetime, TokenResponse};
-use claviger_oauth_wire::token::Shape;
-use claviger_oauth_wire::{Scopes, header};
 use claviger_outbound::http::Answer;
-use claviger_outbound::http::header::{CONTENT_TYPE, DATE};
-use claviger_runtime::clock::Moment;
+use claviger_runtime::clock::{Deadline, Moment};
 use claviger_runtime::telemetry::{EVENTS, Event};
 
-/// How often one request is sent again.
+/// The most retries of one request.
 const RETRIES: u32 = 2;
 
-/// Tokens shorter than this are reported.
-const SHORT: usize = 20;
-
-/// Without a word of the issuer, 429 is believed to mean at least this.
+/// The pause after a 429 without `Retry-After`.
 const LIMITED: Duration = Duration::from_secs(1);
 
-/// Asks for one kind of token.
+/// An issuer may take this long to learn of a changed credential. Until then a refusal may heal.
+const SETTLING: Duration = Duration::from_mins(1);
+
+/// The pause between two reads of a refused credential that callers cause.
+const REREAD: Duration = Duration::from_secs(10);
+
+/// Obtains one kind of token.
 #[derive(Debug)]
 pub struct TokenClient {
     pub(super) issuer: Arc<Issuer>,
-    pub(super) credential: Credential,
-    token: TokenSettings,
+    pub(super) credential: Arc<Credential>,
+    pub(super) token: TokenSettings,
     limiter: Arc<Limiter>,
-    /// Those that must name the issuer before a token for them is asked for.
+    /// The resources that must name the issuer before a token for them is asked for.
     verified: Vec<Arc<Resource>>,
-    /// The credential's number when it was held the last time.
-    last_version: AtomicU64,
-    /// Whether it was said already that the issuer does not advertise the method.
-    told_method: AtomicBool,
-    /// Whether it was said already that a resource does not know a scope.
-    told_scopes: AtomicBool,
+    seen: Mutex<Seen>,
+    /// Whether it was logged that the issuer does not advertise the method.
+    logged_method: AtomicBool,
+    /// Whether it was logged that a resource does not advertise a scope.
+    logged_scopes: AtomicBool,
 }
 
-/// Why one attempt failed.
-struct Failed {
-    kind: ErrorKind,
-    body_bytes: Option<usize>,
-    /// Whether another attempt is worth it.
-    again: bool,
-}
-
-impl From<ErrorKind> for Failed {
-    fn from(kind: ErrorKind) -> Self {
-        Self {
-            kind,
-            body_bytes: None,
-            again: false,
-        }
-    }
+/// What was last seen of the credential.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The number of the newest one; 0 before the first.
+    number: u64,
+    /// When that replaced another one, if it did.
+    changed: Option<Moment>,
+    /// While the issuer refuses it: when it may be read again on behalf of callers.
+    reread_at: Option<Deadline>,
 }
 
 impl TokenClient {
-    /// Asks `issuer`, which is the issuer of the token's client, for the tokens that `token` describes.
+    /// A client of `issuer`, which must be the issuer of the token's client, for the tokens that `token` describes.
     #[must_use]
     pub fn new(issuer: Arc<Issuer>, token: TokenSettings, credential: Credential) -> Self {
-        let verified = token.resources.iter().filter(|_| token.verify_resource);
+        let verified = if token.verify_resource {
+            token.resources.as_slice()
+        } else {
+            &[]
+        };
         Self {
-            verified: verified.map(|resource| issuer.resource(resource)).collect(),
+            verified: verified
+                .iter()
+                .map(|resource| issuer.resource(resource))
+                .collect(),
             limiter: issuer.limiter(&token.client.name),
             issuer,
-            credential,
+            credential: Arc::new(credential),
             token,
-            last_version: AtomicU64::new(0),
-            told_method: AtomicBool::new(false),
-            told_scopes: AtomicBool::new(false),
+            seen: Mutex::default(),
+            logged_method: AtomicBool::new(false),
+            logged_scopes: AtomicBool::new(false),
         }
     }
 
-    /// What it asks for.
+    /// The token's settings.
     #[must_use]
     pub fn settings(&self) -> &TokenSettings {
         &self.token
     }
 
-    /// A number that changes when another version of the client's credential is held, and only then. The client of the next
-    /// configuration gives the same number for the same versions. While none is held it is the last one, or 0.
-    #[must_use]
-    pub fn credential(&self) -> u64 {
-        match self.credential.version(self.issuer.clock.now()) {
-            Some(version) => {
-                self.last_version.store(version, Ordering::Relaxed);
-                version
-            }
-            None => self.last_version.load(Ordering::Relaxed),
+    /// The state of the client's credential. While the issuer refuses it, also has it read from its backend again, in the
+    /// background and at most once in 10 s: it may have been replaced there.
+    pub(super) fn credential_state(&self) -> CredentialState {
+        let now = self.issuer.clock.now();
+        let current = self.credential.number(now);
+        let mut seen = self.seen();
+        if let Some(number) = current
+            && number != seen.number
+        {
+            seen.changed = (seen.number != 0).then_some(now);
+            seen.number = number;
+            seen.reread_at = None;
+        }
+        if seen.reread_at.is_some_and(|at| at.passed(now)) {
+            seen.reread_at = Some(now.after(REREAD));
+            let credential = Arc::clone(&self.credential);
+            drop(tokio::spawn(async move {
+                credential.reread(Pace::Limited).await
+            }));
+        }
+        CredentialState {
+            number: seen.number,
+            is_available: current.is_some(),
         }
     }
 
-    /// Whether the client's credential is held.
-    #[must_use]
-    pub fn has_credential(&self) -> bool {
-        self.credential.version(self.issuer.clock.now()).is_some()
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the issuer for a token with `scopes`; none means the issuer's default.
-    ///
-    /// Ends within the issuer's time limit, whatever happens. May send up to three requests if the issuer is in trouble.
-    ///
-    /// # Errors
-    /// An [`Error`] whose kind says whether and when trying again may help.
-    pub async fn obtain(&self, scopes: &Scopes) -> Result<Issued, Error> {
-        self.ask(scopes, Need::Now).await
-    }
-
-    /// The same for somebody who has a good token and wishes for a newer one. Leaves half of the client's limit to tokens
-    /// that are needed, so that nobody keeps others from theirs by wishing.
-    ///
-    /// # Errors
-    /// As [`Self::obtain`].
-    pub async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, Error> {
-        self.ask(scopes, Need::Early).await
-    }
-
-    async fn ask(&self, scopes: &Scopes, need: Need) -> Result<Issued, Error> {
+    /// Requests a token. Ends within the issuer's time limit. May send several requests.
+    pub(super) async fn request(&self, ask: &Ask, urgency: Urgency) -> Result<Issued, Error> {
         let limit = self.issuer.settings().outbound.timeout;
-        let attempts = Attempts::new(&*self.issuer.clock, RETRIES, limit);
-        // Nothing that a resource does says anything about the issuer's health.
-        if let Err(kind) = self.verify(scopes, limit).await {
+        let retries = if self.token.grant.may_be_repeated() {
+            RETRIES
+        } else {
+            0
+        };
+        let attempts = Attempts::new(&*self.issuer.clock, retries, limit);
+        // A resource's answer says nothing about the issuer's health.
+        if let Err(kind) = self.verify(&ask.scopes, limit).await {
             return Err(self.error(&kind.into()));
         }
-        let outcome = self.attempts(scopes, need, attempts).await;
-        self.issuer
-            .note_outcome(outcome.as_ref().map(|_| ()).map_err(|failed| failed.kind));
+        if urgency == Urgency::Ordered {
+            self.reread(&attempts, Pace::Unlimited).await;
+        }
+        let outcome = self.attempts(ask, urgency, attempts).await;
+        match &outcome {
+            Ok(_) => self.issuer.note_outcome(Ok(())),
+            Err(Failed {
+                kind,
+                rejected: None,
+                ..
+            }) => self.issuer.note_outcome(Err(*kind)),
+            Err(_) => {}
+        }
         match outcome {
             Ok(issued) => {
                 tracing::debug!(
@@ -154,6 +162,7 @@ impl TokenClient {
                     "token obtained, expires in {} s",
                     issued.lifetime.as_secs()
                 );
+                self.seen().reread_at = None;
                 Ok(issued)
             }
             Err(failed) => Err(self.error(&failed)),
@@ -161,10 +170,19 @@ impl TokenClient {
     }
 
     fn error(&self, failed: &Failed) -> Error {
+        let credential = self.credential_state().number;
+        let verdict = match failed.rejected {
+            Some(wait) => Verdict::Transient {
+                retry_after: Some(wait),
+            },
+            None if is_refusal(failed.kind) => self.note_refusal(),
+            None => failed.kind.verdict(),
+        };
         let error = Error {
             kind: failed.kind,
             issuer: Arc::clone(self.issuer.name()),
-            body_bytes: failed.body_bytes,
+            verdict,
+            credential,
         };
         if failed.kind == ErrorKind::PinMismatch {
             tracing::warn!(
@@ -178,62 +196,74 @@ impl TokenClient {
         error
     }
 
-    /// Makes sure that every resource names the issuer, if the configuration wants that.
+    /// Notes that the issuer refuses the newest credential, and returns whether waiting may help.
+    fn note_refusal(&self) -> Verdict {
+        let now = self.issuer.clock.now();
+        let mut seen = self.seen();
+        seen.reread_at = Some(now.after(REREAD));
+        let settling = seen
+            .changed
+            .is_some_and(|changed| now.since(changed) < SETTLING);
+        if settling {
+            Verdict::Transient { retry_after: None }
+        } else {
+            Verdict::Terminal
+        }
+    }
+
+    /// Checks that every resource names the issuer, if the configuration requires it.
     async fn verify(&self, scopes: &Scopes, limit: Duration) -> Result<(), ErrorKind> {
-        let resources = self.verified.iter();
-        let vouched = try_join_all(resources.map(|resource| resource.vouched(limit))).await?;
+        let vouched =
+            try_join_all(self.verified.iter().map(|resource| resource.vouched(limit))).await?;
         for vouched in vouched {
             let unknown = vouched.scopes.as_ref().is_some_and(|known| {
                 !scopes
                     .iter()
                     .all(|scope| known.iter().any(|one| one == scope))
             });
-            if unknown && !self.told_scopes.swap(true, Ordering::Relaxed) {
+            if unknown && !self.logged_scopes.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     token = %self.token.name,
                     resource = %vouched.resource,
                     asked = %scopes,
-                    "the resource does not advertise every scope that is asked for"
+                    "the resource does not advertise every requested scope"
                 );
             }
         }
         Ok(())
     }
 
+    /// The attempts of one request: again after a failure that may be a passing one, and with another version of the
+    /// credential after a refusal.
     async fn attempts(
         &self,
-        scopes: &Scopes,
-        need: Need,
+        ask: &Ask,
+        urgency: Urgency,
         mut attempts: Attempts<'_>,
     ) -> Result<Issued, Failed> {
         let clock = &*self.issuer.clock;
         let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
         let (url, methods) = self.issuer.token_endpoint(limit).await?;
         self.compare_method(methods.as_deref());
+        let admission = self.issuer.admit(urgency)?;
+        let mut generation = Generation::Current;
+        let mut refused = None;
         let mut earlier = None;
-        loop {
-            // What cannot be sent is no request, and must not count as one.
-            let form = match self.token.grant {
-                Grant::ClientCredentials => audience::client_credentials(&self.token, scopes)?,
-            };
-            self.credential.check(clock.now())?;
-            if let Err(wait) = self.limiter.take(need, clock.now()) {
-                tracing::warn!(
-                    token = %self.token.name,
-                    issuer = %self.issuer.name(),
-                    reason = "Rate limit exceeded for OAuth token requests. Please wait before retrying.",
-                    "Rate limit exceeded"
-                );
-                // What went wrong before says more than that it cannot be tried again.
-                let limited = ErrorKind::RateLimited {
-                    retry_after: Some(wait),
-                };
-                return Err(earlier.unwrap_or_else(|| limited.into()));
+        let outcome = loop {
+            // A request that cannot be sent must not count against the limit.
+            let form = grant::form(&self.token, ask)?;
+            self.credential.values(generation, clock.now())?;
+            if let Err(limited) = self.take(urgency) {
+                // An earlier failure says more than that it cannot be retried.
+                match refused.or(earlier) {
+                    Some(failed) => break Err(failed),
+                    None => return Err(limited.into()),
+                }
             }
             let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
-            let attempt = self.attempt(&url, form, scopes, limit);
+            let attempt = self.attempt(&url, form, ask, generation, limit);
             let failed = match tokio::time::timeout(limit, attempt).await {
-                Ok(Ok(issued)) => return Ok(issued),
+                Ok(Ok(issued)) => break Ok(issued),
                 Ok(Err(failed)) => failed,
                 Err(_elapsed) => ErrorKind::Timeout.into(),
             };
@@ -241,14 +271,60 @@ impl TokenClient {
             if let Some(wait) = outcome::asked_for_quiet(failed.kind) {
                 self.limiter.keep_quiet(clock.now(), wait);
             }
+            if is_refusal(failed.kind) {
+                if let Some(first) = refused {
+                    break Err(first);
+                }
+                let Some(other) = self.other_credential(&attempts).await else {
+                    break Err(failed);
+                };
+                generation = other;
+                refused = Some(failed);
+                continue;
+            }
             if matches!(failed.kind, ErrorKind::RateLimited { .. }) {
                 asked = asked.or(Some(LIMITED));
             }
             if !failed.again || !attempts.pause(asked).await {
-                return Err(failed);
+                break Err(failed);
             }
             earlier = Some(failed);
+        };
+        admission.settle(outcome.as_ref().err().map(|failed| failed.kind));
+        if outcome.is_ok() && generation == Generation::Previous {
+            tracing::warn!(
+                target: EVENTS,
+                event_type = Event::PreviousCredentialUsed.name(),
+                client = %self.token.client.name,
+                issuer = %self.issuer.name(),
+                "the issuer refuses the client's current credential and accepts the one before it"
+            );
         }
+        outcome
+    }
+
+    /// The version of the credential to try after the issuer refused the current one: the current one again if its backend
+    /// has another by now, else the one before it, if that is still cached.
+    async fn other_credential(&self, attempts: &Attempts<'_>) -> Option<Generation> {
+        if self.reread(attempts, Pace::Limited).await {
+            return Some(Generation::Current);
+        }
+        self.credential
+            .has_previous(self.issuer.clock.now())
+            .then_some(Generation::Previous)
+    }
+
+    /// Reads the credential from its backend again, within the time of the request. Returns whether it has changed.
+    async fn reread(&self, attempts: &Attempts<'_>, pace: Pace) -> bool {
+        let Some(limit) = attempts.time_left() else {
+            return false;
+        };
+        let reread = self.credential.reread(pace);
+        let changed = tokio::time::timeout(limit, reread).await.unwrap_or(false);
+        if changed {
+            self.credential_state();
+        }
+        changed
     }
 
     /// One request. `limit` is enforced by the caller as well; here it reaches the transport.
@@ -256,158 +332,72 @@ impl TokenClient {
         &self,
         url: &Url,
         form: Form,
-        scopes: &Scopes,
+        ask: &Ask,
+        generation: Generation,
         limit: Duration,
     ) -> Result<Issued, Failed> {
-        // The semaphore is never closed; if it were, there would be nobody to ask.
-        let slot = self.issuer.slots.acquire().await;
-        let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
-        let sent = self.issuer.clock.now();
-        let proved = self.credential.prove(form, sent)?;
-        let request = proved.request(url.clone());
-        let answer = self.issuer.transport.send(request, limit).await;
-        let answer = answer.map_err(|lost| Failed {
-            kind: outcome::lost(lost),
-            body_bytes: None,
-            again: outcome::may_resend(lost),
-        })?;
-        self.issuer.note_date(&answer, sent);
-        self.judge(&answer, scopes, sent)
+        let sent = self.send(url, form, generation, limit).await;
+        let (answer, sent) = sent?;
+        self.judge(&answer, ask, sent)
     }
 
-    /// From an answer to a token, or not.
-    fn judge(&self, answer: &Answer, scopes: &Scopes, sent: Moment) -> Result<Issued, Failed> {
-        let leniency = Leniency {
-            missing_token_type_is_bearer: self.issuer.settings().missing_token_type_is_bearer,
-            commas_separate_scopes: !scopes.iter().any(|scope| scope.contains(',')),
+    async fn send(
+        &self,
+        url: &Url,
+        form: Form,
+        generation: Generation,
+        limit: Duration,
+    ) -> Result<(Answer, Moment), Failed> {
+        // The semaphore is never closed.
+        let slot = self.issuer.slots.acquire().await;
+        let _slot = slot.map_err(|_closed| ErrorKind::Timeout)?;
+        let sent = self.issuer.clock.now();
+        let mut request = FormRequest::new(url.clone(), form);
+        self.credential
+            .prove(&mut request, generation, sent)
+            .await?;
+        let answer = self
+            .issuer
+            .transport()
+            .send(request.into_request(), limit)
+            .await
+            .map_err(|lost| Failed {
+                kind: outcome::lost(lost),
+                again: outcome::may_resend(lost),
+                rejected: None,
+            })?;
+        self.issuer.note_date(&answer, sent);
+        Ok((answer, sent))
+    }
+
+    /// Takes one request from the client's limit.
+    ///
+    /// # Errors
+    /// `RateLimited` if none is left.
+    fn take(&self, urgency: Urgency) -> Result<(), ErrorKind> {
+        let need = match urgency {
+            Urgency::Early => Need::Early,
+            Urgency::Needed | Urgency::Ordered => Need::Now,
         };
-        let content_type = answer.header(&CONTENT_TYPE);
-        let pointer = self.token.token_pointer.as_ref();
-        let body = &answer.body.0;
-        let parsed = response::parse_at(answer.status, content_type, body, leniency, pointer);
-        let response = parsed.map_err(|failure| {
-            tracing::debug!(token = %self.token.name, %failure, "the issuer's answer is no token");
-            let now = self.issuer.clock.now();
-            let kind = outcome::failure(failure, answer, now.wall);
-            Failed {
-                kind,
-                body_bytes: Some(failure.body_bytes),
-                again: outcome::is_transient(answer.status) && kind.verdict() != Verdict::Terminal,
+        let now = self.issuer.clock.now();
+        self.limiter.take(need, now).map_err(|wait| {
+            tracing::warn!(
+                token = %self.token.name,
+                issuer = %self.issuer.name(),
+                reason = "Rate limit exceeded for OAuth token requests. Please wait before retrying.",
+                "Rate limit exceeded"
+            );
+            ErrorKind::RateLimited {
+                retry_after: Some(wait),
             }
-        })?;
-        self.check_shape(response.shape)?;
-        let granted = self.granted(scopes, response.scopes.as_ref())?;
-        let theirs = answer.header(&DATE).and_then(header::date);
-        let lifetime = self.lifetime(&response, sent.wall.max(theirs.unwrap_or_default()));
-        Ok(Issued {
-            access_token: Secret::new(response.access_token.into_bytes()),
-            token_type: "Bearer",
-            scopes: granted,
-            sent,
-            lifetime,
-            expires: sent.after(lifetime),
-            refresh_in: response.refresh_in.map(|hint| hint.min(lifetime)),
         })
     }
 
-    fn check_shape(&self, shape: Shape) -> Result<(), ErrorKind> {
-        let fits = match self.token.format {
-            TokenFormat::Auto | TokenFormat::Opaque => true,
-            TokenFormat::Jwt => shape.parts == 3,
-            TokenFormat::Jwe => shape.parts == 5,
-        };
-        let too_short = self.token.min_length.is_some_and(|min| shape.bytes < min);
-        if !fits || too_short {
-            return Err(ErrorKind::UnusableToken);
-        }
-        if self.token.min_length.is_none() && shape.bytes < SHORT {
-            tracing::warn!(
-                target: EVENTS,
-                event_type = Event::SuspiciousActivity.name(),
-                token = %self.token.name,
-                issuer = %self.issuer.name(),
-                bytes = shape.bytes,
-                "the issuer gave a very short token"
-            );
-        }
-        Ok(())
-    }
-
-    /// The scopes that the token has. More than was asked for is refused; less, by policy.
-    fn granted(&self, asked: &Scopes, granted: Option<&Scopes>) -> Result<Scopes, ErrorKind> {
-        let Some(granted) = granted else {
-            return Ok(asked.clone());
-        };
-        if asked.is_empty() {
-            // The issuer's default was asked for, and this is it.
-            return Ok(granted.clone());
-        }
-        if !asked.covers(granted) {
-            // Counts only: a scope that nobody asked for is a word of the issuer.
-            tracing::warn!(
-                target: EVENTS,
-                event_type = Event::ScopeEscalationAttempt.name(),
-                token = %self.token.name,
-                issuer = %self.issuer.name(),
-                asked = %asked,
-                granted = granted.iter().len(),
-                unasked = granted.iter().filter(|scope| !asked.contains(scope)).count(),
-                "the issuer granted more than was asked for"
-            );
-            return Err(ErrorKind::ScopeEscalation);
-        }
-        if !granted.covers(asked) {
-            tracing::warn!(
-                target: EVENTS,
-                event_type = Event::ScopeReduced.name(),
-                token = %self.token.name,
-                issuer = %self.issuer.name(),
-                asked = %asked,
-                granted = %granted,
-                "the issuer granted less than was asked for"
-            );
-            if self.token.reduced_scope == ReducedScope::Refuse {
-                return Err(ErrorKind::ScopeReduced);
-            }
-        }
-        Ok(granted.clone())
-    }
-
-    /// How long the token lives from when it was asked for: as the issuer says, as the token says, as the issuer said the
-    /// last time, as configured; and never longer than configured. A time of expiry is counted from `wall`, the later of what
-    /// this node's clock says and the issuer's: a node whose clock is behind must not keep a token that is dead.
-    fn lifetime(&self, response: &TokenResponse, wall: Duration) -> Duration {
-        let from = |expiry: Duration| expiry.saturating_sub(wall);
-        let reported = match (response.lifetime, response.shape.expiry) {
-            (Some(Lifetime::For(lifetime)), _) => Some(lifetime),
-            (Some(Lifetime::Until(expiry)), _) => Some(from(expiry)),
-            (None, Some(expiry)) => Some(from(Duration::from_secs(expiry))),
-            (None, None) => None,
-        };
-        let lifetime = match reported {
-            Some(lifetime) if lifetime.is_zero() => {
-                tracing::warn!(
-                    target: EVENTS,
-                    event_type = Event::TokenNotCacheable.name(),
-                    token = %self.token.name,
-                    issuer = %self.issuer.name(),
-                    "the issuer gave a token without lifetime"
-                );
-                lifetime
-            }
-            reported => self
-                .issuer
-                .lifetime(&self.token.name, reported)
-                .unwrap_or(self.token.default_lifetime),
-        };
-        lifetime.min(self.token.max_lifetime)
-    }
-
-    /// The configuration wins over metadata; that they differ is said once.
+    /// The configuration wins over metadata; a difference is logged once.
     fn compare_method(&self, advertised: Option<&[&str]>) {
         let method = self.credential.method();
         let differs = advertised.is_some_and(|methods| !methods.contains(&method));
-        if differs && !self.told_method.swap(true, Ordering::Relaxed) {
+        if differs && !self.logged_method.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 token = %self.token.name,
                 issuer = %self.issuer.name(),
@@ -416,4 +406,12 @@ impl TokenClient {
             );
         }
     }
+}
+
+/// Whether the issuer refuses the credential. Some say so with the code for a missing grant (Keycloak).
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidClient | ErrorKind::UnauthorizedClient
+    )
 }

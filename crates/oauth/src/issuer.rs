@@ -1,8 +1,8 @@
-//! One issuer, as everybody who asks it sees it.
+//! One issuer, shared by all its clients.
 //!
-//! Owns what all clients of an issuer share: the connection pool with its trust, the endpoints, the number of requests under
-//! way, the limits per client, and what is known of the issuer's health and clock. Never sees a credential. A reload makes a
-//! new one; requests under way finish on the old one.
+//! Owns what they share: the transports, the endpoints, the number of requests under way, the breaker, the limits per client,
+//! and the record of the issuer's health and clock. Never sees a credential. A reload with changed settings makes a new one;
+//! requests under way finish on the old one. Next: `circuit`, `discovery`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,20 +11,23 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::circuit::{Admission, Circuit};
 use crate::discovery::Discovery;
 use crate::document::Reader;
+use crate::failed::Failed;
 use crate::limiter::Limiter;
 use crate::resource::{Resource, Resources};
 use crate::{Error, ErrorKind, IssuerMetadata, IssuerSettings};
+use claviger_core::tokens::source::Urgency;
 use claviger_oauth_wire::header;
-use claviger_outbound::dns::{Resolver, ResolverError};
+use claviger_outbound::Transports;
 use claviger_outbound::endpoint::{EndpointFlaw, EndpointRules};
 use claviger_outbound::http::header::DATE;
-use claviger_outbound::http::{Answer, Client, Roots, RootsError, Transport, client_config};
+use claviger_outbound::http::{Answer, Transport};
 use claviger_runtime::clock::{Clock, Moment};
 use claviger_runtime::telemetry::{EVENTS, Event};
 
-/// The most requests under way at one issuer. An issuer that hangs holds up nobody but its own clients.
+/// The most requests under way at one issuer. An issuer that hangs delays its own clients only.
 const CONCURRENT: usize = 8;
 
 /// Clocks that differ by more are reported.
@@ -35,23 +38,16 @@ const SKEW: Duration = Duration::from_mins(1);
 pub struct Issuer {
     settings: IssuerSettings,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) transport: Arc<dyn Transport>,
+    transports: Transports,
+    circuit: Circuit,
     pub(super) endpoints: Known,
     pub(super) resources: Resources,
-    trust: Option<Trust>,
     pub(super) slots: Semaphore,
     /// Shared by all tokens of a client; bounded by the configuration.
     limiters: Mutex<HashMap<Arc<str>, Arc<Limiter>>>,
-    /// The last lifetime that it reported, by the name of the token; bounded by the configuration.
+    /// The last lifetime that it reported, by name of token; bounded by the configuration.
     lifetimes: Mutex<HashMap<Arc<str>, Duration>>,
     health: Mutex<Health>,
-}
-
-/// Whom it believes. The settings name files and the system's store, which change without them.
-#[derive(Debug)]
-struct Trust {
-    roots: Roots,
-    dns_roots: Roots,
 }
 
 /// Where the endpoints come from: all of them from the configuration, or the rest by discovery.
@@ -70,20 +66,20 @@ struct Health {
     clock_skew: Option<i64>,
 }
 
-/// What is known of an issuer, for people.
+/// The state of an issuer, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerStatus {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Its identifier.
     pub issuer: String,
-    /// Its endpoints; `None` if it has not said yet.
+    /// Its endpoints; `None` before its metadata was read.
     pub metadata: Option<IssuerMetadata>,
-    /// When it last gave a token.
+    /// When it last issued a token.
     pub last_success: Option<Moment>,
-    /// What last went wrong there, and when.
+    /// The last failure and its time.
     pub last_error: Option<(ErrorKind, Moment)>,
-    /// Its clock minus ours in seconds, by its last answer.
+    /// Its clock minus this node's in seconds, by its last answer.
     pub clock_skew: Option<i64>,
 }
 
@@ -101,30 +97,13 @@ pub enum SetupError {
         /// Why.
         flaw: EndpointFlaw,
     },
-    /// A CA bundle cannot be used.
-    #[error("{of}: {why}")]
-    Ca {
-        /// Whose bundle: `ca` or `dns.ca`.
-        of: &'static str,
-        /// What is wrong: it cannot be read, or has no usable certificate.
-        why: &'static str,
-        /// What the system said about the file.
-        #[source]
-        source: Option<std::io::Error>,
-    },
-    /// The system has no trust roots, and `ca` gives none.
-    #[error("this system has no CA certificates; install them, or set `ca`")]
-    NoRoots,
-    /// The TLS settings or the HTTP client cannot be made.
-    #[error("TLS cannot be set up")]
-    Tls,
-    /// The resolver cannot be made.
-    #[error("the resolver cannot be set up")]
-    Resolver,
+    /// Its connections cannot be set up.
+    #[error(transparent)]
+    Outbound(#[from] claviger_outbound::SetupError),
 }
 
 impl Issuer {
-    /// Sets up an issuer: checks its endpoints and reads its trust roots. Asks nothing yet.
+    /// Sets up an issuer: checks its endpoints and reads its trust roots. Sends nothing.
     ///
     /// # Errors
     /// A [`SetupError`] that says what to change.
@@ -135,63 +114,24 @@ impl Issuer {
             settings.outbound.allow_loopback_http,
         )
         .map_err(SetupError::Issuer)?;
-        let roots = roots("ca", settings.outbound.ca.as_deref())?;
-        if roots.is_empty() && !rules.in_the_clear() {
-            return Err(SetupError::NoRoots);
-        }
-        // A clear-text issuer on a bare system has nothing to pin either.
-        let pins = if roots.is_empty() {
-            &[]
-        } else {
-            settings.outbound.pins.as_slice()
-        };
-        let trust = |pins| client_config(&roots, pins).map_err(|_rustls| SetupError::Tls);
-        let tls = trust(pins)?;
-        // The pinned keys are the issuer's own; a resource has others.
-        let unpinned = (!pins.is_empty()).then(|| trust(&[])).transpose()?;
-        let dns_roots = match settings.outbound.dns.ca.as_deref() {
-            Some(path) => roots_of_bundle("dns.ca", path)?,
-            None if settings.outbound.ca.is_none() => roots.clone(),
-            None => Roots::system(),
-        };
-        let dns_tls = client_config(&dns_roots, &[]).map_err(|_rustls| SetupError::Tls)?;
-        let resolver = Resolver::new(&settings.outbound.dns, dns_tls, rules.policy().clone())
-            .map_err(|ResolverError| SetupError::Resolver)?;
-        let clear = rules.in_the_clear();
-        let client = |tls| {
-            let client = Client::new(tls, resolver.clone(), &settings.outbound, clear);
-            let client = client.map_err(|_build| SetupError::Tls)?;
-            Ok::<Arc<dyn Transport>, SetupError>(Arc::new(client))
-        };
-        let to_issuer = client(tls)?;
-        let to_resources = match unpinned {
-            Some(unpinned) => client(unpinned)?,
-            None => Arc::clone(&to_issuer),
-        };
-        let mut issuer = Self::over(settings, rules, (to_issuer, to_resources), clock)?;
-        issuer.trust = Some(Trust { roots, dns_roots });
-        Ok(issuer)
+        let transports = Transports::open(&settings.outbound, &rules)?;
+        Self::over(settings, rules, transports, clock)
     }
 
-    /// Whether it has the same settings as `other` and believes the same certificates. What it knows beyond that may differ.
+    /// Whether it has the same settings as `other` and trusts the same certificates. What it has learned since may differ.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        let same = |(one, other): (&Trust, &Trust)| {
-            one.roots.are_those_of(&other.roots) && one.dns_roots.are_those_of(&other.dns_roots)
-        };
-        self.settings == other.settings
-            && self
-                .trust
-                .as_ref()
-                .zip(other.trust.as_ref())
-                .is_some_and(same)
+        self.settings == other.settings && self.transports.trust_as(&other.transports)
     }
 
-    /// Sets up an issuer over transports that are there already: to the issuer itself, and to the resources of its tokens.
+    /// Sets up an issuer over transports.
+    ///
+    /// # Errors
+    /// If an endpoint in the settings is not acceptable.
     pub(super) fn over(
         settings: IssuerSettings,
         rules: EndpointRules,
-        (transport, to_resources): (Arc<dyn Transport>, Arc<dyn Transport>),
+        transports: Transports,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let given = |name: &'static str, text: &Option<String>| {
@@ -202,28 +142,31 @@ impl Issuer {
         };
         let token = given("token", &settings.endpoints.token)?;
         let revocation = given("revocation", &settings.endpoints.revocation)?;
-        let reader = |transport| Reader {
-            transport,
+        let reader = |transport: &Arc<dyn Transport>| Reader {
+            transport: Arc::clone(transport),
             clock: Arc::clone(&clock),
             timeout: settings.outbound.timeout,
         };
-        let discovery = token.is_none().then(|| {
-            let reader = reader(Arc::clone(&transport));
-            Discovery::new(&settings, rules.clone(), reader)
-        });
-        let (name, issuer) = (Arc::clone(&settings.name), settings.issuer.clone());
-        let resources = Resources::new(name, issuer, rules, reader(to_resources));
+        let discovery = token
+            .is_none()
+            .then(|| Discovery::new(&settings, rules.clone(), reader(&transports.to_issuer)));
+        let resources = Resources::new(
+            Arc::clone(&settings.name),
+            settings.issuer.clone(),
+            rules,
+            reader(&transports.to_resources),
+        );
         Ok(Self {
+            circuit: Circuit::new(settings.outbound.timeout, Arc::clone(&clock)),
             settings,
             clock,
-            transport,
+            transports,
             endpoints: Known {
                 token,
                 revocation,
                 discovery,
             },
             resources,
-            trust: None,
             slots: Semaphore::new(CONCURRENT),
             limiters: Mutex::default(),
             lifetimes: Mutex::default(),
@@ -243,7 +186,7 @@ impl Issuer {
         &self.settings.name
     }
 
-    /// What is known of it. Costs no request.
+    /// Its state. Sends no request.
     #[must_use]
     pub fn status(&self) -> IssuerStatus {
         let metadata = self.metadata();
@@ -258,31 +201,47 @@ impl Issuer {
         }
     }
 
-    /// Makes sure that the endpoints are known. Spends no token request.
+    /// Reads the metadata, unless the endpoints are known. Sends no token request.
     ///
     /// # Errors
-    /// If the issuer does not say, or says something unacceptable.
+    /// If the metadata cannot be read or is not acceptable.
     pub async fn discover(&self) -> Result<(), Error> {
         let known = self.token_endpoint(self.settings.outbound.timeout).await;
-        known.map(|_| ()).map_err(|kind| Error {
-            kind,
-            issuer: Arc::clone(&self.settings.name),
-            body_bytes: None,
-        })
+        known.map(|_| ()).map_err(|kind| self.error(kind))
     }
 
-    /// Makes sure that a resource names this issuer in its metadata (RFC 9728). Spends no token request.
+    /// Checks that a resource names this issuer in its metadata (RFC 9728). Sends no token request.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why it could not be asked.
+    /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why the metadata could not be read.
     pub async fn verify_resource(&self, resource: &str) -> Result<(), Error> {
         let resource = self.resource(resource);
         let vouched = resource.vouched(self.settings.outbound.timeout).await;
-        vouched.map(|_| ()).map_err(|kind| Error {
+        vouched.map(|_| ()).map_err(|kind| self.error(kind))
+    }
+
+    /// A failure at this issuer that no credential is involved in.
+    pub(super) fn error(&self, kind: ErrorKind) -> Error {
+        Error {
             kind,
             issuer: Arc::clone(&self.settings.name),
-            body_bytes: None,
-        })
+            verdict: kind.verdict(),
+            credential: 0,
+        }
+    }
+
+    /// The transport to the issuer itself.
+    pub(super) fn transport(&self) -> &dyn Transport {
+        &*self.transports.to_issuer
+    }
+
+    /// Admits a token request, unless the issuer does not respond and it is not time for a probe. An operator's request is
+    /// always admitted.
+    ///
+    /// # Errors
+    /// The last failure, with the time until a request may be admitted.
+    pub(super) fn admit(&self, urgency: Urgency) -> Result<Admission<'_>, Failed> {
+        self.circuit.admit(urgency)
     }
 
     /// A resource that tokens of this issuer are for.
@@ -290,7 +249,7 @@ impl Issuer {
         self.resources.get(resource)
     }
 
-    /// Where tokens are, and the authentication methods that the issuer says it takes.
+    /// The token endpoint, and the authentication methods that the issuer advertises.
     pub(super) async fn token_endpoint(
         &self,
         limit: Duration,
@@ -305,7 +264,7 @@ impl Issuer {
         }
     }
 
-    /// Where tokens are revoked; `None` if the issuer does not do that.
+    /// The revocation endpoint; `None` if the issuer has none.
     pub(super) async fn revocation_endpoint(
         &self,
         limit: Duration,
@@ -326,8 +285,8 @@ impl Issuer {
         Arc::clone(limiter)
     }
 
-    /// The lifetime to believe of a token whose answer reports `reported`; `None` if none was ever reported. What was is
-    /// remembered for answers that report none: some issuers say it with the first token only.
+    /// The lifetime of a token whose answer reports `reported`; `None` if none was ever reported. The last one is remembered for
+    /// answers that report none: some issuers send it with the first token only.
     pub(super) fn lifetime(
         &self,
         token: &Arc<str>,
@@ -350,7 +309,7 @@ impl Issuer {
         let mut health = self.health();
         match outcome {
             Ok(()) => health.last_success = Some(now),
-            // A missing credential is the backend's trouble, and says nothing about the issuer.
+            // A missing credential is the backend's failure, not the issuer's.
             Err(ErrorKind::NoCredential { .. }) => {}
             Err(kind) => health.last_error = Some((kind, now)),
         }
@@ -383,26 +342,4 @@ impl Issuer {
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn roots(of: &'static str, bundle: Option<&std::path::Path>) -> Result<Roots, SetupError> {
-    match bundle {
-        Some(path) => roots_of_bundle(of, path),
-        None => Ok(Roots::system()),
-    }
-}
-
-fn roots_of_bundle(of: &'static str, path: &std::path::Path) -> Result<Roots, SetupError> {
-    Roots::bundle(path).map_err(|error| match error {
-        RootsError::Unreadable(source) => SetupError::Ca {
-            of,
-            why: "the CA bundle cannot be read",
-            source: Some(source),
-        },
-        RootsError::Unusable => SetupError::Ca {
-            of,
-            why: "the CA bundle has no usable certificate",
-            source: None,
-        },
-    })
 }

@@ -1,30 +1,37 @@
 //! The OAuth engine.
 //!
-//! Owns the conversation with issuers: discovery, client authentication, token requests and their retries, revocation. A
-//! request runs [`TokenClient`] → [`Issuer`] → `claviger_outbound`; messages are parsed
-//! by `claviger_oauth_wire`, requests sent by `claviger_outbound`. Holds no token past the answer it returns: `tokens` keeps them. Never logs or returns a word of an issuer:
-//! errors are codes of closed lists, lengths and names of the configuration.
+//! Owns the conversation with issuers: discovery, client authentication (`proof`), token requests (`grant`) and their retries,
+//! revocation. A request runs [`TokenClient`] → [`Issuer`] → `claviger_outbound`; `claviger_oauth_wire` parses the messages.
+//! Holds no token past the answer it returns: `tokens` caches them. Never logs or returns an issuer's text: errors are codes of
+//! closed lists, lengths and names of the configuration.
 //!
-//! Everything waits with a limit and holds no lock meanwhile. Read `client` first.
+//! Every wait has a limit and holds no lock. Next: `client`.
 
 #![forbid(unsafe_code)]
 
 mod attempts;
 mod audience;
+mod circuit;
 mod client;
 mod credential;
 mod discovery;
 mod document;
+mod failed;
+mod grant;
 mod issuer;
+mod judge;
 mod limiter;
 mod outcome;
+mod proof;
 mod published;
+mod request;
 mod resource;
 mod revocation;
 mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use audience::AudienceFlaw;
 pub use claviger_core::tokens::source::{Error, ErrorKind, Issued, Revocation, Verdict};

@@ -118,7 +118,8 @@ impl Issuer {
         refreshed.map_err(|kind: ErrorKind| Error {
             kind,
             issuer: Arc::clone(self.name()),
-            body_bytes: None,
+            verdict: kind.verdict(),
+            credential: 0,
         })
     }
 }

@@ -1,7 +1,7 @@
-//! Telling an issuer that a token is no longer wanted (RFC 7009).
+//! Token revocation (RFC 7009).
 //!
-//! Owns the revocation request and what its answers mean. Whether a token is still used here is decided before and elsewhere:
-//! this is for the resource servers that would still accept it.
+//! Owns the revocation request and what its answers mean. `tokens` drops the token before; this is for the resource servers
+//! that would still accept it.
 
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use url::Url;
 
 use crate::attempts::Attempts;
 use crate::client::TokenClient;
+use crate::credential::Generation;
+use crate::request::FormRequest;
 use crate::{ErrorKind, Revocation, outcome};
 use claviger_oauth_wire::request::Form;
 use claviger_oauth_wire::response::{self, ErrorCode};
@@ -27,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(45);
 
 impl TokenClient {
     /// Asks the issuer to revoke an access token of this client. Ends within a minute.
-    pub async fn revoke(&self, token: &Secret) -> Revocation {
+    pub(super) async fn request_revocation(&self, token: &Secret) -> Revocation {
         let url = match self.issuer.revocation_endpoint(ATTEMPT).await {
             Ok(Some(url)) => url,
             Ok(None) => return Revocation::Unsupported,
@@ -54,16 +56,22 @@ impl TokenClient {
     async fn revoke_once(&self, url: &Url, token: &Secret) -> Result<Answer, ErrorKind> {
         let attempt = async {
             let slot = self.issuer.slots.acquire().await;
-            let _slot = slot.map_err(|_closed| ErrorKind::Unreachable)?;
+            let _slot = slot.map_err(|_closed| ErrorKind::Timeout)?;
             #[expect(
                 clippy::disallowed_methods,
                 reason = "a revocation names the token, and the form it is copied to wipes itself"
             )]
             let form = Form::revocation(token.expose());
-            let proved = self.credential.prove(form, self.issuer.clock.now())?;
-            let request = proved.request(url.clone());
-            let answer = self.issuer.transport.send(request, ATTEMPT).await;
-            answer.map_err(outcome::lost)
+            let mut request = FormRequest::new(url.clone(), form);
+            let now = self.issuer.clock.now();
+            self.credential
+                .prove(&mut request, Generation::Current, now)
+                .await?;
+            let sent = self
+                .issuer
+                .transport()
+                .send(request.into_request(), ATTEMPT);
+            sent.await.map_err(outcome::lost)
         };
         match tokio::time::timeout(ATTEMPT, attempt).await {
             Ok(answer) => answer,

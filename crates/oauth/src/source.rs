@@ -1,35 +1,24 @@
 //! The engine behind the port of the token cache.
 //!
-//! Owns the implementation of [`TokenSource`] by [`TokenClient`]; the cache asks, and this room passes it on.
+//! Owns the implementation of [`TokenSource`] by [`TokenClient`], and nothing else.
 
 use async_trait::async_trait;
 use claviger_backend::Secret;
-use claviger_core::tokens::source::{NeedsCredential, TokenSource};
-use claviger_oauth_wire::Scopes;
+use claviger_core::tokens::source::{Ask, CredentialState, TokenSource, Urgency};
 
 use crate::{Error, Issued, Revocation, TokenClient};
 
-impl NeedsCredential for TokenClient {
-    fn has_credential(&self) -> bool {
-        Self::has_credential(self)
-    }
-}
-
 #[async_trait]
 impl TokenSource for TokenClient {
-    async fn obtain(&self, scopes: &Scopes) -> Result<Issued, Error> {
-        Self::obtain(self, scopes).await
-    }
-
-    async fn obtain_early(&self, scopes: &Scopes) -> Result<Issued, Error> {
-        Self::obtain_early(self, scopes).await
+    async fn obtain(&self, ask: &Ask, urgency: Urgency) -> Result<Issued, Error> {
+        self.request(ask, urgency).await
     }
 
     async fn revoke(&self, token: &Secret) -> Revocation {
-        Self::revoke(self, token).await
+        self.request_revocation(token).await
     }
 
-    fn credential(&self) -> u64 {
-        Self::credential(self)
+    fn credential(&self) -> CredentialState {
+        self.credential_state()
     }
 }

@@ -86,9 +86,9 @@ impl Reasoned for Error {
         match self {
             Self::Unknown | Self::Scopes | Self::TooShort { .. } => None,
             Self::Issuer { retry_in, .. } => *retry_in,
-            Self::Limited { retry_in } | Self::OverBudget { retry_in } | Self::Pending { retry_in } => {
-                Some(*retry_in)
-            }
+            Self::Limited { retry_in }
+            | Self::OverBudget { retry_in }
+            | Self::Pending { retry_in } => Some(*retry_in),
             Self::Stopping => Some(Duration::from_secs(1)),
         }
     }

@@ -124,13 +124,7 @@ impl Entry {
         held
     }
 
-    fn fail(
-        &self,
-        core: &mut Core,
-        supply: &Supply,
-        error: source::Error,
-        now: Moment,
-    ) -> Failure {
+    fn fail(&self, core: &mut Core, supply: &Supply, error: source::Error, now: Moment) -> Failure {
         let verdict = error.verdict;
         let before = core.state.retry().map_or(0, |retry| retry.attempts);
         let attempts = before.saturating_add(1);

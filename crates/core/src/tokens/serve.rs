@@ -105,9 +105,7 @@ impl Tokens {
         match (flight, entry.serving(now).filter(|_| fallback)) {
             (Ok(flight), _) => Ok(Begun::Asked { flight, fallback }),
             // The daemon stops, or the caller is over its budget. The cached token is good to its end.
-            (Err(_), Some(held)) => {
-                Ok(Begun::Served(Answer::new(held, Freshness::Stale, now)))
-            }
+            (Err(_), Some(held)) => Ok(Begun::Served(Answer::new(held, Freshness::Stale, now))),
             (Err(error), None) => Err(error),
         }
     }

@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::peer::Facts;
 use crate::policy::{Policy, Rights, Rule, ScopeLimit, Selector};
+use crate::tokens::room::MOST_ENTRIES;
 use crate::tokens::source::{
     Ask, CredentialState, ErrorKind, Issued, Revocation, Urgency, Verdict,
 };
-use crate::tokens::room::MOST_ENTRIES;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SteppedClock;
 use claviger_runtime::reason::Reasoned as _;

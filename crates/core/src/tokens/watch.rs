@@ -54,12 +54,7 @@ impl Tokens {
         let place = self.place(permit.reach(), budget, now)?;
         let entry = Arc::clone(&place.entry);
         entry.touch(now);
-        let begun = self.begin(
-            place.supply,
-            &entry,
-            &Want::default(),
-            place.budget(budget),
-        );
+        let begun = self.begin(place.supply, &entry, &Want::default(), place.budget(budget));
         if let Err(error @ Error::OverBudget { .. }) = begun {
             return Err(error);
         }

@@ -29,7 +29,7 @@ fn read(rig: &Rig) -> Option<Moment> {
 
 async fn obtain(rig: &Rig) -> Result<(), ErrorKind> {
     rig.script.then_token("");
-    let outcome = rig.client.obtain(&scopes("read")).await;
+    let outcome = rig.client.token(&scopes("read")).await;
     outcome.map(|_| ()).map_err(|error| error.kind)
 }
 
@@ -205,16 +205,16 @@ async fn one_request_however_many_ask() {
         rig.script.then_token("");
     }
     let wish = scopes("read");
-    let all = join_all((0..50).map(|_| rig.client.obtain(&wish))).await;
+    let all = join_all((0..50).map(|_| rig.client.token(&wish))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(rig.script.asked_of("well-known"), 1);
     // The first who asks goes away; the others still get what was begun.
     let rig = Rig::discovering(ISSUER);
     rig.script.document(FIRST, 200, &good());
     rig.script.then_token("");
-    let hasty = tokio::time::timeout(Duration::from_micros(1), rig.client.obtain(&wish));
+    let hasty = tokio::time::timeout(Duration::from_micros(1), rig.client.token(&wish));
     assert!(hasty.await.is_err());
-    rig.client.obtain(&wish).await.unwrap();
+    rig.client.token(&wish).await.unwrap();
     assert_eq!(rig.script.asked_of("well-known"), 1);
 }
 
@@ -283,7 +283,7 @@ async fn what_is_wrong_with_the_host_is_not_tried_elsewhere() {
         for _ in 0..3 {
             rig.script.then(Err(lost));
         }
-        let kind = rig.client.obtain(&scopes("read")).await.unwrap_err().kind;
+        let kind = rig.client.token(&scopes("read")).await.unwrap_err().kind;
         assert_eq!(kind, outcome::lost(lost));
         assert_eq!(rig.script.requests(), requests, "{lost:?}");
     }
@@ -436,10 +436,10 @@ async fn a_silent_place_of_metadata_does_not_keep_an_issuer_from_giving_tokens()
     rig.script
         .document(FIRST, 200, &good())
         .document(token, 200, &token_body(""));
-    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.client.token(&scopes("read")).await.unwrap();
     rig.script.silence(FIRST);
     rig.clock.step_wall(30 * 3600);
-    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.client.token(&scopes("read")).await.unwrap();
     assert_eq!(rig.script.asked_of("well-known"), 2);
     assert_eq!(rig.script.asked_of(token), 2);
 }

@@ -1,5 +1,6 @@
 //! The engine against a scripted issuer in paused time, and against real servers (`transport`).
 
+mod changing;
 mod discovering;
 mod obtaining;
 mod revoking;

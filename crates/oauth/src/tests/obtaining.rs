@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use super::support::*;
 use crate::*;
 use claviger_core::secrets::Live;
+use claviger_core::tokens::source::{Ask, TokenSource as _, Urgency};
 use claviger_outbound::http::Error as Lost;
 use claviger_outbound::http::header::{DATE, RETRY_AFTER};
 use claviger_runtime::clock::Clock as _;
@@ -24,11 +25,14 @@ async fn one_request_gives_one_token() {
     rig.script
         .then_token(r#","expires_in":"3599","scope":"read""#);
     let before = rig.clock.now();
-    let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+    let issued = rig.client.token(&scopes("read")).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "tests look inside")]
     let plaintext = issued.access_token.expose();
     assert_eq!(plaintext, TOKEN.as_bytes());
-    assert_eq!((issued.token_type, issued.sent), ("Bearer", before));
+    assert_eq!(
+        (issued.binding.token_type(), issued.sent),
+        ("Bearer", before)
+    );
     assert_eq!(issued.lifetime, Duration::from_secs(3599));
     assert_eq!(issued.expires.left(before), Duration::from_secs(3599));
     let asked = rig.script.asked.lock().unwrap().clone();
@@ -46,7 +50,8 @@ async fn one_request_gives_one_token() {
     let status = rig.issuer.status();
     assert!(status.last_success.is_some() && status.last_error.is_none());
     assert_eq!(status.metadata.unwrap().read, None);
-    assert_ne!(rig.client.credential(), 0);
+    assert_ne!(rig.client.credential().number, 0);
+    assert_eq!(issued.credential, rig.client.credential().number);
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +68,9 @@ async fn the_number_of_a_credential_stands_for_what_is_held() {
             Live::fixed(reference.clone(), value, version.parse().unwrap())
         });
         let token = token_settings_of(client);
-        TokenClient::new(Arc::clone(&rig.issuer), token, credential).credential()
+        TokenClient::new(Arc::clone(&rig.issuer), token, credential)
+            .credential()
+            .number
     };
     let id = || ClientId::Literal("a".to_owned());
     let referred = || ClientId::Reference("prod:a#id".parse().unwrap());
@@ -97,7 +104,7 @@ async fn post_puts_the_proof_into_the_form_alone() {
     client.id = ClientId::Reference("prod:a#id".parse().unwrap());
     let client = client_of(&rig.issuer, token_settings_of(client));
     rig.script.then_token("");
-    client.obtain(&scopes("")).await.unwrap();
+    client.token(&scopes("")).await.unwrap();
     let asked = rig.script.asked.lock().unwrap().pop().unwrap();
     assert_eq!(asked.authorization, None);
     assert_eq!(
@@ -134,8 +141,8 @@ async fn refusals_are_one_request() {
     ] {
         let rig = Rig::new();
         rig.script.then(Ok(answer(status, body)));
-        let error = rig.client.obtain(&scopes("read")).await.unwrap_err();
-        assert_eq!((error.kind, error.body_bytes), (kind, Some(body.len())));
+        let error = rig.client.token(&scopes("read")).await.unwrap_err();
+        assert_eq!((error.kind, error.verdict), (kind, kind.verdict()));
         assert_eq!(rig.script.requests(), 1, "{body}");
         assert_eq!(rig.issuer.status().last_error.unwrap().0, kind);
     }
@@ -162,7 +169,7 @@ async fn trouble_is_tried_twice_more() {
         }
         rig.script.then_token("");
         let start = rig.clock.now();
-        let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+        let issued = rig.client.token(&scopes("read")).await.unwrap();
         assert!(
             issued.sent > start,
             "counts from the request that succeeded"
@@ -188,7 +195,7 @@ async fn retry_after_is_honoured_but_never_past_the_end() {
     let rig = Rig::new();
     rig.script.then(limited("2")).then_token("");
     let start = rig.clock.now();
-    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.client.token(&scopes("read")).await.unwrap();
     let waited = rig.clock.now().since(start).as_secs();
     assert_eq!((waited, rig.script.requests()), (2, 2));
 
@@ -216,7 +223,7 @@ async fn retry_after_is_honoured_but_never_past_the_end() {
 async fn silence_ends_with_the_time_limit() {
     let rig = Rig::new();
     let start = rig.clock.now();
-    let error = rig.client.obtain(&scopes("read")).await.unwrap_err();
+    let error = rig.client.token(&scopes("read")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Timeout);
     assert_eq!(
         error.to_string(),
@@ -238,7 +245,7 @@ async fn ten_requests_a_minute_and_client() {
         rig.script.then_token("");
     }
     for client in [&rig.client, &other_token].into_iter().cycle().take(10) {
-        client.obtain(&scopes("read")).await.unwrap();
+        client.token(&scopes("read")).await.unwrap();
     }
     let ErrorKind::RateLimited { retry_after } = rig.kind().await else {
         panic!("the eleventh is refused");
@@ -246,7 +253,7 @@ async fn ten_requests_a_minute_and_client() {
     assert!((5900..=6000).contains(&retry_after.unwrap().as_millis()));
     assert_eq!(rig.script.requests(), 10);
     assert!(log.text().contains("WARN") && log.text().contains("Rate limit exceeded"));
-    other.obtain(&scopes("read")).await.unwrap();
+    other.token(&scopes("read")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,7 +279,7 @@ async fn at_most_eight_requests_are_under_way() {
         rig.script.then_token("");
     }
     let wish = scopes("read");
-    let all = join_all((0..40).map(|_| rig.client.obtain(&wish))).await;
+    let all = join_all((0..40).map(|_| rig.client.token(&wish))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(*rig.script.under_way.lock().unwrap(), (0, 8));
 }
@@ -328,7 +335,7 @@ async fn granted_scopes_are_compared() {
         let rig = Rig::with(issuer_settings("https://auth.example"), token);
         rig.script.then_token(granted);
         let logged = log.text().len();
-        let outcome = rig.client.obtain(&scopes(asked)).await;
+        let outcome = rig.client.token(&scopes(asked)).await;
         let outcome = outcome.map(|issued| issued.scopes.to_string());
         let outcome = outcome.map_err(|error| error.kind);
         assert_eq!(outcome, expected.map(str::to_owned), "{asked} {granted}");
@@ -396,7 +403,7 @@ async fn lifetimes_fall_back_and_are_clamped() {
     ] {
         let shown = format!("{next:?}");
         rig.script.then(next);
-        let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+        let issued = rig.client.token(&scopes("read")).await.unwrap();
         // The script takes a millisecond for each answer.
         let lifetime = issued.lifetime.as_secs_f64().ceil();
         assert!(
@@ -415,7 +422,7 @@ async fn refresh_hints_stay_within_the_lifetime() {
         .then_token(r#","expires_in":100,"refresh_in":50"#)
         .then_token(r#","expires_in":100,"refresh_in":5000"#);
     for seconds in [50, 100] {
-        let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+        let issued = rig.client.token(&scopes("read")).await.unwrap();
         assert_eq!(issued.refresh_in, Some(Duration::from_secs(seconds)));
     }
 }
@@ -439,7 +446,7 @@ async fn tokens_must_have_the_configured_format() {
         let rig = Rig::with(issuer_settings("https://auth.example"), settings);
         let body = format!(r#"{{"access_token":"{token}","token_type":"bearer"}}"#);
         rig.script.then(Ok(answer(200, &body)));
-        match rig.client.obtain(&scopes("read")).await {
+        match rig.client.token(&scopes("read")).await {
             Ok(_) => assert!(accepted, "{format:?} {token}"),
             Err(error) => {
                 assert_eq!((error.kind, accepted), (ErrorKind::UnusableToken, false));
@@ -460,11 +467,11 @@ async fn a_differing_clock_is_reported_once() {
         let dated = dated(date, &token_body(""));
         rig.script.then(Ok(dated));
     }
-    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.client.token(&scopes("read")).await.unwrap();
     assert_eq!(rig.issuer.status().clock_skew, Some(119));
-    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.client.token(&scopes("read")).await.unwrap();
     assert_eq!(log.text().matches("issuer_clock_skew").count(), 1);
-    rig.client.obtain(&scopes("read")).await.unwrap();
+    rig.client.token(&scopes("read")).await.unwrap();
     assert_eq!(rig.issuer.status().clock_skew, Some(-30));
 }
 
@@ -493,14 +500,14 @@ async fn no_secret_gets_into_logs_or_errors() {
             for _ in 0..3 {
                 rig.script.then(Ok(answer(status, body)));
             }
-            match rig.client.obtain(&scopes("read")).await {
+            match rig.client.token(&scopes("read")).await {
                 Ok(issued) => write!(shown, "{issued:?}").unwrap(),
                 Err(error) => {
                     write!(shown, "{error} {error:?} {}", error.kind.remedy()).unwrap();
                 }
             }
             while !rig.script.requests().is_multiple_of(3) {
-                drop(rig.client.obtain(&scopes("read")).await);
+                drop(rig.client.token(&scopes("read")).await);
             }
         }
     }
@@ -564,7 +571,7 @@ async fn what_one_request_is_told_holds_for_the_whole_client() {
         rig.script.then(Ok(waiting(status, "40")));
         rig.kind().await;
         tokio::time::advance(Duration::from_secs(10)).await;
-        let error = another_token.obtain(&scopes("read")).await.unwrap_err();
+        let error = another_token.token(&scopes("read")).await.unwrap_err();
         let ErrorKind::RateLimited {
             retry_after: Some(left),
         } = error.kind
@@ -574,11 +581,11 @@ async fn what_one_request_is_told_holds_for_the_whole_client() {
         assert!((29..=30).contains(&left.as_secs()), "{left:?}");
         assert_eq!(rig.script.requests(), 1, "it is not asked meanwhile");
         rig.script.then_token("").then_token("");
-        another_client.obtain(&scopes("read")).await.unwrap();
+        another_client.token(&scopes("read")).await.unwrap();
         rig.clock.step_wall(3600);
-        assert!(another_token.obtain(&scopes("read")).await.is_err());
+        assert!(another_token.token(&scopes("read")).await.is_err());
         tokio::time::advance(Duration::from_secs(30)).await;
-        another_token.obtain(&scopes("read")).await.unwrap();
+        another_token.token(&scopes("read")).await.unwrap();
         assert_eq!(rig.script.requests(), 3);
     }
 }
@@ -596,7 +603,7 @@ async fn times_of_an_issuer_are_read_by_its_own_clock() {
     ] {
         let dated = dated(date, &token_body(&fields));
         rig.script.then(Ok(dated));
-        let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+        let issued = rig.client.token(&scopes("read")).await.unwrap();
         assert_eq!(issued.lifetime.as_secs(), seconds, "{fields}");
     }
     // One that is behind makes no token live longer than this node's clock says.
@@ -605,7 +612,7 @@ async fn times_of_an_issuer_are_read_by_its_own_clock() {
         &token_body(&format!(r#","expires_on":{}"#, wall + 900)),
     );
     rig.script.then(Ok(dated));
-    let issued = rig.client.obtain(&scopes("read")).await.unwrap();
+    let issued = rig.client.token(&scopes("read")).await.unwrap();
     assert!((899..=900).contains(&issued.lifetime.as_secs()));
 
     let later = answer_with(
@@ -626,8 +633,9 @@ async fn wishes_leave_half_of_the_limit_to_needs() {
         rig.script.then_token("");
     }
     let start = rig.clock.now();
+    let ask = Ask::client(wish.clone());
     while rig.clock.now().since(start) < Duration::from_mins(5) {
-        while rig.client.obtain_early(&wish).await.is_ok() {}
+        while rig.client.obtain(&ask, Urgency::Early).await.is_ok() {}
         tokio::time::sleep(Duration::from_millis(100)).await;
         if rig.script.requests() == 10 {
             break;
@@ -639,7 +647,7 @@ async fn wishes_leave_half_of_the_limit_to_needs() {
         "five at once and one in six seconds: {now} s"
     );
     for _ in 0..5 {
-        rig.client.obtain(&wish).await.unwrap();
+        rig.client.token(&wish).await.unwrap();
     }
     let kind = rig.kind().await;
     assert!(matches!(kind, ErrorKind::RateLimited { .. }), "{kind:?}");
@@ -658,12 +666,12 @@ async fn what_cannot_be_sent_spends_nothing() {
     );
     let wish = scopes("read");
     for _ in 0..20 {
-        let kind = without.obtain(&wish).await.unwrap_err().kind;
+        let kind = without.token(&wish).await.unwrap_err().kind;
         assert!(matches!(kind, ErrorKind::NoCredential { .. }), "{kind:?}");
     }
     for _ in 0..10 {
         rig.script.then_token("");
-        rig.client.obtain(&wish).await.unwrap();
+        rig.client.token(&wish).await.unwrap();
     }
 }
 
@@ -675,13 +683,13 @@ async fn a_lifetime_that_is_said_once_holds_after_a_reload() {
         .then_token(r#","expires_in":300"#)
         .then_token("")
         .then_token("");
-    rig.client.obtain(&wish).await.unwrap();
+    rig.client.token(&wish).await.unwrap();
     let next = client_of(&rig.issuer, token_settings());
-    let lifetime = next.obtain(&wish).await.unwrap().lifetime;
+    let lifetime = next.token(&wish).await.unwrap().lifetime;
     assert_eq!(lifetime, Duration::from_mins(5));
     let mut settings = token_settings();
     settings.name = "another".into();
     let another = client_of(&rig.issuer, settings);
-    let lifetime = another.obtain(&wish).await.unwrap().lifetime;
+    let lifetime = another.token(&wish).await.unwrap().lifetime;
     assert_eq!(lifetime, Duration::from_hours(1));
 }

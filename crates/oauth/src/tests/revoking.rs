@@ -4,6 +4,7 @@ use claviger_backend::Secret;
 
 use super::support::*;
 use crate::*;
+use claviger_core::tokens::source::TokenSource as _;
 use claviger_outbound::http::Error as Lost;
 
 async fn revoke(rig: &Rig) -> Revocation {

@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::*;
 use claviger_core::secrets::Live;
+use claviger_core::tokens::source::{Ask, TokenSource as _, Urgency};
+use claviger_oauth_wire::Scopes;
+use claviger_outbound::Transports;
 use claviger_outbound::endpoint::EndpointRules;
 use claviger_outbound::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName};
 use claviger_outbound::http::{Answer, Body, Error as Lost, Headers, Request, Transport};
@@ -90,8 +93,8 @@ pub(crate) fn rules(settings: &IssuerSettings) -> Result<EndpointRules, Endpoint
     )
 }
 
-pub(crate) fn scopes(text: &str) -> claviger_oauth_wire::Scopes {
-    claviger_oauth_wire::Scopes::new(text.split_whitespace()).unwrap()
+pub(crate) fn scopes(text: &str) -> Scopes {
+    Scopes::new(text.split_whitespace()).unwrap()
 }
 
 pub(crate) fn fixed(reference: &SecretRef) -> Live {
@@ -102,6 +105,14 @@ pub(crate) fn fixed(reference: &SecretRef) -> Live {
 pub(crate) fn client_of(issuer: &Arc<Issuer>, token: TokenSettings) -> TokenClient {
     let credential = Credential::new(&token.client, fixed);
     TokenClient::new(Arc::clone(issuer), token, credential)
+}
+
+impl TokenClient {
+    /// A token with these scopes, as the cache asks for one that is needed.
+    pub(crate) async fn token(&self, scopes: &Scopes) -> Result<Issued, Error> {
+        self.obtain(&Ask::client(scopes.clone()), Urgency::Needed)
+            .await
+    }
 }
 
 /// The token of [`token_settings`], as another client asks for it.
@@ -138,9 +149,8 @@ impl Rig {
         let rules = rules(&settings).unwrap();
         let transport: Arc<dyn Transport> = Arc::clone(&script) as _;
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let issuer = Arc::new(
-            Issuer::over(settings, rules, (Arc::clone(&transport), transport), shared).unwrap(),
-        );
+        let issuer =
+            Arc::new(Issuer::over(settings, rules, Transports::over(transport), shared).unwrap());
         let client = client_of(&issuer, token);
         Self {
             clock,
@@ -151,7 +161,7 @@ impl Rig {
     }
 
     pub(crate) async fn kind(&self) -> ErrorKind {
-        self.client.obtain(&scopes("read")).await.unwrap_err().kind
+        self.client.token(&scopes("read")).await.unwrap_err().kind
     }
 }
 

@@ -26,6 +26,7 @@ use crate::tests::support::{
     Captured, SECRET, TOKEN, client_of, issuer_settings, scopes, token_settings,
 };
 use crate::{Endpoints, ErrorKind, Issuer, IssuerSettings, Revocation};
+use claviger_core::tokens::source::TokenSource as _;
 use claviger_runtime::clock::SystemClock;
 
 pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -233,7 +234,7 @@ fn issuer(settings: IssuerSettings) -> Arc<Issuer> {
 
 async fn obtain(settings: IssuerSettings) -> Result<(), ErrorKind> {
     let client = client_of(&issuer(settings), token_settings());
-    let outcome = client.obtain(&scopes("read")).await;
+    let outcome = client.token(&scopes("read")).await;
     outcome.map(|_| ()).map_err(|error| error.kind)
 }
 
@@ -310,7 +311,7 @@ async fn a_bundle_is_the_only_trust() {
     settings.outbound.ca = None;
     if let Ok(issuer) = Issuer::new(settings, Arc::new(SystemClock)) {
         let client = client_of(&Arc::new(issuer), token_settings());
-        let kind = client.obtain(&scopes("read")).await.unwrap_err().kind;
+        let kind = client.token(&scopes("read")).await.unwrap_err().kind;
         assert_eq!(kind, ErrorKind::Untrusted);
     }
     assert!(server.requests().is_empty(), "nothing left this process");
@@ -656,7 +657,7 @@ async fn connections_are_kept_for_the_next_request() {
     let server = Server::clear(open).await;
     let client = client_of(&issuer(server.issuer("http")), token_settings());
     for _ in 0..3 {
-        client.obtain(&scopes("read")).await.unwrap();
+        client.token(&scopes("read")).await.unwrap();
     }
     assert_eq!(server.requests().len(), 3);
 }
@@ -686,7 +687,7 @@ async fn nothing_secret_is_logged_by_anything_at_any_level() {
     ] {
         let (server, _) = Server::secure(behavior).await;
         let client = client_of(&issuer(server.issuer("https")), token_settings());
-        match client.obtain(&scopes("read")).await {
+        match client.token(&scopes("read")).await {
             Ok(issued) => {
                 write!(shown, "{issued:?}").unwrap();
                 let revocation = client.revoke(&issued.access_token).await;

@@ -39,7 +39,7 @@ fn rig() -> Rig {
 
 async fn obtain(rig: &Rig) -> Result<(), ErrorKind> {
     rig.script.then_token("");
-    let outcome = rig.client.obtain(&scopes("read")).await;
+    let outcome = rig.client.token(&scopes("read")).await;
     outcome.map(|_| ()).map_err(|error| error.kind)
 }
 
@@ -224,11 +224,11 @@ async fn one_request_for_all_tokens_of_a_resource() {
     let other = client_of(&rig.issuer, rig.client.settings().clone());
     let wish = scopes("read");
     let both = [&rig.client, &other];
-    let all = join_all((0..40).map(|at| both[at % 2].obtain(&wish))).await;
+    let all = join_all((0..40).map(|at| both[at % 2].token(&wish))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(rig.script.asked_of("well-known"), 1);
     drop(rig.client);
-    other.obtain(&wish).await.unwrap_err();
+    other.token(&wish).await.unwrap_err();
     assert_eq!(rig.script.asked_of("well-known"), 1);
     drop(other);
     rig.issuer.verify_resource(RESOURCE).await.unwrap();
@@ -248,7 +248,11 @@ async fn what_a_resource_does_not_take_is_said_once() {
         assert_eq!(obtain(&rig).await, Ok(()));
     }
     let text = log.text();
-    assert_eq!(text.matches("does not advertise every scope").count(), 1);
+    assert_eq!(
+        text.matches("does not advertise every requested scope")
+            .count(),
+        1
+    );
     assert_eq!(text.matches("takes no bearer tokens").count(), 1);
 }
 
@@ -280,7 +284,7 @@ async fn the_request_and_the_answer_are_as_the_definition_says() {
     rig.script.then(Ok(answer(200, body)));
     let issued = rig
         .client
-        .obtain(&claviger_oauth_wire::Scopes::none())
+        .token(&claviger_oauth_wire::Scopes::none())
         .await
         .unwrap();
     #[expect(clippy::disallowed_methods, reason = "the test compares it")]
@@ -294,7 +298,7 @@ async fn the_request_and_the_answer_are_as_the_definition_says() {
         "grant_type=client_credentials&scope=https%3A%2F%2Fgraph.example%2F.default"
     );
     // Narrower than everything cannot be had in this style, and everything is not given instead.
-    let narrowed = rig.client.obtain(&scopes("search")).await.unwrap_err();
+    let narrowed = rig.client.token(&scopes("search")).await.unwrap_err();
     assert_eq!(narrowed.kind, ErrorKind::InvalidScope);
     assert_eq!(rig.script.requests(), 1);
 }

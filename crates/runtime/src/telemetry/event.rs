@@ -18,6 +18,8 @@ pub enum Event {
     IssuerClockSkew,
     /// An issuer's metadata has changed.
     IssuerMetadataChanged,
+    /// An issuer refuses a client's current credential and accepts the previous one.
+    PreviousCredentialUsed,
     /// A resource's metadata contradicts the configuration.
     ResourceMismatch,
     /// An issuer granted more scopes than requested.
@@ -36,11 +38,12 @@ pub enum Event {
 
 impl Event {
     /// All events, by name.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CertificatePinMismatch,
         Self::ConfigChanged,
         Self::IssuerClockSkew,
         Self::IssuerMetadataChanged,
+        Self::PreviousCredentialUsed,
         Self::ResourceMismatch,
         Self::ScopeEscalationAttempt,
         Self::ScopeReduced,
@@ -58,6 +61,7 @@ impl Event {
             Self::ConfigChanged => "config_changed",
             Self::IssuerClockSkew => "issuer_clock_skew",
             Self::IssuerMetadataChanged => "issuer_metadata_changed",
+            Self::PreviousCredentialUsed => "previous_credential_used",
             Self::ResourceMismatch => "resource_mismatch",
             Self::ScopeEscalationAttempt => "scope_escalation_attempt",
             Self::ScopeReduced => "scope_reduced",
