@@ -22,6 +22,14 @@ pub(crate) struct TestDaemon {
 }
 
 impl TestDaemon {
+    /// Replaces the client's secret twice by one that the issuer refuses, so that the version before is refused as well.
+    pub(crate) async fn spoil_client_secret(&self) {
+        for secret in ["wrong", "wrong as well"] {
+            self.node.put_client_secret(secret);
+            self.admin().await.refresh(&[]).await;
+        }
+    }
+
     /// Starts one on a fresh node.
     pub(crate) async fn new() -> Self {
         Self::on(Node::new().await).await

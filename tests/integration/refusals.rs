@@ -124,9 +124,7 @@ fn no_refusal_reveals_a_secret() -> Result<(), String> {
         let mut caller = daemon.caller().await;
         let held = caller.token("api").await.unwrap();
         let secret = daemon.node.secrets().swap_remove(0);
-        // The field no longer holds the client's secret, so the issuer rejects it.
-        daemon.node.put_client_secret(&format!("{secret}-changed"));
-        daemon.admin().await.refresh(&[]).await;
+        daemon.spoil_client_secret().await;
         let mut refusals = vec![
             caller.token("wide").await.unwrap_err(),
             caller.token("dead").await.unwrap_err(),

@@ -15,6 +15,9 @@ table![
     a_secret_needs_a_rule,
     a_watch_delivers_each_newer_version,
     a_fixed_credential_is_used_at_once,
+    a_refused_credential_is_read_again_before_the_caller_fails,
+    a_credential_that_the_issuer_does_not_know_gives_way_to_the_one_before,
+    refreshing_a_token_reads_its_credential_first,
     a_recreated_store_is_read_again,
 ];
 
@@ -90,9 +93,7 @@ fn a_fixed_credential_is_used_at_once() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
-        daemon.node.put_client_secret("wrong");
-        let results = daemon.admin().await.refresh(&[]).await;
-        assert!(results.iter().any(|result| result.changed), "{results:?}");
+        daemon.spoil_client_secret().await;
         assert_eq!(why(caller.token("api").await).1, "INVALID_CLIENT");
         let good = daemon.node.secrets().swap_remove(0);
         daemon.node.put_client_secret(&good);
@@ -105,9 +106,61 @@ fn a_fixed_credential_is_used_at_once() -> Result<(), String> {
         assert!(caller.token("api").await.is_ok());
         assert_eq!(
             daemon.node.issuer.requests(),
-            2,
-            "tokens without a request are not fetched"
+            3,
+            "both wrong ones, then the good one; tokens without a request are not fetched"
         );
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_refused_credential_is_read_again_before_the_caller_fails() -> Result<(), String> {
+    run(async {
+        let node = Node::new().await;
+        node.put_client_secret("wrong");
+        let daemon = TestDaemon::on(node).await;
+        let good = daemon.node.secrets().swap_remove(0);
+        daemon.node.put_client_secret(&good);
+        assert!(daemon.caller().await.token("api").await.is_ok());
+        assert_eq!(daemon.node.issuer.requests(), 2);
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn a_credential_that_the_issuer_does_not_know_gives_way_to_the_one_before() -> Result<(), String> {
+    run(async {
+        let daemon = TestDaemon::new().await;
+        daemon.node.put_client_secret("not known yet");
+        let results = daemon.admin().await.refresh(&[]).await;
+        assert!(results.iter().any(|result| result.changed), "{results:?}");
+        let mut caller = daemon.caller().await;
+        let first = caller.token("api").await.unwrap();
+        assert_eq!(daemon.node.issuer.requests(), 2);
+        // The token counts as good: it is not renewed over and over to try the newest credential.
+        for _ in 0..20 {
+            let next = caller.token("api").await.unwrap();
+            assert_eq!(next.access_token, first.access_token);
+        }
+        assert_eq!(daemon.node.issuer.requests(), 2);
+        daemon.stop().await;
+    });
+    Ok(())
+}
+
+fn refreshing_a_token_reads_its_credential_first() -> Result<(), String> {
+    run(async {
+        let node = Node::new().await;
+        node.put_client_secret("wrong");
+        let daemon = TestDaemon::on(node).await;
+        let mut caller = daemon.caller().await;
+        assert_eq!(why(caller.token("api").await).1, "INVALID_CLIENT");
+        let good = daemon.node.secrets().swap_remove(0);
+        daemon.node.put_client_secret(&good);
+        let results = daemon.admin().await.refresh(&["api"]).await;
+        assert!(results[0].ok && results[0].changed, "{results:?}");
+        assert!(caller.token("api").await.is_ok());
+        assert_eq!(daemon.node.issuer.requests(), 2);
         daemon.stop().await;
     });
     Ok(())
@@ -117,8 +170,7 @@ fn a_recreated_store_is_read_again() -> Result<(), String> {
     run(async {
         let daemon = TestDaemon::new().await;
         let mut caller = daemon.caller().await;
-        daemon.node.put_client_secret("wrong");
-        daemon.admin().await.refresh(&[]).await;
+        daemon.spoil_client_secret().await;
         assert_eq!(why(caller.token("api").await).1, "INVALID_CLIENT");
         assert_eq!(caller.secret("password").await.unwrap().value, PASSWORD);
 
@@ -132,6 +184,7 @@ fn a_recreated_store_is_read_again() -> Result<(), String> {
         let anew = FileStore::init(settings).unwrap();
         let good = daemon.node.secrets().swap_remove(0);
         for (name, value) in [
+            ("oauth/demo", "the oldest"),
             ("oauth/demo", "older"),
             ("oauth/demo", &*daemon.node.client(&good)),
             ("password", "another"),
