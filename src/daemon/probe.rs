@@ -131,7 +131,7 @@ impl fmt::Display for ProbeError {
                 if let Some(cause) = error.source() {
                     write!(f, " ({})", Causes(cause))?;
                 }
-                write!(f, ": {}", secrets::remedy(error.kind))
+                write!(f, ": {}", secrets::reason(error.kind).remedy())
             }
             Self::NoField => f.write_str("the value has no such field"),
             Self::Unusable => {

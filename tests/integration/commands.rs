@@ -396,7 +396,7 @@ fn check_finds_what_the_daemon_would() -> Result<(), String> {
     node.put_client_secret("a better secret");
     let alone = check(&[]);
     assert!(
-        alone.code == Some(69) && alone.out.contains("✗ issuer demo: unreachable: "),
+        alone.code == Some(69) && alone.out.contains("✗ issuer demo: connection_refused: "),
         "{alone:?}"
     );
     assert!(alone.err.contains("when a token is requested"), "{alone:?}");

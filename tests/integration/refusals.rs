@@ -69,7 +69,7 @@ fn the_error_of_an_unreachable_issuer_is_retryable() -> Result<(), String> {
         let refused = refusal(caller.token("dead").await);
         assert_eq!(
             (refused.code, refused.reason.as_str()),
-            (Code::Unavailable, "UNREACHABLE")
+            (Code::Unavailable, "CONNECTION_REFUSED")
         );
         assert!(refused.retry.is_some());
         assert!(

@@ -30,7 +30,7 @@ async fn retry_after_is_passed_on_and_kept() {
         .unwrap_err();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
-        (Code::ResourceExhausted, "RATE_LIMITED"),
+        (Code::ResourceExhausted, "ISSUER_LIMITED"),
         "{refused:?}"
     );
     let wait = retry_after(&refused).expect("the error has a retry delay");

@@ -163,7 +163,10 @@ async fn forced_renewals_are_limited() {
         Ok(answer) => assert_ne!(answer.freshness(), Freshness::Refreshed),
         Err(refused) => {
             assert_eq!(refused.code(), Code::ResourceExhausted);
-            assert!(["RENEWAL_LIMITED", "RATE_LIMITED"].contains(&reason(&refused).as_str()));
+            assert!(
+                ["RENEWAL_LIMITED", "ISSUER_LIMITED", "RATE_LIMITED"]
+                    .contains(&reason(&refused).as_str())
+            );
         }
     }
     // A request without a forced renewal is still served.

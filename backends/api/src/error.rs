@@ -40,7 +40,7 @@ pub enum Kind {
     Unreachable,
     /// The backend is up but cannot serve: 5xx, sealed, lagging, connection lost.
     Unavailable,
-    /// The response cannot be parsed.
+    /// The response, or the value in it, is not what was expected.
     InvalidResponse,
     /// The stored bytes do not decrypt: the wrong key, or they were tampered with.
     Undecryptable,
@@ -119,7 +119,7 @@ impl Kind {
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::Unavailable => "unavailable",
-            Self::InvalidResponse => "invalid_response",
+            Self::InvalidResponse => "invalid_value",
             Self::Undecryptable => "undecryptable",
             Self::InDoubt => "in_doubt",
         }

@@ -109,6 +109,14 @@ impl Drop for Admission<'_> {
 fn has_answered(kind: ErrorKind) -> bool {
     !matches!(
         kind,
-        ErrorKind::Timeout | ErrorKind::Unreachable | ErrorKind::Unavailable { .. }
+        ErrorKind::Timeout
+            | ErrorKind::ConnectTimeout
+            | ErrorKind::NameNotResolved
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Unreachable
+            | ErrorKind::ProxyRefused
+            | ErrorKind::NotTls
+            | ErrorKind::HandshakeFailed
+            | ErrorKind::Unavailable { .. }
     )
 }

@@ -216,9 +216,20 @@ fn is_about_the_host(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Timeout
+            | ErrorKind::ConnectTimeout
+            | ErrorKind::NameNotResolved
+            | ErrorKind::ConnectionRefused
             | ErrorKind::Unreachable
+            | ErrorKind::ProxyRefused
             | ErrorKind::AddressRefused
+            | ErrorKind::NotTls
+            | ErrorKind::HandshakeFailed
             | ErrorKind::Untrusted
+            | ErrorKind::SelfSigned
+            | ErrorKind::CertificateExpired
+            | ErrorKind::CertificateNotYetValid
+            | ErrorKind::NameMismatch
+            | ErrorKind::CertificateInvalid
             | ErrorKind::PinMismatch
             | ErrorKind::RateLimited { .. }
     )

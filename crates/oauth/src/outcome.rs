@@ -13,21 +13,22 @@ use claviger_outbound::http::{Answer, Error as Lost};
 /// What no answer means.
 pub(crate) fn lost(lost: Lost) -> ErrorKind {
     match lost {
-        Lost::NotResolved
-        | Lost::Refused
-        | Lost::Unreachable
-        | Lost::ProxyRefused
-        | Lost::NotTls
-        | Lost::Handshake => ErrorKind::Unreachable,
+        Lost::NotResolved => ErrorKind::NameNotResolved,
         Lost::AddressRefused => ErrorKind::AddressRefused,
-        Lost::UnknownIssuer
-        | Lost::SelfSigned
-        | Lost::Expired
-        | Lost::NotYetValid
-        | Lost::NameMismatch
-        | Lost::BadCertificate => ErrorKind::Untrusted,
+        Lost::Refused => ErrorKind::ConnectionRefused,
+        Lost::Unreachable => ErrorKind::Unreachable,
+        Lost::ProxyRefused => ErrorKind::ProxyRefused,
+        Lost::ConnectTimeout => ErrorKind::ConnectTimeout,
+        Lost::NotTls => ErrorKind::NotTls,
+        Lost::Handshake => ErrorKind::HandshakeFailed,
+        Lost::UnknownIssuer => ErrorKind::Untrusted,
+        Lost::SelfSigned => ErrorKind::SelfSigned,
+        Lost::Expired => ErrorKind::CertificateExpired,
+        Lost::NotYetValid => ErrorKind::CertificateNotYetValid,
+        Lost::NameMismatch => ErrorKind::NameMismatch,
+        Lost::BadCertificate => ErrorKind::CertificateInvalid,
         Lost::PinMismatch => ErrorKind::PinMismatch,
-        Lost::ConnectTimeout | Lost::AnswerTimeout => ErrorKind::Timeout,
+        Lost::AnswerTimeout => ErrorKind::Timeout,
         Lost::Lost => ErrorKind::Unavailable {
             status: 0,
             retry_after: None,

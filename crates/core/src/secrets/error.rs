@@ -1,7 +1,7 @@
 //! Why a secret cannot be had.
 //!
-//! Owns the errors of this module and what to tell people about them. An error names a class of failure and a time to wait;
-//! never a path, a backend's words or a value.
+//! Owns the errors of this module and their reasons. An error names a class of failure and a time to wait; never a path, a
+//! backend's text or a value.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub enum Error {
     /// The configuration has no such secret.
     #[error("there is no such secret")]
     Unknown,
-    /// Nothing is held that may be served.
+    /// No value in memory may be served.
     #[error("the secret is not available")]
     Missing(Missing),
     /// The backend was asked, and gave nothing.
@@ -42,18 +42,6 @@ impl Reasoned for Error {
             })
             | Self::Failed { kind, .. } => reason(*kind),
             Self::Stopping => Reason::Stopping,
-        }
-    }
-
-    fn remedy(&self) -> &'static str {
-        match self {
-            Self::Missing(Missing {
-                kind: Some(kind), ..
-            })
-            | Self::Failed { kind, .. } => remedy(*kind),
-            Self::Unknown | Self::Missing(Missing { kind: None, .. }) | Self::Stopping => {
-                self.reason().remedy()
-            }
         }
     }
 
@@ -84,32 +72,8 @@ pub fn reason(kind: Kind) -> Reason {
         Kind::Timeout => Reason::Timeout,
         Kind::Unreachable => Reason::Unreachable,
         Kind::Unavailable => Reason::Unavailable,
-        Kind::InvalidResponse => Reason::InvalidResponse,
+        Kind::InvalidResponse => Reason::InvalidValue,
         Kind::Undecryptable => Reason::Undecryptable,
         Kind::InDoubt => Reason::InDoubt,
-    }
-}
-
-/// What an operator should do about a failure of a backend, in one sentence: the table's remedy, or a more specific one where
-/// the table also speaks of issuers.
-#[must_use]
-pub fn remedy(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Timeout | Kind::Unavailable => "Wait; the backend does not answer properly.",
-        Kind::Unreachable => "Check that this node can reach the backend.",
-        Kind::InvalidResponse => {
-            "The value is not what the reference expects: a field needs a JSON object, nothing may be empty, and versions must not go back."
-        }
-        Kind::NotFound
-        | Kind::Gone
-        | Kind::PermissionDenied
-        | Kind::Misconfigured
-        | Kind::Conflict
-        | Kind::Unauthenticated
-        | Kind::NoCredentials
-        | Kind::RateLimited { .. }
-        | Kind::Quota
-        | Kind::Undecryptable
-        | Kind::InDoubt => reason(kind).remedy(),
     }
 }

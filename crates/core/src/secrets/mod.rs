@@ -38,7 +38,7 @@ use claviger_runtime::clock::{Clock, Deadline, Moment, sleep_until};
 use claviger_runtime::flight::Flight;
 use claviger_runtime::shutdown::Drain;
 
-pub use error::{Error, reason, remedy};
+pub use error::{Error, reason};
 pub use live::{Freshness, Live, Missing, Pace, Reading, Reread, Version};
 pub use pick::pick_one;
 pub use schedule::slowest_refresh;

@@ -478,7 +478,7 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
     let refused = secrets.refresh(&target, Older::Refuse).await.unwrap_err();
     assert_eq!(
         (refused.reason().label(), text(&held())),
-        ("invalid_response", "s10")
+        ("invalid_value", "s10")
     );
     assert_eq!(secrets.refresh(&target, Older::Accept).await, Ok(true));
     assert_eq!((text(&held()), held().generation), ("s9", 3));

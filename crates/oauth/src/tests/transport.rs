@@ -60,7 +60,7 @@ fn leaf(of: &Authority) -> (CertificateDer<'static>, KeyPair) {
 
 /// What a server does with one connection.
 #[derive(Clone)]
-enum Behavior {
+pub(crate) enum Behavior {
     /// Answers these bytes and closes.
     Answer(String),
     /// Answers these bytes, and then one more byte every 20 ms.
@@ -76,20 +76,20 @@ enum Behavior {
 }
 
 /// A server on loopback that reads one request per connection and remembers it.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
     ca: tempfile::NamedTempFile,
 }
 
 impl Server {
-    async fn clear(behavior: Behavior) -> Self {
+    pub(crate) async fn clear(behavior: Behavior) -> Self {
         Self::start(behavior, None, &authority()).await
     }
 
     /// With a certificate of its own authority, whose bundle is `ca`.
-    async fn secure(behavior: Behavior) -> (Self, [u8; 32]) {
+    pub(crate) async fn secure(behavior: Behavior) -> (Self, [u8; 32]) {
         let ca = authority();
         let (certificate, key) = leaf(&ca);
         let pin = pin(&key);
@@ -97,7 +97,7 @@ impl Server {
         (server, pin)
     }
 
-    async fn start(
+    pub(crate) async fn start(
         behavior: Behavior,
         identity: Option<(Vec<CertificateDer<'static>>, KeyPair)>,
         ca: &Authority,
@@ -148,11 +148,11 @@ impl Server {
         server
     }
 
-    fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
-    fn issuer(&self, scheme: &str) -> IssuerSettings {
+    pub(crate) fn issuer(&self, scheme: &str) -> IssuerSettings {
         let mut settings = issuer_settings(&format!("{scheme}://{}", self.address));
         settings.endpoints = Endpoints {
             token: Some(format!("{scheme}://{}/token", self.address)),
@@ -223,7 +223,7 @@ fn http(status: &str, headers: &str, body: &str) -> Behavior {
     ))
 }
 
-fn granted() -> Behavior {
+pub(crate) fn granted() -> Behavior {
     let body = format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":60}}"#);
     http("200 OK", "content-type: application/json\r\n", &body)
 }
@@ -232,7 +232,7 @@ fn issuer(settings: IssuerSettings) -> Arc<Issuer> {
     Arc::new(Issuer::new(settings, Arc::new(SystemClock)).unwrap())
 }
 
-async fn obtain(settings: IssuerSettings) -> Result<(), ErrorKind> {
+pub(crate) async fn obtain(settings: IssuerSettings) -> Result<(), ErrorKind> {
     let client = client_of(&issuer(settings), token_settings());
     let outcome = client.token(&scopes("read")).await;
     outcome.map(|_| ()).map_err(|error| error.kind)
@@ -617,7 +617,7 @@ async fn what_is_lost_on_the_way_is_tried_again() {
     let mut settings = server.issuer("http");
     settings.endpoints.token = Some(format!("http://{}/token", listener.local_addr().unwrap()));
     drop(listener);
-    assert_eq!(obtain(settings).await, Err(ErrorKind::Unreachable));
+    assert_eq!(obtain(settings).await, Err(ErrorKind::ConnectionRefused));
 }
 
 #[tokio::test]
@@ -643,7 +643,7 @@ async fn names_must_resolve_to_allowed_addresses() {
     settings.outbound.allow_loopback_http = true;
     assert_eq!(obtain(settings.clone()).await, Ok(()));
     settings.endpoints.token = Some("https://name.invalid/token".to_owned());
-    assert_eq!(obtain(settings).await, Err(ErrorKind::Unreachable));
+    assert_eq!(obtain(settings).await, Err(ErrorKind::NameNotResolved));
 }
 
 #[tokio::test]

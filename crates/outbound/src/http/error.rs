@@ -33,10 +33,10 @@ pub enum Error {
     #[error("connecting timed out")]
     ConnectTimeout,
     /// No trusted authority issued the certificate.
-    #[error("the certificate's issuer is unknown")]
+    #[error("no trusted authority issued the certificate")]
     UnknownIssuer,
-    /// The certificate is its own authority and no trusted one.
-    #[error("the certificate is an authority's own and not trusted")]
+    /// The certificate is that of an authority, usually self-signed.
+    #[error("the certificate is that of an authority")]
     SelfSigned,
     /// The certificate has expired, by this node's clock.
     #[error("the certificate has expired")]
@@ -125,7 +125,8 @@ impl Error {
         match error {
             rustls::Error::InvalidMessage(_) => Self::NotTls,
             rustls::Error::InvalidCertificate(flaw) => match flaw {
-                Flaw::UnknownIssuer => Self::UnknownIssuer,
+                // A bad signature: an authority of the trusted name, but with another key.
+                Flaw::UnknownIssuer | Flaw::BadSignature => Self::UnknownIssuer,
                 Flaw::Expired | Flaw::ExpiredContext { .. } => Self::Expired,
                 Flaw::NotValidYet | Flaw::NotValidYetContext { .. } => Self::NotYetValid,
                 Flaw::NotValidForName | Flaw::NotValidForNameContext { .. } => Self::NameMismatch,
@@ -163,6 +164,7 @@ mod tests {
         };
         for (flaw, expected) in [
             (CertificateError::UnknownIssuer, Error::UnknownIssuer),
+            (CertificateError::BadSignature, Error::UnknownIssuer),
             (CertificateError::Expired, Error::Expired),
             (CertificateError::NotValidYet, Error::NotYetValid),
             (CertificateError::NotValidForName, Error::NameMismatch),

@@ -88,9 +88,12 @@ reasons! {
     /// Too many requests of this user, or of all, are open.
     TooManyRequests: "too_many_requests" "TOO_MANY_REQUESTS", ResourceExhausted 429, Unavailable wait,
         "Wait until open requests of this user are answered; read their answers, and close streams that are not read.";
-    /// The caller, or the client at the issuer, is over its request rate.
+    /// The caller is over its request rate.
     RateLimited: "rate_limited" "RATE_LIMITED", ResourceExhausted 429, Unavailable wait,
         "Wait, and ask less often; answers from the cache are free.";
+    /// The issuer answered 429, or the client is over `requests_per_minute`.
+    IssuerLimited: "issuer_limited" "ISSUER_LIMITED", ResourceExhausted 429, Unavailable wait,
+        "Wait; if it stays, raise the client's limit at the issuer, or `requests_per_minute`.";
     /// A renewal was forced too often.
     RenewalLimited: "renewal_limited" "RENEWAL_LIMITED", ResourceExhausted 429, Unavailable wait,
         "Report a token that was refused, instead of forcing its renewal.";
@@ -114,16 +117,37 @@ reasons! {
         "The client's credential is not available: look at the backends in `claviger status`.";
     /// The issuer or backend did not answer in time.
     Timeout: "timeout" "TIMEOUT", Unavailable 503, Unavailable wait,
-        "Wait; the issuer or backend does not answer in time.";
-    /// No connection to the issuer or backend.
+        "Wait; if it stays, find out why the issuer or backend answers slowly.";
+    /// The name of the issuer, resource or proxy has no address, or the resolver did not answer in time.
+    NameNotResolved: "name_not_resolved" "NAME_NOT_RESOLVED", Unavailable 503, Unavailable wait,
+        "Check the host name in the configuration, and that the resolver of this node, or the one that `dns` names, answers.";
+    /// The port of the issuer, resource or proxy is closed.
+    ConnectionRefused: "connection_refused" "CONNECTION_REFUSED", Unavailable 503, Unavailable wait,
+        "Check that the server runs, and its host and port in the configuration.";
+    /// There was no connection to the issuer, resource or proxy in time, TLS handshake included.
+    ConnectTimeout: "connect_timeout" "CONNECT_TIMEOUT", Unavailable 503, Unavailable wait,
+        "Check that the server runs and that no firewall drops packets to its port; a slow network needs a longer `connect_timeout`.";
+    /// The proxy opened no tunnel to the issuer or resource.
+    ProxyRefused: "proxy_refused" "PROXY_REFUSED", Unavailable 503, Unavailable wait,
+        "Check `proxy`, and that the proxy lets this node connect to the host and port of the endpoint.";
+    /// There is no route to the issuer, resource or backend, or the backend cannot be opened now.
     Unreachable: "unreachable" "UNREACHABLE", Unavailable 503, Unavailable wait,
-        "Check that this node can reach the issuer or backend.";
-    /// The issuer or backend is up but does not serve.
+        "Check that this node can reach the issuer, the resource or the backend.";
+    /// The TLS handshake failed before a certificate was judged.
+    TlsHandshakeFailed: "tls_handshake_failed" "TLS_HANDSHAKE_FAILED", Unavailable 503, Unavailable wait,
+        "Check that the server offers TLS 1.2 or 1.3 and requires no client certificate, and that no firewall ends the handshake.";
+    /// By this node's clock, the certificate is not valid yet.
+    CertificateNotYetValid: "certificate_not_yet_valid" "CERTIFICATE_NOT_YET_VALID", Unavailable 503, Unavailable wait,
+        "Check the clock of this node; if it is right, wait, or have the server use a certificate that is valid now.";
+    /// The issuer or backend is up but does not serve, or the connection was lost.
     Unavailable: "unavailable" "UNAVAILABLE", Unavailable 503, Unavailable wait,
-        "Wait; the issuer or backend does not answer properly.";
-    /// The answer of the issuer or backend cannot be understood.
+        "Wait; if it stays, look for the failure at the issuer or backend.";
+    /// The answer of the issuer or resource is not an OAuth answer.
     InvalidResponse: "invalid_response" "INVALID_RESPONSE", Unavailable 503, Unavailable wait,
-        "Ask again; if it stays, check the endpoint of the issuer, or the value in the backend.";
+        "Check the endpoint: its answer is too long, or not the JSON that OAuth defines.";
+    /// The backend's answer, or the value in it, is not what the reference expects.
+    InvalidValue: "invalid_value" "INVALID_VALUE", Unavailable 503, Unavailable wait,
+        "Check the value in the backend: a field needs a JSON object, no value may be empty, and versions must not go back.";
     /// The backend allows no more requests.
     BackendRateLimited: "rate_limited" "RATE_LIMITED", Unavailable 503, Unavailable wait,
         "Wait; the backend allows no more requests now.";
@@ -196,9 +220,24 @@ reasons! {
     /// The issuer's name resolves to a forbidden address.
     AddressRefused: "address_refused" "ADDRESS_REFUSED", FailedPrecondition 409, Config act,
         "The issuer's name resolves to an address that is not allowed: check DNS, or allow the network for this issuer.";
-    /// The issuer's certificate is not trusted.
+    /// The endpoint's port does not speak TLS.
+    NotTls: "not_tls" "NOT_TLS", FailedPrecondition 409, Config act,
+        "The port does not speak TLS; usually it speaks plain HTTP. Correct the host and port of the endpoint.";
+    /// No trusted authority issued the server's certificate.
     Untrusted: "untrusted" "UNTRUSTED", FailedPrecondition 409, Config act,
-        "The issuer's certificate is not trusted: check `ca`.";
+        "No trusted authority issued the server's certificate: set `ca` to a file with the authority's certificate.";
+    /// The server's certificate is that of an authority, usually self-signed.
+    CertificateSelfSigned: "certificate_self_signed" "CERTIFICATE_SELF_SIGNED", FailedPrecondition 409, Config act,
+        "The server uses an authority's own certificate, which is refused even if `ca` has it: give the server a certificate that is not marked as a CA.";
+    /// By this node's clock, the server's certificate has expired.
+    CertificateExpired: "certificate_expired" "CERTIFICATE_EXPIRED", FailedPrecondition 409, Config act,
+        "The server's certificate has expired: have its operator renew it, and check the clock of this node.";
+    /// The server's certificate is for another name.
+    CertificateNameMismatch: "certificate_name_mismatch" "CERTIFICATE_NAME_MISMATCH", FailedPrecondition 409, Config act,
+        "The server's certificate is for another name: configure the name that it has, or have it reissued for this one.";
+    /// The server's certificate is malformed, revoked or not for a server.
+    CertificateInvalid: "certificate_invalid" "CERTIFICATE_INVALID", FailedPrecondition 409, Config act,
+        "The server's certificate is malformed, revoked or not for a server: have its operator replace it.";
     /// The issuer's certificate has none of the pinned keys.
     CertificatePinMismatch: "certificate_pin_mismatch" "CERTIFICATE_PIN_MISMATCH", FailedPrecondition 409, Config act,
         "The issuer's certificate has none of the pinned keys: verify it with the issuer's operator, then add its pin.";

@@ -44,18 +44,40 @@ pub enum ErrorKind {
     },
     /// 429, or our own limit towards this issuer.
     RateLimited {
-        /// How long to wait, if somebody said.
+        /// How long to wait, if the issuer or the limit says.
         retry_after: Option<Duration>,
     },
     /// No answer in time.
     Timeout,
-    /// No connection: the name does not resolve, or nobody listens.
+    /// No connection in time, TLS handshake included.
+    ConnectTimeout,
+    /// The name does not resolve.
+    NameNotResolved,
+    /// The port is closed.
+    ConnectionRefused,
+    /// Another failure before there was a connection, for example no route.
     Unreachable,
+    /// The proxy opened no tunnel.
+    ProxyRefused,
     /// The name resolves to an address that the configuration does not allow.
     AddressRefused,
-    /// The issuer's certificate is not trusted.
+    /// The port does not speak TLS.
+    NotTls,
+    /// The TLS handshake failed before the certificate was judged.
+    HandshakeFailed,
+    /// No trusted authority issued the certificate.
     Untrusted,
-    /// The issuer's certificate is trusted but has none of the pinned keys.
+    /// The certificate is that of an authority, usually self-signed.
+    SelfSigned,
+    /// The certificate has expired, by this node's clock.
+    CertificateExpired,
+    /// The certificate is not valid yet, by this node's clock.
+    CertificateNotYetValid,
+    /// The certificate is for another name.
+    NameMismatch,
+    /// The certificate is malformed, revoked or not for a server.
+    CertificateInvalid,
+    /// The certificate is trusted but has none of the pinned keys.
     PinMismatch,
     /// A redirect, which is never followed.
     Redirect,
@@ -148,9 +170,20 @@ impl ErrorKind {
                 Verdict::Transient { retry_after }
             }
             Self::Timeout
+            | Self::ConnectTimeout
+            | Self::NameNotResolved
+            | Self::ConnectionRefused
             | Self::Unreachable
+            | Self::ProxyRefused
             | Self::AddressRefused
+            | Self::NotTls
+            | Self::HandshakeFailed
             | Self::Untrusted
+            | Self::SelfSigned
+            | Self::CertificateExpired
+            | Self::CertificateNotYetValid
+            | Self::NameMismatch
+            | Self::CertificateInvalid
             | Self::PinMismatch
             | Self::Redirect
             | Self::InvalidResponse => Verdict::Transient { retry_after: None },
@@ -174,50 +207,26 @@ impl Reasoned for ErrorKind {
             Self::UnusableToken => Reason::UnusableToken,
             Self::Metadata => Reason::MetadataRefused,
             Self::NoCredential { .. } => Reason::NoCredential,
-            Self::RateLimited { .. } => Reason::RateLimited,
+            Self::RateLimited { .. } => Reason::IssuerLimited,
             Self::Timeout => Reason::Timeout,
+            Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::NameNotResolved => Reason::NameNotResolved,
+            Self::ConnectionRefused => Reason::ConnectionRefused,
             Self::Unreachable => Reason::Unreachable,
+            Self::ProxyRefused => Reason::ProxyRefused,
             Self::AddressRefused => Reason::AddressRefused,
+            Self::NotTls => Reason::NotTls,
+            Self::HandshakeFailed => Reason::TlsHandshakeFailed,
             Self::Untrusted => Reason::Untrusted,
+            Self::SelfSigned => Reason::CertificateSelfSigned,
+            Self::CertificateExpired => Reason::CertificateExpired,
+            Self::CertificateNotYetValid => Reason::CertificateNotYetValid,
+            Self::NameMismatch => Reason::CertificateNameMismatch,
+            Self::CertificateInvalid => Reason::CertificateInvalid,
             Self::PinMismatch => Reason::CertificatePinMismatch,
             Self::Redirect => Reason::Redirect,
             Self::Unavailable { .. } => Reason::Unavailable,
             Self::InvalidResponse => Reason::InvalidResponse,
-        }
-    }
-
-    fn remedy(&self) -> &'static str {
-        // More specific where the table also speaks of backends or callers.
-        match self {
-            Self::RateLimited { .. } => {
-                "Wait; the issuer or the local limit allows no more requests now."
-            }
-            Self::Timeout | Self::Unavailable { .. } => {
-                "Wait; the issuer does not answer properly."
-            }
-            Self::Unreachable => {
-                "Check that this node can reach the issuer, and with `verify_resource` the resource."
-            }
-            Self::InvalidResponse => {
-                "The issuer's answer is not an OAuth answer: check the endpoint."
-            }
-            Self::InvalidClient
-            | Self::UnauthorizedClient
-            | Self::InvalidScope
-            | Self::InvalidTarget
-            | Self::InvalidGrant
-            | Self::InvalidRequest
-            | Self::UnsupportedGrant
-            | Self::Refused { .. }
-            | Self::ScopeEscalation
-            | Self::ScopeReduced
-            | Self::UnusableToken
-            | Self::Metadata
-            | Self::NoCredential { .. }
-            | Self::AddressRefused
-            | Self::Untrusted
-            | Self::PinMismatch
-            | Self::Redirect => self.reason().remedy(),
         }
     }
 }
