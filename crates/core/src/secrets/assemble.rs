@@ -15,8 +15,8 @@ use crate::secrets::live::{Link, Slot};
 use crate::secrets::origin::{Field, FieldProgress, Origin, Progress};
 use crate::secrets::refetch::OriginRefetch;
 use crate::secrets::settle::STALE_MOST;
-use crate::secrets::upstream::Upstream;
-use crate::secrets::{Secrets, Shared, Wanted};
+use crate::secrets::upstream::{Target, Upstream};
+use crate::secrets::{Index, Secrets, Shared, Wanted};
 use claviger_runtime::clock::Moment;
 
 /// A schedule faster than this would be an attack on the backend.
@@ -54,11 +54,20 @@ pub(super) fn assemble(
             tracing::error!(%backend, "the configuration refers to a backend that it does not have");
             continue;
         };
-        let origin = origin(upstream, (name, version), group, previous, now);
-        for (index, field) in origin.fields.iter().enumerate() {
-            let place = (origins.len(), index);
-            by_reference.insert(Arc::clone(&field.reference), place);
-            by_name.extend(field.names.iter().map(|name| (Arc::clone(name), place)));
+        let target = Target {
+            upstream: Arc::clone(upstream),
+            name,
+            version,
+            refresh: group.refresh.unwrap_or(REFRESH_LEAST),
+        };
+        let origin = origin(target, group, previous, now);
+        for (at, field) in origin.fields.iter().enumerate() {
+            let index = Index {
+                origin: origins.len(),
+                field: at,
+            };
+            by_reference.insert(Arc::clone(&field.reference), index);
+            by_name.extend(field.names.iter().map(|name| (Arc::clone(name), index)));
         }
         let origin = Arc::new(origin);
         let refetch = Arc::new(OriginRefetch::new(&shared, &origin));
@@ -101,28 +110,21 @@ fn group(wanted: Vec<Wanted>) -> BTreeMap<(BackendName, SecretName, VersionSelec
     groups
 }
 
-fn origin(
-    upstream: &Arc<Upstream>,
-    address: (SecretName, VersionSelector),
-    group: Group,
-    previous: Option<&Secrets>,
-    now: Moment,
-) -> Origin {
-    let refresh = group.refresh.unwrap_or(REFRESH_LEAST);
+fn origin(target: Target, group: Group, previous: Option<&Secrets>, now: Moment) -> Origin {
     let mut progress = Progress::new(now.after(Duration::ZERO), 0);
     let mut all_held = true;
     let mut fields = Vec::with_capacity(group.fields.len());
     for (reference, (max_stale, names)) in group.fields {
         let before = previous.and_then(|previous| {
-            let place = *previous.by_reference.get(&reference)?;
-            let (origin, field) = previous.at(place)?;
-            Some((origin, place.1, field))
+            let index = *previous.by_reference.get(&reference)?;
+            let (origin, field) = previous.at(index)?;
+            Some((origin, index.field, field))
         });
         let (slot, link, own) = match before {
             Some((origin, index, field)) => {
-                inherit(&mut progress, origin, (upstream, refresh));
+                inherit(&mut progress, origin, &target);
                 let mut own = origin.lock().fields.get(index).cloned().unwrap_or_default();
-                if !is_same_source(origin, upstream) {
+                if !is_same_source(origin, &target) {
                     own.last = None;
                 }
                 rebind(&field.slot, max_stale);
@@ -148,7 +150,7 @@ fn origin(
     if !all_held {
         progress.next = now.after(Duration::ZERO);
     }
-    Origin::new(Arc::clone(upstream), address, refresh, fields, progress)
+    Origin::new(target, fields, progress)
 }
 
 fn empty(now: Moment) -> Slot {
@@ -160,12 +162,8 @@ fn empty(now: Moment) -> Slot {
 
 /// Goes on where the previous configuration stood. Versions are compared only with those of the very same source: a
 /// backend of the same name that is configured anew may count otherwise, and is asked at once.
-fn inherit(
-    progress: &mut Progress,
-    previous: &Origin,
-    (upstream, refresh): (&Arc<Upstream>, Duration),
-) {
-    if !is_same_source(previous, upstream) {
+fn inherit(progress: &mut Progress, previous: &Origin, target: &Target) {
+    if !is_same_source(previous, target) {
         return;
     }
     let before = previous.lock();
@@ -173,13 +171,13 @@ fn inherit(
     progress.confirmed_once = before.confirmed_once;
     progress.failures = before.failures;
     progress.reread_after = before.reread_after;
-    if previous.refresh == refresh {
+    if previous.target.refresh == target.refresh {
         progress.next = before.next;
     }
 }
 
-fn is_same_source(previous: &Origin, upstream: &Arc<Upstream>) -> bool {
-    Arc::ptr_eq(&previous.upstream, upstream)
+fn is_same_source(previous: &Origin, target: &Target) -> bool {
+    Arc::ptr_eq(&previous.target.upstream, &target.upstream)
 }
 
 /// Applies another stale bound to what is held, without waking anybody.

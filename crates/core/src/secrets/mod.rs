@@ -109,7 +109,11 @@ impl Shared {
 }
 
 /// Which field of which origin.
-type Place = (usize, usize);
+#[derive(Clone, Copy, Debug)]
+struct Index {
+    origin: usize,
+    field: usize,
+}
 
 /// The live secrets of one configuration.
 #[derive(Debug)]
@@ -117,8 +121,8 @@ pub struct Secrets {
     shared: Arc<Shared>,
     upstreams: Vec<Arc<Upstream>>,
     origins: Arc<[Arc<Origin>]>,
-    by_reference: HashMap<Arc<SecretRef>, Place>,
-    by_name: HashMap<Arc<str>, Place>,
+    by_reference: HashMap<Arc<SecretRef>, Index>,
+    by_name: HashMap<Arc<str>, Index>,
 }
 
 impl Secrets {
@@ -160,8 +164,8 @@ impl Secrets {
 
     /// A handle on one value, for the rest of the daemon. A reference that is not among the wanted ones reads as missing.
     pub fn live(&self, reference: &SecretRef) -> Live {
-        let place = self.by_reference.get(reference);
-        match place.and_then(|place| self.at(*place)) {
+        let index = self.by_reference.get(reference);
+        match index.and_then(|index| self.at(*index)) {
             Some((_, field)) => Live::new(
                 Arc::clone(&field.reference),
                 field.slot.subscribe(),
@@ -176,11 +180,11 @@ impl Secrets {
 
     /// The reference that an operator means by a name or by a reference.
     pub fn find(&self, text: &str) -> Option<Arc<SecretRef>> {
-        let place = match self.by_name.get(text) {
-            Some(place) => place,
+        let index = match self.by_name.get(text) {
+            Some(index) => index,
             None => self.by_reference.get(&text.parse::<SecretRef>().ok()?)?,
         };
-        self.at(*place)
+        self.at(*index)
             .map(|(_, field)| Arc::clone(&field.reference))
     }
 
@@ -229,24 +233,24 @@ impl Secrets {
     /// # Errors
     /// [`Error::Unknown`] if the configuration does not refer to it; [`Error::Failed`]; [`Error::Stopping`].
     pub async fn refresh(&self, reference: &SecretRef, older: Older) -> Result<bool, Error> {
-        let place = *self.by_reference.get(reference).ok_or(Error::Unknown)?;
-        self.landed(place, self.ask(place, older)?).await
+        let index = *self.by_reference.get(reference).ok_or(Error::Unknown)?;
+        self.landed(index.field, self.ask(index, older)?).await
     }
 
-    fn ask(&self, place: Place, older: Older) -> Result<Flight<Outcome>, Error> {
+    fn ask(&self, index: Index, older: Older) -> Result<Flight<Outcome>, Error> {
         if self.shared.is_stopping() {
             return Err(Error::Stopping);
         }
-        let (origin, _) = self.at(place).ok_or(Error::Unknown)?;
+        let (origin, _) = self.at(index).ok_or(Error::Unknown)?;
         Ok(origin.ask(&self.shared, older == Older::Accept))
     }
 
-    async fn landed(&self, (_, index): Place, flight: Flight<Outcome>) -> Result<bool, Error> {
+    async fn landed(&self, field: usize, flight: Flight<Outcome>) -> Result<bool, Error> {
         let outcome = flight.outcome().await;
         if self.shared.is_stopping() {
             return Err(Error::Stopping);
         }
-        let result = outcome.and_then(|fields| fields.get(index).copied());
+        let result = outcome.and_then(|fields| fields.get(field).copied());
         result
             .unwrap_or(Err(origin::Failure {
                 kind: Kind::Unavailable,
@@ -259,13 +263,13 @@ impl Secrets {
     }
 
     fn permitted(&self, permit: &SecretPermit) -> Result<(&Arc<Origin>, &Field), Error> {
-        let place = self.by_name.get(permit.name()).ok_or(Error::Unknown)?;
-        self.at(*place).ok_or(Error::Unknown)
+        let index = self.by_name.get(permit.name()).ok_or(Error::Unknown)?;
+        self.at(*index).ok_or(Error::Unknown)
     }
 
-    fn at(&self, (origin, field): Place) -> Option<(&Arc<Origin>, &Field)> {
-        let origin = self.origins.get(origin)?;
-        Some((origin, origin.fields.get(field)?))
+    fn at(&self, index: Index) -> Option<(&Arc<Origin>, &Field)> {
+        let origin = self.origins.get(index.origin)?;
+        Some((origin, origin.fields.get(index.field)?))
     }
 }
 

@@ -8,12 +8,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use claviger_backend::{Kind, SecretName, SecretRef, VersionId, VersionSelector};
+use claviger_backend::{Kind, SecretRef, VersionId};
 use tokio::sync::watch;
 
 use crate::secrets::Shared;
 use crate::secrets::live::{Link, Pace, Slot};
-use crate::secrets::upstream::Upstream;
+use crate::secrets::upstream::{Target, Upstream};
 use claviger_runtime::clock::{Deadline, Moment};
 use claviger_runtime::flight::Flight;
 
@@ -33,10 +33,7 @@ pub(super) type Outcome = Arc<[Result<bool, Failure>]>;
 /// One version of one secret, and the fields of it that are wanted.
 #[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) upstream: Arc<Upstream>,
-    pub(super) name: SecretName,
-    pub(super) version: VersionSelector,
-    pub(super) refresh: Duration,
+    pub(super) target: Target,
     pub(super) fields: Vec<Field>,
     progress: Mutex<Progress>,
 }
@@ -114,18 +111,9 @@ impl Progress {
 }
 
 impl Origin {
-    pub(super) fn new(
-        upstream: Arc<Upstream>,
-        (name, version): (SecretName, VersionSelector),
-        refresh: Duration,
-        fields: Vec<Field>,
-        progress: Progress,
-    ) -> Self {
+    pub(super) fn new(target: Target, fields: Vec<Field>, progress: Progress) -> Self {
         Self {
-            upstream,
-            name,
-            version,
-            refresh,
+            target,
             fields,
             progress: Mutex::new(progress),
         }
@@ -152,10 +140,7 @@ impl Origin {
         let (origin, shared) = (Arc::clone(self), Arc::clone(shared));
         let drain = shared.drain.clone();
         drop(drain.spawn(async move {
-            let answer = origin
-                .upstream
-                .fetch(&shared, &origin.name, &origin.version)
-                .await;
+            let answer = Upstream::fetch(&origin.target, &shared).await;
             let outcome = origin.settle(&shared, answer);
             landing.land(outcome);
             shared.wake.notify_one();

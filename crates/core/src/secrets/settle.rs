@@ -24,8 +24,21 @@ pub(super) const STALE_MOST: Duration = Duration::from_hours(24);
 
 type PerField = Arc<[Result<bool, Failure>]>;
 
-/// A failure, and what the backend said about it, if it was the backend's.
-type Why<'a> = (Kind, Option<&'a BackendError>);
+/// A failure, with the error if the backend reported it.
+#[derive(Clone, Copy)]
+struct Why<'a> {
+    kind: Kind,
+    cause: Option<&'a BackendError>,
+}
+
+/// What a successful flight proves about every field that it brought.
+struct Confirmation {
+    version: VersionId,
+    /// When the request was sent.
+    sent: Moment,
+    /// The planned time to the next one.
+    refresh: Duration,
+}
 
 impl Origin {
     /// Takes note of an answer, and says what it brought to each field.
@@ -62,18 +75,19 @@ impl Origin {
         match answer {
             Ok((fetched, sent)) => match self.check(progress, &fetched, accept_older) {
                 Ok(()) => self.confirm(progress, fetched, sent, now),
-                Err(kind) => self.fail(progress, (kind, None), now),
+                Err(kind) => self.fail(progress, Why { kind, cause: None }, now),
             },
             Err(Refusal::Failed(error)) => {
-                let Some(retry_in) = error.blocked() else {
-                    return self.fail(progress, (error.kind, Some(&error)), now);
-                };
                 let kind = error.kind;
+                let Some(retry_in) = error.blocked() else {
+                    let cause = Some(&error);
+                    return self.fail(progress, Why { kind, cause }, now);
+                };
                 // Spread, so that the queue does not fall on a backend that has just recovered.
                 let spread = Roll::random().part(Duration::from_secs(1));
                 let wait = retry_in.saturating_add(spread);
                 progress.next = now.after(wait);
-                self.note(progress, (kind, None));
+                self.note(progress, Why { kind, cause: None });
                 self.everywhere(kind, wait)
             }
             Err(Refusal::Stopping) => {
@@ -90,16 +104,16 @@ impl Origin {
         fetched: &Fetched,
         accept_older: bool,
     ) -> Result<(), Kind> {
-        match &self.version {
+        match &self.target.version {
             VersionSelector::Exact(wanted) if *wanted != fetched.version => {
-                tracing::warn!(secret = %self.name, "the backend answered with another version than the one asked for");
+                tracing::warn!(secret = %self.target.name, "the backend answered with another version than the one asked for");
                 Err(Kind::InvalidResponse)
             }
             VersionSelector::Exact(_) => Ok(()),
             VersionSelector::Current => match (progress.newest, number(&fetched.version)) {
                 (Some(newest), Some(offered)) if offered < newest && !accept_older => {
                     tracing::warn!(
-                        secret = %self.name, held = newest, offered,
+                        secret = %self.target.name, held = newest, offered,
                         "the backend offers an older version than it did before; refused until an operator refreshes this secret by name"
                     );
                     Err(Kind::InvalidResponse)
@@ -129,20 +143,25 @@ impl Origin {
         let worst = picked.iter().find_map(|part| part.as_ref().err().copied());
         let wait = if let Some(kind) = worst {
             progress.failures = progress.failures.saturating_add(1);
-            schedule::backoff(kind, progress.failures, roll).min(self.refresh)
+            schedule::backoff(kind, progress.failures, roll).min(self.target.refresh)
         } else {
             progress.failures = 0;
             let first = !std::mem::replace(&mut progress.confirmed_once, true);
-            schedule::next_refresh(self.refresh, first, roll)
+            schedule::next_refresh(self.target.refresh, first, roll)
         };
         progress.next = now.after(wait);
         let retry_at = progress.next;
+        let confirmation = Confirmation {
+            version,
+            sent,
+            refresh: self.target.refresh,
+        };
         let mut outcome = Vec::with_capacity(self.fields.len());
         for ((field, own), part) in self.fields.iter().zip(&mut progress.fields).zip(picked) {
             outcome.push(match part {
-                Ok(picked) => Ok(hold(field, own, picked, (&version, sent), self.refresh)),
+                Ok(picked) => Ok(hold(field, own, picked, &confirmation)),
                 Err(kind) => {
-                    report(field, own, (kind, None));
+                    report(field, own, Why { kind, cause: None });
                     lose(field, own, kind, retry_at);
                     Err(Failure {
                         kind,
@@ -154,7 +173,8 @@ impl Origin {
         outcome.into()
     }
 
-    fn fail(&self, progress: &mut Progress, (kind, cause): Why<'_>, now: Moment) -> PerField {
+    fn fail(&self, progress: &mut Progress, why: Why<'_>, now: Moment) -> PerField {
+        let kind = why.kind;
         progress.failures = progress.failures.saturating_add(1);
         let roll = Roll::random();
         let wait = schedule::backoff(kind, progress.failures, roll);
@@ -164,16 +184,16 @@ impl Origin {
             // about versions.
             progress.newest = None;
         }
-        self.note(progress, (kind, cause));
+        self.note(progress, why);
         self.everywhere(kind, wait)
     }
 
     /// Writes a failure to every slot.
-    fn note(&self, progress: &mut Progress, (kind, cause): Why<'_>) {
+    fn note(&self, progress: &mut Progress, why: Why<'_>) {
         let retry_at = progress.next;
         for (field, own) in self.fields.iter().zip(&mut progress.fields) {
-            report(field, own, (kind, cause));
-            lose(field, own, kind, retry_at);
+            report(field, own, why);
+            lose(field, own, why.kind, retry_at);
         }
     }
 
@@ -191,7 +211,8 @@ fn number(id: &VersionId) -> Option<u64> {
 }
 
 /// Logs the first of a row of equal failures.
-fn report(field: &Field, own: &mut FieldProgress, (kind, cause): Why<'_>) {
+fn report(field: &Field, own: &mut FieldProgress, why: Why<'_>) {
+    let Why { kind, cause } = why;
     let before = own.last_error.replace(kind);
     if before.map(Kind::as_str) != Some(kind.as_str()) {
         let cause = cause.map(|error| Causes(error).to_string());
@@ -222,9 +243,9 @@ fn hold(
     field: &Field,
     own: &mut FieldProgress,
     picked: Picked,
-    (id, sent): (&VersionId, Moment),
-    refresh: Duration,
+    confirmation: &Confirmation,
 ) -> bool {
+    let (id, sent) = (&confirmation.version, confirmation.sent);
     if picked.trimmed && !std::mem::replace(&mut own.trim_reported, true) {
         tracing::info!(secret = %field.reference, "a newline at the end of the value is cut off");
     }
@@ -233,7 +254,9 @@ fn hold(
     }
     own.expired = false;
     let until = sent.after(field.max_stale);
-    let stale_from = sent.after(schedule::slowest_refresh(refresh)).min(until);
+    let stale_from = sent
+        .after(schedule::slowest_refresh(confirmation.refresh))
+        .min(until);
     // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
     let (same, other, former) = match &*field.slot.borrow() {
         Slot::Held {

@@ -5,6 +5,7 @@
 //! which the source brings. Keeps no value past the call. Next: `origin`, the only caller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use claviger_backend::{
     BackendError, BackendName, Fetched, SecretName, SecretSource, VersionSelector,
@@ -23,6 +24,15 @@ pub(super) struct Upstream {
     name: BackendName,
     source: Arc<dyn SecretSource>,
     turns: Semaphore,
+}
+
+/// What a flight fetches from where, and how often.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) name: SecretName,
+    pub(super) version: VersionSelector,
+    pub(super) refresh: Duration,
 }
 
 /// Why a fetch brought nothing.
@@ -50,14 +60,12 @@ impl Upstream {
 
     /// Fetches one version, in turn. The moment is before the first attempt, so no bound that counts from it is too long.
     pub(super) async fn fetch(
-        &self,
+        target: &Target,
         shared: &Shared,
-        name: &SecretName,
-        version: &VersionSelector,
     ) -> Result<(Fetched, Moment), Refusal> {
+        let Self { source, turns, .. } = &*target.upstream;
         // The backend's own limit first: a slow one must not hold the turns of all.
-        let (Ok(_turn), Ok(_shared_turn)) =
-            (self.turns.acquire().await, shared.turns.acquire().await)
+        let (Ok(_turn), Ok(_shared_turn)) = (turns.acquire().await, shared.turns.acquire().await)
         else {
             return Err(Refusal::Stopping);
         };
@@ -65,8 +73,9 @@ impl Upstream {
             return Err(Refusal::Stopping);
         }
         let sent = shared.clock.now();
-        let fetched = self.source.fetch(name, version).await;
-        fetched
+        source
+            .fetch(&target.name, &target.version)
+            .await
             .map(|fetched| (fetched, sent))
             .map_err(Refusal::Failed)
     }
