@@ -15,7 +15,7 @@ mod tests;
 use std::time::Duration;
 
 pub use self::failure::{ErrorCode, Failure, Flaw};
-use self::fields::{Draft, Field, Refusal};
+use self::fields::{Draft, Field};
 use crate::number::{Number, rfc3339};
 use crate::token::{AccessToken, Shape};
 use crate::trimmed;
@@ -152,66 +152,59 @@ fn read(content_type: Option<&str>, body: &[u8], pointer: Option<&Pointer>) -> R
 impl Draft {
     /// The error, if the answer has one in any of its spellings.
     fn error(&self) -> Option<ErrorCode> {
-        match (&self.error, &self.ok) {
-            (Refusal::Code(code), _) => Some(*code),
-            // Slack says it twice; the flag alone is enough.
-            (Refusal::None, Field::Bool(false)) => Some(ErrorCode::Other),
-            (Refusal::None, _) => None,
-        }
+        // Slack says it twice; the flag alone is enough.
+        let refused = matches!(self.ok, Some(Field::Bool(false))).then_some(ErrorCode::Other);
+        self.error.or(refused)
     }
 }
 
 fn complete(draft: Draft, leniency: Leniency, pointed: bool) -> Result<TokenResponse, Flaw> {
-    match draft.token_type {
-        Field::Absent if leniency.missing_token_type_is_bearer => {}
-        Field::Text(text) if text.is_empty() && leniency.missing_token_type_is_bearer => {}
-        Field::Text(text) if text.eq_ignore_ascii_case("bearer") => {}
+    let assumed = leniency.missing_token_type_is_bearer;
+    let bearer = match &draft.token_type {
+        None => assumed,
         // Slack says here whose token it is.
-        Field::Text(text)
-            if pointed && leniency.missing_token_type_is_bearer && WHOSE.contains(&&*text) => {}
-        Field::Absent
-        | Field::Bool(_)
-        | Field::Number(_)
-        | Field::Text(_)
-        | Field::List(_)
-        | Field::Other => {
-            return Err(Flaw::TokenType);
+        Some(Field::Text(text)) => {
+            text.eq_ignore_ascii_case("bearer")
+                || (assumed && (text.is_empty() || (pointed && WHOSE.contains(&&**text))))
         }
+        Some(Field::Bool(_) | Field::Number(_) | Field::List(_) | Field::Other(_)) => false,
+    };
+    if !bearer {
+        return Err(Flaw::TokenType);
     }
     let (access_token, shape) = draft.access_token.ok_or(Flaw::NoToken)??;
-    let lifetime = match draft.expires_in {
-        Field::Absent => draft.expires.map(until).transpose()?.flatten(),
-        Field::Bool(_) | Field::Number(_) | Field::Text(_) | Field::List(_) | Field::Other => {
-            seconds(&draft.expires_in, "expires_in")?.map(Lifetime::For)
-        }
+    let lifetime = match (draft.expires_in, draft.expires) {
+        (Some(field), _) => seconds(&field, "expires_in")?.map(Lifetime::For),
+        (None, Some((name, field))) => until(name, &field)?,
+        (None, None) => None,
     };
+    let refresh_in = draft.refresh_in.map(|field| seconds(&field, "refresh_in"));
+    let scopes = draft.scope.map(|field| scopes(field, leniency));
     Ok(TokenResponse {
         access_token,
         shape,
         lifetime,
         // A hint alone: what cannot be read is as good as absent.
-        refresh_in: seconds(&draft.refresh_in, "refresh_in").unwrap_or_default(),
-        scopes: scopes(draft.scope, leniency)?,
+        refresh_in: refresh_in.and_then(Result::ok).flatten(),
+        scopes: scopes.transpose()?,
     })
 }
 
 /// A lifetime in seconds. Negative ones are zero: the token must not be kept.
 fn seconds(field: &Field, name: &'static str) -> Result<Option<Duration>, Flaw> {
     match field {
-        Field::Absent => Ok(None),
         Field::Number(number) => Ok(Some(Duration::from_secs(number.or_zero()))),
         Field::Text(text) if text.trim_ascii().is_empty() => Ok(None),
         Field::Text(text) => Number::from_text(text)
             .map(|number| Some(Duration::from_secs(number.or_zero())))
             .ok_or(Flaw::Field(name)),
-        Field::Bool(_) | Field::List(_) | Field::Other => Err(Flaw::Field(name)),
+        Field::Bool(_) | Field::List(_) | Field::Other(_) => Err(Flaw::Field(name)),
     }
 }
 
 /// A point in time: seconds or milliseconds since the epoch, or RFC 3339. A number too small for that is a lifetime.
-fn until((name, field): (&'static str, Field)) -> Result<Option<Lifetime>, Flaw> {
-    let number = match &field {
-        Field::Absent => return Ok(None),
+fn until(name: &'static str, field: &Field) -> Result<Option<Lifetime>, Flaw> {
+    let number = match field {
         Field::Number(number) => *number,
         Field::Text(text) if text.trim_ascii().is_empty() => return Ok(None),
         Field::Text(text) => match (Number::from_text(text), rfc3339(text)) {
@@ -219,7 +212,7 @@ fn until((name, field): (&'static str, Field)) -> Result<Option<Lifetime>, Flaw>
             (None, Some(time)) => return Ok(Some(Lifetime::Until(time))),
             (None, None) => return Err(Flaw::Field(name)),
         },
-        Field::Bool(_) | Field::List(_) | Field::Other => return Err(Flaw::Field(name)),
+        Field::Bool(_) | Field::List(_) | Field::Other(_) => return Err(Flaw::Field(name)),
     };
     let value = number.or_zero();
     Ok(Some(match value {
@@ -229,19 +222,18 @@ fn until((name, field): (&'static str, Field)) -> Result<Option<Lifetime>, Flaw>
     }))
 }
 
-fn scopes(field: Field, leniency: Leniency) -> Result<Option<Scopes>, Flaw> {
+fn scopes(field: Field, leniency: Leniency) -> Result<Scopes, Flaw> {
     let flaw = |_invalid: InvalidScope| Flaw::Field("scope");
     match field {
-        Field::Absent => Ok(None),
-        Field::List(list) => Scopes::new(list).map(Some).map_err(flaw),
+        Field::List(list) => Scopes::new(list).map_err(flaw),
         Field::Text(text) => {
             let list = leniency.commas_separate_scopes
                 && text.contains(',')
                 && !text.trim_ascii().contains(' ');
             let separator = |c: char| c.is_ascii_whitespace() || (list && c == ',');
             let scopes = text.split(separator).filter(|scope| !scope.is_empty());
-            Scopes::new(scopes).map(Some).map_err(flaw)
+            Scopes::new(scopes).map_err(flaw)
         }
-        Field::Bool(_) | Field::Number(_) | Field::Other => Err(Flaw::Field("scope")),
+        Field::Bool(_) | Field::Number(_) | Field::Other(_) => Err(Flaw::Field("scope")),
     }
 }
