@@ -26,6 +26,7 @@ use crate::tests::support::{
     Captured, SECRET, TOKEN, client_of, issuer_settings, scopes, token_settings,
 };
 use crate::{Endpoints, ErrorKind, Issuer, IssuerSettings, Revocation};
+use claviger_backend::Secret;
 use claviger_core::tokens::source::TokenSource as _;
 use claviger_runtime::clock::SystemClock;
 
@@ -565,6 +566,37 @@ async fn interim_answers_over_http2_are_counted_too() {
     let sent = server.await.unwrap();
     // Beyond the count there is only what the sockets buffer.
     assert!((256 * 1024..16 * 1024 * 1024).contains(&sent), "{sent}");
+}
+
+#[tokio::test]
+async fn a_flood_of_one_server_leaves_the_answer_of_another_alone() {
+    let interim = Behavior::Flood(String::new(), "HTTP/1.1 100 Continue\r\n\r\n");
+    let flooding = Server::clear(interim).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let mut settings = flooding.issuer("http");
+    settings.endpoints.token = Some(format!("http://{}/token", listener.local_addr().unwrap()));
+    let client = client_of(&issuer(settings), token_settings());
+    let (requested, seen) = tokio::sync::oneshot::channel();
+    let (flooded, cut_off) = tokio::sync::oneshot::channel();
+    let slow = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        requested.send(()).unwrap();
+        cut_off.await.unwrap();
+        let padding = "x".repeat(60 * 1024);
+        let body =
+            format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer","padding":"{padding}"}}"#);
+        serve(stream, &http("200 OK", "", &body), &Mutex::default()).await;
+    };
+    let flood = async {
+        seen.await.unwrap();
+        let outcome = client.revoke(&Secret::from_text(TOKEN.to_owned())).await;
+        assert_ne!(outcome, Revocation::Revoked);
+        flooded.send(()).unwrap();
+    };
+    let wanted = scopes("read");
+    let (issued, (), ()) = tokio::join!(client.token(&wanted), slow, flood);
+    assert!(issued.is_ok(), "{issued:?}");
 }
 
 /// A proxy that opens one tunnel to `target`, and its address with the request line that it received.

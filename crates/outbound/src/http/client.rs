@@ -3,24 +3,26 @@
 //! Owns one connection pool. No redirect is followed, no proxy of the environment obeyed, no cookie kept, nothing
 //! decompressed; a request is sent again only if hyper knows that not a byte of it was sent.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, HeaderValue, LOCATION, USER_AGENT};
+use http::{Extensions, HeaderMap};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::connect::Connector;
-use super::meter::Meter;
+use super::meter::Grant;
 use super::{Answer, Body, Error, Headers, Request, Transport};
 use crate::Settings;
 use crate::dns::Resolver;
@@ -39,7 +41,6 @@ const AGENT: &str = concat!("claviger/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub struct Client {
     pool: Pool<Connector, Full<Bytes>>,
-    meter: Meter,
     clear: bool,
 }
 
@@ -54,7 +55,6 @@ impl Client {
         settings: &Settings,
         clear: bool,
     ) -> Result<Self, Error> {
-        let meter = Meter::new();
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -65,23 +65,21 @@ impl Client {
             tls: Arc::new(tls),
             proxy: proxy.transpose().map_err(|_uri| Error::InvalidRequest)?,
             timeout: settings.connect_timeout,
-            meter: meter.clone(),
         };
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(2)
             .build(connector);
-        Ok(Self { pool, meter, clear })
+        Ok(Self { pool, clear })
     }
 
     async fn exchange(&self, request: Request) -> Result<Answer, Error> {
         let (url, max_body) = (request.url.clone(), request.max_body);
         let request = self.encode(request)?;
-        let granted = self.meter.exchange(max_body);
+        let mut grant = Grant::new(max_body);
         let exchange = async {
-            let response = self.pool.request(request).await;
-            let response = response.map_err(|error| Error::exchanging(&error))?;
+            let response = self.respond(request, &mut grant).await?;
             if response.status().is_redirection() {
                 report_redirect(&url, response.headers(), response.status().as_u16());
             }
@@ -94,9 +92,32 @@ impl Client {
         };
         match exchange.await {
             // HTTP/2 reports a connection that failed without its cause.
-            Err(Error::Lost) if granted.is_exhausted() => Err(Error::Flood),
+            Err(Error::Lost) if grant.is_exhausted() => Err(Error::Flood),
             outcome => outcome,
         }
+    }
+
+    /// Sends the request and gives the grant to whichever connection of the pool carries it, anew if it is sent again.
+    async fn respond(
+        &self,
+        mut request: http::Request<Full<Bytes>>,
+        grant: &mut Grant,
+    ) -> Result<http::Response<Incoming>, Error> {
+        let captured = capture_connection(&mut request);
+        let mut response = self.pool.request(request);
+        poll_fn(|context| {
+            let polled = Pin::new(&mut response).poll(context);
+            if let Some(connected) = &*captured.connection_metadata() {
+                let mut extras = Extensions::new();
+                connected.get_extras(&mut extras);
+                if let Some(meter) = extras.get() {
+                    grant.give_to(meter);
+                }
+            }
+            polled
+        })
+        .await
+        .map_err(|error| Error::exchanging(&error))
     }
 
     fn encode(&self, mut request: Request) -> Result<http::Request<Full<Bytes>>, Error> {

@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::Error;
-use super::meter::{Meter, Metered};
+use super::meter::{Grant, Meter, Metered};
 use crate::dns::Resolver;
 
 /// The longest answer of a proxy to CONNECT.
@@ -38,7 +38,6 @@ pub(super) struct Connector {
     pub(super) tls: Arc<ClientConfig>,
     pub(super) proxy: Option<Uri>,
     pub(super) timeout: Duration,
-    pub(super) meter: Meter,
 }
 
 impl Service<Uri> for Connector {
@@ -67,12 +66,15 @@ impl Connector {
         let next = self.proxy.as_ref().unwrap_or(target).clone();
         let tcp = self.tcp.clone().call(next).await;
         let tcp = tcp.map_err(|error| Error::connecting(&error))?.into_inner();
-        let mut stream = Metered::new(tcp, self.meter.clone());
+        let meter = Meter::new();
+        let mut handshake = Grant::new(0);
+        handshake.give_to(&meter);
+        let mut stream = Metered::new(tcp, meter.clone());
         if self.proxy.is_some() {
             tunnel(&mut stream, target, host).await?;
         }
         if target.scheme_str() != Some("https") {
-            return Ok(Stream::new(stream, false));
+            return Ok(Stream::new(stream, meter, false));
         }
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|_invalid| Error::InvalidRequest)?;
@@ -84,7 +86,7 @@ impl Connector {
             if network { Error::Handshake } else { error }
         })?;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Stream::new(stream, h2))
+        Ok(Stream::new(stream, meter, h2))
     }
 }
 
@@ -122,13 +124,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
 /// A connection, over TLS or in the clear.
 pub(super) struct Stream {
     inner: TokioIo<Box<dyn Both>>,
+    meter: Meter,
     h2: bool,
 }
 
 impl Stream {
-    fn new(stream: impl Both + 'static, h2: bool) -> Self {
+    fn new(stream: impl Both + 'static, meter: Meter, h2: bool) -> Self {
         let inner = TokioIo::new(Box::new(stream) as Box<dyn Both>);
-        Self { inner, h2 }
+        Self { inner, meter, h2 }
     }
 }
 
@@ -142,7 +145,7 @@ impl Debug for Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let connected = Connected::new();
+        let connected = Connected::new().extra(self.meter.clone());
         if self.h2 {
             connected.negotiated_h2()
         } else {
