@@ -160,7 +160,7 @@ async fn read(mut body: Incoming, max_body: usize) -> Result<Zeroizing<Vec<u8>>,
     if usize::try_from(announced).map_or(true, |length| length > max_body) {
         return Err(Error::BodyTooLong);
     }
-    let mut read = Zeroizing::new(Vec::with_capacity(max_body));
+    let mut read = Zeroizing::new(Vec::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::exchanging(&error))?;
         let Some(data) = frame.data_ref() else {
@@ -169,9 +169,21 @@ async fn read(mut body: Incoming, max_body: usize) -> Result<Zeroizing<Vec<u8>>,
         if read.len().saturating_add(data.len()) > max_body {
             return Err(Error::BodyTooLong);
         }
-        read.extend_from_slice(data);
+        append(&mut read, data);
     }
     Ok(read)
+}
+
+/// Appends without `Vec`'s own growth, which may leave a copy of a token behind that is not wiped.
+fn append(read: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let length = read.len().saturating_add(data.len());
+    if length > read.capacity() {
+        let capacity = length.max(read.capacity().saturating_mul(2));
+        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        larger.extend_from_slice(read);
+        *read = larger;
+    }
+    read.extend_from_slice(data);
 }
 
 /// Names both hosts of a redirect that is not followed. Paths and queries stay out of the log.
