@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 pub enum BasicEncoding {
     /// Form-encoded, as RFC 6749 §2.3.1 demands.
     Rfc6749,
-    /// As they are, for issuers that do not decode. An identifier with a colon cannot be told apart then.
+    /// As they are, for issuers that do not decode. An identifier with a colon is ambiguous then.
     Raw,
 }
 

@@ -36,7 +36,7 @@ pub fn parse(header: &str) -> Vec<Challenge> {
         rest = rest.trim_start_matches([',', ' ', '\t']);
         let (word, after) = token(rest);
         if word.is_empty() {
-            // Not a token here: skip one character and try to get in step again.
+            // Not a token: skip one character and resynchronize.
             let mut characters = rest.chars();
             if characters.next().is_none() {
                 return challenges;
@@ -120,7 +120,7 @@ fn value(text: &str) -> Option<(String, &str)> {
             other => value.push(other),
         }
     }
-    // Cut off before the closing quote: what there is may be only the beginning of the truth.
+    // Truncated before the closing quote: the value may be incomplete.
     None
 }
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_changes_nothing() {
+    fn malformed_parts_are_skipped() {
         let first = &parse("Bearer error=invalid_token, error=insufficient_scope")[0];
         assert_eq!(first.error, Some(ErrorCode::InvalidToken));
         assert_eq!(parse("Bearer scope=\"a\\\\b\"")[0].scope, None);

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The longest wait that an issuer can ask for.
+/// The longest wait that an issuer can demand.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// `Retry-After` (RFC 9110 §10.2.3) in both forms: how long to wait from `now` (time since the Unix epoch), at most

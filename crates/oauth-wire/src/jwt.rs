@@ -1,7 +1,7 @@
 //! The one thing that claviger reads from an access token: when it says it expires.
 //!
 //! An access token is the resource server's to interpret (RFC 9068 §6). Its `exp` is read only where the issuer named no
-//! lifetime, without verifying anything: a lie can make claviger ask again too early or keep a dead token for at most the
+//! lifetime, without verifying anything: a wrong one can make claviger renew too early or keep an expired token for at most the
 //! configured longest lifetime, and the issuer that lies could do both anyway.
 
 use base64::Engine as _;

@@ -1,8 +1,9 @@
 //! OAuth messages as pure bytes to types.
 //!
-//! Owns the syntax of what issuers send and receive: token answers ([`response`]), metadata ([`metadata`], [`resource_metadata`]), challenges of
-//! resource servers ([`challenge`]), the requests that claviger makes ([`request`], [`basic`]) and the few headers that
-//! matter. Does no I/O, asks no clock and logs nothing; total and fuzzed. Errors carry codes and lengths, never a body.
+//! Owns the syntax of what issuers send and receive: token answers ([`response`]), metadata ([`metadata`],
+//! [`resource_metadata`]), challenges of resource servers ([`challenge`]), the requests that claviger makes ([`request`],
+//! [`basic`]) and the few headers that matter. Does no I/O, reads no clock and logs nothing; total and fuzzed. Errors carry
+//! codes and lengths, never a body.
 //!
 //! A token that comes in goes straight into a box; a secret that goes out stays in buffers that wipe themselves. Every
 //! length, depth and number that a server chooses is bounded here, so that the engine above computes with tame values.

@@ -1,7 +1,7 @@
 //! Metadata of an authorization server (RFC 8414, OpenID Connect Discovery 1.0).
 //!
-//! Owns where the document lies, which of its fields claviger reads, and when the issuer it names is the one that was asked
-//! for. Whether an endpoint is acceptable is decided by `oauth`; this module only reads.
+//! Owns where the document lies, which of its fields claviger reads, and when the issuer it names is the configured
+//! one. Whether an endpoint is acceptable is decided by `oauth`; this module only reads.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub struct Metadata {
     pub token_endpoint: Option<String>,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<String>,
-    /// How clients may prove themselves at the token endpoint; `client_secret_basic` if it does not say.
+    /// How clients may authenticate at the token endpoint; `None` means `client_secret_basic`.
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
@@ -65,7 +65,7 @@ pub fn parse(body: &[u8]) -> Result<Metadata, MetadataFlaw> {
     Ok(metadata)
 }
 
-/// Where the metadata of `issuer` may lie, in the order in which to ask: the path inserted (RFC 8414 §3.1), then appended
+/// Where the metadata of `issuer` may be, in the order of requests: with the path inserted (RFC 8414 §3.1), then appended
 /// (OpenID Connect Discovery 1.0 §4).
 #[must_use]
 pub fn well_known(issuer: &str) -> [String; 2] {

@@ -51,7 +51,7 @@ impl Number {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "flooring and saturating is what is wanted, and negative values are gone"
+            reason = "flooring and saturating are intended, and negative values are handled above"
         )]
         Self::Whole(value as u64)
     }

@@ -1,6 +1,6 @@
 //! Paths of addresses.
 //!
-//! Owns the one question whether a reader of an address would walk to another place than its text says.
+//! Owns the check whether a reader of an address would resolve it to another path than its text says.
 
 /// Whether the path of `address` has a segment `.` or `..`, which a reader removes together with the segment before it
 /// (RFC 3986 §5.2.4), so that the address means another place than it shows. The WHATWG URL standard removes more: segments

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pointer_is_refused() {
+    fn invalid_pointers_are_refused() {
         let long = format!("/{}", "a".repeat(LONGEST));
         let deep = "/a".repeat(MOST_STEPS + 1);
         for text in [

@@ -1,7 +1,7 @@
 //! Metadata of a protected resource (RFC 9728).
 //!
-//! Owns where the document lies, which of its fields claviger reads, and whether it speaks of a resource and an issuer. What
-//! follows from that is decided by `oauth`; this module only reads.
+//! Owns where the document lies, which of its fields claviger reads, and whether it names a resource and an issuer. The
+//! consequences are decided by `oauth`; this module only reads.
 
 use serde::Deserialize;
 
@@ -80,7 +80,7 @@ impl ResourceMetadata {
         self.resource == resource
     }
 
-    /// Whether it names `issuer`. A document that names no issuer at all vouches for none.
+    /// Whether it names `issuer`. A document without issuers confirms none.
     #[must_use]
     pub fn names(&self, issuer: &str) -> bool {
         let named = self.authorization_servers.iter().flatten();
@@ -108,7 +108,7 @@ pub fn well_known(resource: &str) -> Option<String> {
     let (scheme, rest) = resource.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, rest) = rest.split_at_checked(end)?;
-    // What no address has (RFC 3986 §2) is read in more than one way, and so is a scheme that is none (§3.1).
+    // Readers differ about characters that no address has (RFC 3986 §2), and about an invalid scheme (§3.1).
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     let of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     let readable = resource.bytes().all(plain) && scheme.bytes().all(of_scheme);
@@ -209,20 +209,20 @@ mod tests {
             assert_eq!(metadata.names(issuer), named, "{issuer}");
         }
         assert!(metadata.takes_bearer());
-        for silent in [
+        for fields in [
             "",
             r#","authorization_servers":[]"#,
             r#","authorization_servers":null"#,
         ] {
-            let text = format!(r#"{{"resource":"https://r.example"{silent}}}"#);
+            let text = format!(r#"{{"resource":"https://r.example"{fields}}}"#);
             let metadata = parse(text.as_bytes()).unwrap();
-            assert!(!metadata.names("https://a.example"), "{silent}");
+            assert!(!metadata.names("https://a.example"), "{fields}");
             assert!(metadata.takes_bearer());
         }
     }
 
     #[test]
-    fn who_takes_no_bearer_tokens_in_the_header_says_so() {
+    fn bearer_tokens_in_the_header_are_refused_only_explicitly() {
         for (fields, takes) in [
             (r#""bearer_methods_supported":[]"#, false),
             (r#""bearer_methods_supported":["query"]"#, false),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_none() {
+    fn any_other_document_is_malformed() {
         for bad in [
             "",
             "{}",

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The most scopes in one set, and the longest scope in bytes. Neither is in the RFC; both bound what a peer can make us keep.
+/// The most scopes in one set, and the longest scope in bytes. Neither is in the RFC; both bound the memory that a peer can
+/// occupy.
 const MOST_SCOPES: usize = 128;
 const LONGEST_SCOPE: usize = 256;
 
@@ -19,7 +20,7 @@ pub enum InvalidScope {
     )]
     Token,
     /// There are too many.
-    #[error("at most {MOST_SCOPES} scopes can be asked for at once")]
+    #[error("at most {MOST_SCOPES} scopes can be requested at once")]
     TooMany,
 }
 
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_scope_is_refused() {
+    fn invalid_scopes_are_refused() {
         for bad in ["", "a b", "a\"", "a\\", "ä", "a\n", &"x".repeat(257)] {
             assert_eq!(Scopes::new([bad]), Err(InvalidScope::Token), "{bad:?}");
         }

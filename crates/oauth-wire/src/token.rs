@@ -1,6 +1,6 @@
 //! An access token on its way from the body of an answer into its `Secret`.
 //!
-//! Owns the checks that every token must pass before it is believed to be one, and the [`Shape`] by which the engine judges
+//! Owns the checks that every token must pass, and the [`Shape`] by which the engine judges
 //! it later without opening its box again. `Secret` itself belongs to the backends' API, which parsers do not know; hence
 //! [`AccessToken`], which can only be wiped or boxed.
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::jwt;
 
-/// An access token that nobody can look at: it is boxed or wiped.
+/// An access token that cannot be read: it can only be boxed or wiped.
 pub struct AccessToken(Zeroizing<Vec<u8>>);
 
 impl AccessToken {
@@ -61,7 +61,7 @@ pub enum TokenFlaw {
     NotPrintable,
 }
 
-/// Looks at a token.
+/// Checks a token.
 ///
 /// # Errors
 /// If it cannot be one.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_a_token_is_refused() {
+    fn invalid_tokens_are_refused() {
         for (token, flaw) in [
             (&b""[..], TokenFlaw::Empty),
             (b"a b", TokenFlaw::NotPrintable),

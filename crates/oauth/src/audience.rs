@@ -1,8 +1,8 @@
-//! How a request says for whom the token is.
+//! How a request names the audience of the token.
 //!
-//! Owns the spellings that issuers want for the same thing: RFC 8707's `resource`, one `resource`, a scope made of it,
-//! `audience`, or nothing; and what each of them cannot say. Pure. The configuration refuses that when it is read; what gets
-//! here all the same is refused before a request is made, because a token for the wrong audience is worse than none.
+//! Owns the spellings that issuers expect: RFC 8707's `resource`, one `resource`, a scope made of it, `audience`, or none; and
+//! what each of them cannot express. Pure. The configuration refuses the latter when it is read, and this module refuses it
+//! again before a request is made, because a token for the wrong audience is worse than none.
 
 use crate::{AudienceStyle, TokenSettings};
 use claviger_oauth_wire::Scopes;
@@ -28,7 +28,7 @@ pub enum AudienceFlaw {
 }
 
 impl TokenSettings {
-    /// Whether the style can say what the token is for.
+    /// Whether the style can express the audience of the token.
     ///
     /// # Errors
     /// The first [`AudienceFlaw`].
@@ -40,7 +40,7 @@ impl TokenSettings {
 }
 
 impl AudienceStyle {
-    /// Whether a token with these resources, this audience and these scopes can be asked for in this style.
+    /// Whether a token with these resources, this audience and these scopes can be requested in this style.
     ///
     /// # Errors
     /// The first [`AudienceFlaw`].

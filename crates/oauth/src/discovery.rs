@@ -1,9 +1,9 @@
-//! Where an issuer's endpoints are, by its own word.
+//! Where an issuer's endpoints are, according to its metadata.
 //!
-//! Owns the metadata of one issuer: asked for at both well-known places, and believed only if it names exactly the configured
-//! issuer and acceptable endpoints. An issuer that cannot be asked keeps its old endpoints, and so does one that suddenly names
-//! others, if the configuration wants an operator to look at them first. Nothing else of the document is kept. How long
-//! metadata is kept, and that one request serves all who ask, is in `document`.
+//! Owns the metadata of one issuer: requested at both well-known places, and accepted only if it names exactly the configured
+//! issuer and acceptable endpoints. If the issuer cannot be reached, its last good endpoints stay in use; likewise if it names
+//! others and the configuration demands that an operator accepts them first. Nothing else of the document is kept. How long
+//! metadata is kept, and that one request serves all callers, is in `document`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use claviger_oauth_wire::metadata::{self, Metadata};
 use claviger_outbound::endpoint::EndpointRules;
 use claviger_runtime::telemetry::{EVENTS, Event};
 
-/// The registered ways in which clients prove themselves (RFC 7591 §2, RFC 8705 §2). Other words of an issuer are passed over.
+/// The registered methods of client authentication (RFC 7591 §2, RFC 8705 §2). Others that an issuer names are ignored.
 const AUTH_METHODS: [&str; 7] = [
     "none",
     DEFAULT_AUTH_METHOD,
@@ -27,7 +27,7 @@ const AUTH_METHODS: [&str; 7] = [
     "self_signed_tls_client_auth",
 ];
 
-/// What an issuer takes that does not say (RFC 8414 §2).
+/// The method of an issuer that names none (RFC 8414 §2).
 const DEFAULT_AUTH_METHOD: &str = "client_secret_basic";
 
 /// What an issuer says about itself, checked.
@@ -35,9 +35,9 @@ const DEFAULT_AUTH_METHOD: &str = "client_secret_basic";
 pub struct Discovered {
     /// Where tokens are.
     pub token: Url,
-    /// Where tokens are revoked, if it does that.
+    /// Where tokens are revoked, if the issuer supports it.
     pub revocation: Option<Url>,
-    /// How clients may prove themselves, if it says: registered names only.
+    /// How clients may authenticate, if it says: registered names only.
     pub auth_methods: Option<Vec<&'static str>>,
 }
 
@@ -81,14 +81,14 @@ struct IssuerDocument {
     /// The issuer exactly as configured.
     issuer: String,
     on_change: MetadataChange,
-    /// Whether the configuration says where tokens are revoked. Then nobody cares what the issuer says.
+    /// Whether the configuration says where tokens are revoked. Then the metadata is not used for that.
     revocation_given: bool,
     rules: EndpointRules,
     reader: Reader,
 }
 
 impl Discovery {
-    /// Knows nothing yet.
+    /// Without any metadata yet.
     pub(crate) fn new(settings: &IssuerSettings, rules: EndpointRules, reader: Reader) -> Self {
         let kept = reader.clone();
         let document = IssuerDocument {
@@ -102,17 +102,17 @@ impl Discovery {
         Self(Kept::new(document, &kept))
     }
 
-    /// The metadata to use now; asks the issuer if need be, and waits at most `limit` for that.
+    /// The metadata to use now; requests it if need be, and waits at most `limit` for that.
     pub(crate) async fn discovered(&self, limit: Duration) -> Result<Arc<Discovered>, ErrorKind> {
         self.0.current(limit).await
     }
 
-    /// What is known; `None` if nothing could be read. Asks nobody.
+    /// The last good metadata; `None` if it was never read. Makes no request.
     pub(crate) fn known(&self) -> Option<Known<Discovered>> {
         self.0.known()
     }
 
-    /// Asks now and believes what the issuer says. Returns whether that is something else than before.
+    /// Requests the metadata now and accepts it. Returns whether it differs from before.
     pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
         self.0.refresh(limit).await
     }
@@ -121,7 +121,7 @@ impl Discovery {
 impl Document for IssuerDocument {
     type Checked = Discovered;
 
-    /// Asks at both places in turn. A document that names another issuer ends it: somebody answers here who should not.
+    /// Requests it at both places in turn. A document that names another issuer ends the attempt: the server is not the issuer.
     async fn fetch(&self) -> Result<Discovered, ErrorKind> {
         let [first, second] = metadata::well_known(&self.issuer);
         let kind = match self.ask_at(&first).await {
@@ -133,7 +133,7 @@ impl Document for IssuerDocument {
             Ok(metadata) => return self.check(&metadata),
             Err(kind) => kind,
         };
-        // Of two failures the one that may heal says more. That both documents are missing is a matter of configuration.
+        // Of two failures the transient one is reported. Two missing documents are a mistake in the configuration.
         Err(match (kind, second) {
             (ErrorKind::Refused { .. }, ErrorKind::Refused { .. }) => ErrorKind::Metadata,
             (first, ErrorKind::Refused { .. }) => first,
@@ -156,7 +156,7 @@ impl Document for IssuerDocument {
         if hold { Change::Hold } else { Change::Adopt }
     }
 
-    /// Whatever goes wrong, the endpoints that were good are better than none.
+    /// After any failure the last good endpoints stay in use.
     fn failed(&self, kind: ErrorKind) -> bool {
         tracing::warn!(issuer = %self.name, reason = kind.as_str(), "no metadata");
         true
@@ -203,7 +203,7 @@ impl IssuerDocument {
     }
 }
 
-/// Those that are registered, in the order of the register.
+/// The registered ones among them, in the order of [`AUTH_METHODS`].
 fn known_methods(stated: &[String]) -> Vec<&'static str> {
     let methods = AUTH_METHODS.into_iter();
     methods

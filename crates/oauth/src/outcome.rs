@@ -10,7 +10,7 @@ use claviger_oauth_wire::response::{ErrorCode, Failure, Flaw};
 use claviger_outbound::http::header::{DATE, RETRY_AFTER};
 use claviger_outbound::http::{Answer, Error as Lost};
 
-/// What no answer means.
+/// What a missing answer means.
 pub(crate) fn lost(lost: Lost) -> ErrorKind {
     match lost {
         Lost::NotResolved => ErrorKind::NameNotResolved,
@@ -38,7 +38,7 @@ pub(crate) fn lost(lost: Lost) -> ErrorKind {
     }
 }
 
-/// Whether a request that can be repeated without harm is worth sending again at once. Refusals of our own are not.
+/// Whether an idempotent request is worth sending again at once. One that claviger itself refused is not.
 pub(crate) fn may_resend(lost: Lost) -> bool {
     match lost {
         Lost::NotResolved
@@ -64,12 +64,12 @@ pub(crate) fn may_resend(lost: Lost) -> bool {
     }
 }
 
-/// Whether an answer with this status may be another one in a moment.
+/// Whether a retry may be answered with another status.
 pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }
 
-/// For how long an issuer wants to hear nothing, if it says so. That is for the whole client, not for one request.
+/// How long an issuer wants no requests of the whole client, if it says so.
 pub(crate) fn asked_for_quiet(kind: ErrorKind) -> Option<Duration> {
     let ours = matches!(kind, ErrorKind::NoCredential { .. });
     kind.retry_after().filter(|_| !ours)
@@ -86,7 +86,7 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
     let retry_after = retry_after(answer, now);
     let status = failure.status;
     let code = match failure.flaw {
-        // Whatever else it says, it says to come later.
+        // The status takes precedence over the code.
         Flaw::Refused(_) if status == 429 => return ErrorKind::RateLimited { retry_after },
         Flaw::Refused(code) => code,
         Flaw::Status { html } => return by_status(status, retry_after, html),
@@ -112,7 +112,7 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
             status,
             retry_after,
         },
-        // Codes that say nothing about this request: the status says more. With a success there is none to go by.
+        // Codes without a meaning for this request: the status decides.
         ErrorCode::InvalidToken
         | ErrorCode::InsufficientScope
         | ErrorCode::InsufficientUserAuthentication
@@ -122,7 +122,7 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
     }
 }
 
-/// Waiting heals overload, trouble and whatever shows pages for people (a gateway before the issuer); nothing else.
+/// Only overload, server errors and HTML pages, which come from a gateway before the issuer, are worth a retry.
 fn by_status(status: u16, retry_after: Option<Duration>, html: bool) -> ErrorKind {
     match status {
         300..=399 => ErrorKind::Redirect,
@@ -142,7 +142,7 @@ fn by_status(status: u16, retry_after: Option<Duration>, html: bool) -> ErrorKin
     }
 }
 
-/// A date is read by the clock that it was written by, if the answer tells that too.
+/// A date is compared with the clock of the issuer, if the answer has its `Date`.
 fn retry_after(answer: &Answer, now: Duration) -> Option<Duration> {
     let theirs = answer.header(&DATE).and_then(header::date);
     header::retry_after(answer.header(&RETRY_AFTER)?, theirs.unwrap_or(now))
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
-    fn what_answers_mean() {
+    fn each_answer_has_its_kind() {
         let retry_after = Some(Duration::from_secs(5));
         let unavailable = |status| ErrorKind::Unavailable {
             status,

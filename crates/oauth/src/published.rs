@@ -1,7 +1,7 @@
-//! What is known of an issuer's and of its resources' metadata, for operators.
+//! The metadata of an issuer and of its resources, for operators.
 //!
 //! Owns the view of it: what was read and checked, since when, and whether it is stale. Nothing else of a document is kept,
-//! so nothing else can be shown. To look asks nobody; [`Issuer::refresh`] does.
+//! so nothing else can be shown. Reading this never contacts the issuer; [`Issuer::refresh`] does.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use claviger_runtime::clock::Moment;
 /// An issuer's endpoints as they are used, and where they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerMetadata {
-    /// What is used.
+    /// The endpoints in use.
     pub used: Discovered,
     /// The fields of it that the configuration gives.
     pub configured: Vec<&'static str>,
@@ -22,7 +22,7 @@ pub struct IssuerMetadata {
     pub read: Option<Moment>,
     /// Whether that is older than it should be, or could not be read again the last time.
     pub stale: bool,
-    /// What the issuer says since, if that waits for an operator.
+    /// The changed metadata, if it waits for an operator.
     pub waiting: Option<Arc<Discovered>>,
 }
 
@@ -38,7 +38,7 @@ pub struct ResourceMetadata {
 }
 
 impl IssuerMetadata {
-    /// The fields in which what waits differs from what is used.
+    /// The fields in which the changed metadata differs from that in use.
     #[must_use]
     pub fn differences(&self) -> Vec<&'static str> {
         let waiting = self.waiting.as_ref();
@@ -49,7 +49,7 @@ impl IssuerMetadata {
 }
 
 impl Issuer {
-    /// Its endpoints as far as they are known. `None` if it has not said yet.
+    /// Its endpoints as far as they are known. `None` if its metadata was never read.
     #[must_use]
     pub fn metadata(&self) -> Option<IssuerMetadata> {
         let endpoints = &self.endpoints;
@@ -90,7 +90,7 @@ impl Issuer {
         })
     }
 
-    /// What is known of a resource that tokens of this issuer are for, and that must name it. `None` if there is no such
+    /// The metadata of a resource that tokens of this issuer are for, and that must name it. `None` if there is no such
     /// resource, or it could not be read.
     #[must_use]
     pub fn resource_metadata(&self, resource: &str) -> Option<ResourceMetadata> {
@@ -102,11 +102,10 @@ impl Issuer {
         })
     }
 
-    /// Reads its metadata now and believes it, whatever waited for an operator: this is the operator. Returns whether it
-    /// says something else than before.
+    /// Reads its metadata now and accepts it, on behalf of an operator. Returns whether it differs from before.
     ///
     /// # Errors
-    /// If the issuer does not say, or says something unacceptable; what was believed before is used on then.
+    /// If the metadata cannot be read or is not acceptable; the last good metadata stays in use.
     pub async fn refresh(&self) -> Result<bool, Error> {
         let Some(discovery) = &self.endpoints.discovery else {
             return Ok(false);

@@ -1,9 +1,9 @@
-//! Whether a resource wants tokens of the issuer that is asked for one.
+//! Whether a resource accepts tokens of the issuer.
 //!
-//! Owns the metadata of protected resources (RFC 9728): read where the resource itself puts it, believed only if it names
-//! exactly the configured resource, and then good for one thing, to confirm the configured issuer. It never leads to another
-//! one: who could change a resource's metadata could otherwise send the client's credential anywhere. Knows no credential
-//! and no token. How long a document is kept, and that one request serves all who ask, is in `document`.
+//! Owns the metadata of protected resources (RFC 9728): read where the resource itself puts it, accepted only if it names
+//! exactly the configured resource, and used for one thing, to confirm the configured issuer. It never leads to another one:
+//! otherwise an attacker who can change a resource's metadata could have the client's credential sent anywhere. Knows no
+//! credential and no token. How long a document is kept, and that one request serves all callers, is in `document`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -20,11 +20,11 @@ use claviger_runtime::telemetry::{EVENTS, Event};
 #[derive(Debug)]
 pub(crate) struct Resources {
     issuer: Confirmed,
-    /// By their text. Forgotten when no token is for them any more.
+    /// By their text. Dropped with the last token that is for them.
     known: Mutex<HashMap<String, Weak<Resource>>>,
 }
 
-/// The issuer that resources must name, and how they are asked.
+/// The issuer that resources must name, and how their metadata is read.
 #[derive(Clone, Debug)]
 struct Confirmed {
     name: Arc<str>,
@@ -50,12 +50,13 @@ struct ResourceDocument {
 pub struct Vouched {
     /// The resource exactly as configured.
     pub resource: String,
-    /// The scopes that mean something there, if it says. What is no scope (RFC 6749 §3.3) is passed over.
+    /// The scopes that mean something there, if it says. What is no scope (RFC 6749 §3.3) is ignored.
     pub scopes: Option<Vec<String>>,
 }
 
 impl Resources {
-    /// Knows none yet. `issuer` is the identifier exactly as configured; `reader` trusts as the issuer's settings say.
+    /// Without any resource yet. `issuer` is the identifier exactly as configured; `reader` has the trust of the issuer's
+    /// settings.
     pub(crate) fn new(
         name: Arc<str>,
         issuer: String,
@@ -73,7 +74,7 @@ impl Resources {
         }
     }
 
-    /// The resource of this text, the same one for all who hold it.
+    /// The resource of this text, shared by all callers.
     pub(crate) fn get(&self, resource: &str) -> Arc<Resource> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(resource) = known.get(resource).and_then(Weak::upgrade) {
@@ -91,7 +92,8 @@ impl Resources {
 }
 
 impl Resources {
-    /// What the resource of this text is known to say; `None` if no token is for it, or nothing could be read. Asks nobody.
+    /// The last good metadata of the resource of this text; `None` if no token is for it, or it was never read. Makes no
+    /// request.
     pub(crate) fn known(&self, resource: &str) -> Option<Known<Vouched>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let resource = known.get(resource).and_then(Weak::upgrade)?;
@@ -101,15 +103,15 @@ impl Resources {
 }
 
 impl Resource {
-    /// Makes sure that the resource names the issuer; asks it if need be, and waits at most `limit` for that.
+    /// Checks that the resource names the issuer; requests its metadata if need be, and waits at most `limit` for that.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it does not, or publishes nothing; else why it could not be asked.
+    /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why the metadata could not be read.
     pub(crate) async fn vouched(&self, limit: Duration) -> Result<Arc<Vouched>, ErrorKind> {
         let vouched = self.0.current(limit).await;
         vouched.map_err(|kind| {
             if matches!(kind, ErrorKind::Refused { .. }) {
-                // Nothing is there that could be read: a matter of configuration, here or there.
+                // There is no metadata: a mistake in the configuration, here or at the resource.
                 return ErrorKind::Metadata;
             }
             kind
@@ -140,7 +142,7 @@ impl Document for ResourceDocument {
         Change::Adopt
     }
 
-    /// A document that contradicts the configuration ends the trust in the one before; trouble does not.
+    /// A document that contradicts the configuration replaces the one before; a failed request does not.
     fn failed(&self, kind: ErrorKind) -> bool {
         tracing::warn!(
             resource = %self.resource,

@@ -1,7 +1,7 @@
 //! Which endpoints are acceptable.
 //!
 //! Owns the rules for URLs that claviger sends credentials to: https, and http only in development to a literal loopback
-//! address of an issuer that is itself there. What the operator wrote is trusted further than what a document says: a literal
+//! address of an issuer that is itself there. The configuration is trusted further than a document: a literal
 //! private address is fine in the configuration, not in metadata. Names are judged later, when they resolve, by `dns`. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -27,7 +27,7 @@ pub struct Settings {
 /// How names are resolved, and which addresses are acceptable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
-    /// Who resolves.
+    /// Which resolver is used.
     pub resolver: Resolver,
     /// Whether answers must be DNSSEC-signed. Needs DoT or DoH.
     pub dnssec: bool,
@@ -39,7 +39,7 @@ pub struct DnsSettings {
     pub allow: Vec<ipnet::IpNet>,
 }
 
-/// Who resolves names.
+/// What resolves names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolver {
     /// The system.

@@ -173,7 +173,7 @@ pub async fn set(
         left = left.saturating_sub(1);
         match register.swap(secret, revision, &document).await {
             Ok(_) => return Ok(()),
-            // Loading it again tells what became of it.
+            // Loading it again shows the outcome.
             Err(error) if left > 0 && matches!(error.kind, Kind::Conflict | Kind::InDoubt) => {}
             Err(error) => return Err(error.into()),
         }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_understood_is_no_mark_and_stays() {
+    async fn an_unknown_document_is_no_mark_and_is_left_alone() {
         for document in [
             "",
             "{}",

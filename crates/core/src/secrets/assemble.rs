@@ -1,8 +1,8 @@
-//! From what the configuration wants to what is fetched.
+//! From the references of the configuration to requests.
 //!
-//! Owns the grouping of references: all fields of one version of one secret come with one request. Carries over what the
-//! previous configuration holds of the same references, and what it knows of the same backends, so that a reload during an
-//! outage loses nothing. Pure, but for the slots and backends it takes over.
+//! Owns the grouping of references: all fields of one version of one secret come with one request. Carries over the cached
+//! values of the same references and the state of the same backends, so that a reload during an outage loses nothing. Pure,
+//! but for the slots and backends that it shares with the previous configuration.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::secrets::upstream::{Target, Upstream};
 use crate::secrets::{Index, Secrets, Shared, Wanted};
 use claviger_runtime::clock::Moment;
 
-/// A schedule faster than this would be an attack on the backend.
+/// A faster schedule would overload the backend.
 const REFRESH_LEAST: Duration = Duration::from_secs(1);
 
-/// What is wanted of one version of one secret.
+/// The fields that the configuration refers to, of one version of one secret.
 #[derive(Default)]
 struct Group {
     refresh: Option<Duration>,
@@ -160,8 +160,8 @@ fn empty(now: Moment) -> Slot {
     }
 }
 
-/// Goes on where the previous configuration stood. Versions are compared only with those of the very same source: a
-/// backend of the same name that is configured anew may count otherwise, and is asked at once.
+/// Continues the schedule of the previous configuration. Versions are compared only with those of the very same source: a
+/// backend of the same name with another configuration may count otherwise, and is fetched from at once.
 fn inherit(progress: &mut Progress, previous: &Origin, target: &Target) {
     if !is_same_source(previous, target) {
         return;
@@ -180,7 +180,7 @@ fn is_same_source(previous: &Origin, target: &Target) -> bool {
     Arc::ptr_eq(&previous.target.upstream, &target.upstream)
 }
 
-/// Applies another stale bound to what is held, without waking anybody.
+/// Applies another stale bound to the cached value, without waking watchers.
 fn rebind(slot: &watch::Sender<Slot>, max_stale: Duration) {
     slot.send_if_modified(|slot| {
         if let Slot::Held {

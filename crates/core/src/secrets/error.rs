@@ -24,7 +24,7 @@ pub enum Error {
     Failed {
         /// Why.
         kind: Kind,
-        /// When it is worth asking again.
+        /// The time until another attempt makes sense.
         retry_in: Duration,
     },
     /// The daemon stops, or its configuration was replaced.

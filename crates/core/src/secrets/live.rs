@@ -18,11 +18,11 @@ use claviger_runtime::clock::{Deadline, Moment};
 /// Where a credential in an answer came from, and how far it may be trusted to be the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Held, and not yet due for renewal.
+    /// Cached, and not yet due for renewal.
     Fresh,
     /// Obtained from its source for this very answer.
     Refreshed,
-    /// Held past its due time, because the source did not give a newer one. Still within its bounds.
+    /// Cached and past its due time, because the source did not give a newer one. Still within its bounds.
     Stale,
 }
 
@@ -78,7 +78,7 @@ impl Versions {
         }
     }
 
-    /// Drops a replaced version that has reached its bound, and says when to look again.
+    /// Drops a replaced version that has reached its bound, and returns when to check again.
     pub(super) fn expire(&mut self, now: Moment) -> Option<Deadline> {
         let Self::Rotating { old, new } = self else {
             return None;
@@ -91,14 +91,14 @@ impl Versions {
     }
 }
 
-/// What is held of one reference at the moment.
+/// The cached state of one reference.
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
     /// Never fetched, evicted by an authoritative answer, or past its stale bound.
     Empty {
-        /// Why, if the backend was asked.
+        /// Why, if a fetch has failed.
         kind: Option<Kind>,
-        /// When it will be asked again.
+        /// When the next fetch is due.
         retry_at: Deadline,
     },
     /// A value, and how long it may be served.
@@ -115,7 +115,7 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    /// What is held and may still be served.
+    /// The value, if it may still be served.
     ///
     /// # Errors
     /// [`Missing`] if nothing is.
@@ -137,7 +137,7 @@ impl Slot {
                 },
                 lifetime_left: until.left(now),
             }),
-            // The schedule evicts it as soon as it wakes, and knows when it asks again.
+            // The schedule evicts it as soon as it wakes, and knows when the next fetch is due.
             Self::Held { .. } => Err(Missing {
                 kind: None,
                 retry_in: SOON,
@@ -150,7 +150,7 @@ impl Slot {
     }
 }
 
-/// The shortest wait that a caller is told: an attempt that is due now takes about this long.
+/// The shortest wait that is reported to a caller: an attempt that is due now takes about this long.
 const SOON: Duration = Duration::from_secs(1);
 
 /// A value as it is now.
@@ -164,7 +164,7 @@ pub struct Reading {
     pub age: Duration,
     /// Whether a confirmation is overdue.
     pub freshness: Freshness,
-    /// How long it will be served if the backend stays silent.
+    /// How long it will be served if the backend does not answer.
     pub lifetime_left: Duration,
 }
 
@@ -172,9 +172,9 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret is not available")]
 pub struct Missing {
-    /// The class of the last failure, if the backend was asked.
+    /// The class of the last failure, if a fetch has failed.
     pub kind: Option<Kind>,
-    /// When it is worth asking again.
+    /// The time until the next attempt.
     pub retry_in: Duration,
 }
 
@@ -185,7 +185,7 @@ pub(super) trait Refetch: Debug + Send + Sync {
     async fn refetch(&self, pace: Pace) -> bool;
 }
 
-/// How the handles on a value reach the schedule of the configuration in force.
+/// How the handles on a value reach the schedule of the active configuration.
 #[derive(Debug, Default)]
 pub(super) struct Link(Mutex<Option<Arc<dyn Refetch>>>);
 
@@ -213,14 +213,14 @@ pub enum Pace {
     Unlimited,
 }
 
-/// What [`Live::reread`] has brought.
+/// The outcome of [`Live::reread`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reread {
     /// Another version than before is cached now.
     Changed,
-    /// The backend was asked, and the same version is cached, or none.
+    /// A fetch has ended, and the same version is cached, or none.
     Unchanged,
-    /// The backend was not asked: the last reread was a moment ago, fetches fail, the daemon stops, or the value never changes.
+    /// Nothing was fetched: the last reread was a moment ago, fetches fail, the daemon stops, or the value never changes.
     Skipped,
 }
 
@@ -296,7 +296,7 @@ impl Live {
     /// The value to use now.
     ///
     /// # Errors
-    /// [`Missing`] if none is held, or if it is past its stale bound.
+    /// [`Missing`] if none is cached, or if it is past its stale bound.
     pub fn current(&self, now: Moment) -> Result<Arc<Version>, Missing> {
         self.slot
             .borrow()
@@ -318,7 +318,7 @@ impl Live {
     }
 
     /// Fetches the secret past the cache, for a caller whose value was refused: it may have been replaced since the last
-    /// refresh. Joins a fetch that is under way. Otherwise starts one, as often as `pace` allows. The fetch goes on if the
+    /// refresh. Joins a fetch that is under way. Otherwise starts one, as often as `pace` allows. The fetch continues if the
     /// caller stops waiting.
     pub async fn reread(&self, pace: Pace) -> Reread {
         let before = self.newest();
@@ -342,7 +342,7 @@ impl Live {
         }
     }
 
-    /// Waits until another version is held, or none.
+    /// Waits until another version is cached, or none.
     pub async fn changed(&mut self) {
         if self.slot.changed().await.is_err() {
             std::future::pending::<()>().await;

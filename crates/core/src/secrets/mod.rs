@@ -1,12 +1,12 @@
 //! Live secrets in memory.
 //!
 //! Owns the versions of every secret that the configuration refers to: fetches them at the start, confirms them on a
-//! schedule, replaces and wipes them, and shows them to whoever follows. Never fetches because somebody reads: reading
-//! costs a look into a slot, and a peer cannot make a backend work. Peers read with a [`SecretPermit`]; the rest of the daemon
-//! follows a value by its [`Live`] handle.
+//! schedule, replaces and zeroes them, and notifies watchers. A read never causes a fetch: it reads a slot in memory, so a peer
+//! cannot put load on a backend. Peers read with a [`SecretPermit`]; the rest of the daemon follows a value by its [`Live`]
+//! handle.
 //!
-//! One loop ([`Secrets::start`]) drives the schedule; each request to a backend is a task of its own that survives whoever
-//! waits for it. A value is served until its stale bound at the latest, and an authoritative "no" evicts it at once.
+//! One loop ([`Secrets::start`]) drives the schedule; each request to a backend is a task of its own that no waiting
+//! caller can cancel. A value is served until its stale bound at the latest, and an authoritative "no" evicts it at once.
 //! Next: `origin` (one secret), `settle` (what an answer does), `upstream` (one backend), `schedule` (the numbers).
 
 mod assemble;
@@ -53,20 +53,20 @@ const TURNS: usize = 16;
 pub struct Wanted {
     /// Where it is.
     pub reference: SecretRef,
-    /// How often it is confirmed. Of several wishes for the same version of a secret the shortest counts; at least 1 s.
+    /// How often it is confirmed. Of several intervals for the same version of a secret the shortest counts; at least 1 s.
     pub refresh: Duration,
     /// How long it is served without a confirmation; at most 24 h.
     pub max_stale: Duration,
-    /// The name under which peers may ask for it, if they may.
+    /// The name under which peers may request it, if they may.
     pub name: Option<Arc<str>>,
 }
 
-/// Whether an older version than the one seen last is taken.
+/// Whether a version older than the newest seen is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Older {
     /// It is refused and reported: versions do not go back by themselves.
     Refuse,
-    /// It is taken: an operator named this very secret.
+    /// It is accepted: an operator named this very secret.
     Accept,
 }
 
@@ -80,9 +80,9 @@ struct Shared {
     wake: Notify,
     /// Set when another configuration took over the schedule and the slots.
     retired: CancellationToken,
-    /// Set when this configuration is no longer in force.
+    /// Set when another configuration is the active one.
     ended: CancellationToken,
-    /// How many origins have not been asked for once.
+    /// How many origins have not been fetched once, successfully or not.
     unasked: watch::Sender<usize>,
 }
 
@@ -99,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// Waits until nobody may follow anything here.
+    /// Waits until all watches must end.
     async fn over(&self) {
         tokio::select! {
             () = self.drain.begun() => {}
@@ -128,9 +128,10 @@ pub struct Secrets {
 impl Secrets {
     /// Begins to fetch `wanted` from `sources` and to keep it fresh, until the drain begins or the value is dropped.
     ///
-    /// With `previous`, what is held of unchanged references is carried over with its bounds, and their [`Live`] handles
-    /// follow this value from now on. `previous` stops refreshing, so call this when nothing of a reload can fail any more;
-    /// it goes on to be read and watched, what it shares with this value being as new as here, until it is [`end`](Self::end)ed. References to a backend that is not in `sources` are left out.
+    /// With `previous`, the cached values of unchanged references are carried over with their bounds, and their [`Live`]
+    /// handles follow this configuration from now on. `previous` stops refreshing, so call this when no step of a reload can fail any
+    /// more. It can still be read and watched, with the shared values as new as here, until it is [`end`](Self::end)ed.
+    /// References to a backend that is not in `sources` are left out.
     pub fn start(
         sources: BTreeMap<BackendName, Arc<dyn SecretSource>>,
         wanted: Vec<Wanted>,
@@ -156,8 +157,7 @@ impl Secrets {
         secrets
     }
 
-    /// Ends its watches. To be called before other rules come into force: who waits for a newer version here was permitted by
-    /// the former ones.
+    /// Ends its watches. Call it before other rules become active: the watches were permitted by the former ones.
     pub fn end(&self) {
         self.shared.ended.cancel();
     }
@@ -188,8 +188,7 @@ impl Secrets {
             .map(|(_, field)| Arc::clone(&field.reference))
     }
 
-    /// Waits until every reference has been asked for once, at most `limit`. Says whether that is so; a backend that does
-    /// not answer counts as asked.
+    /// Waits at most `limit` until every reference has been fetched once, and returns whether it has. A failed fetch counts.
     pub async fn first_round(&self, limit: Duration) -> bool {
         let mut unasked = self.shared.unasked.subscribe();
         let all = unasked.wait_for(|left| *left == 0);
@@ -205,7 +204,7 @@ impl Secrets {
         fields.all(|field| field.slot.borrow().reading(now).is_ok())
     }
 
-    /// The value that a peer may read, as it is held now. Never waits.
+    /// The cached value that a peer may read. Never waits.
     ///
     /// # Errors
     /// [`Error::Unknown`] if the configuration has no such secret, [`Error::Missing`] if nothing may be served.
@@ -227,8 +226,8 @@ impl Secrets {
         ))
     }
 
-    /// Fetches a secret now, whatever the backend said the last time, with whoever else waits for it, and says whether its
-    /// version changed. For operators: nothing that a program does leads here. The fetch goes on if the caller goes away.
+    /// Fetches a secret now, even during a backoff, or joins the fetch that is under way, and returns whether its version
+    /// changed. For operators: no request of a program leads here. The fetch continues if the caller stops waiting.
     ///
     /// # Errors
     /// [`Error::Unknown`] if the configuration does not refer to it; [`Error::Failed`]; [`Error::Stopping`].

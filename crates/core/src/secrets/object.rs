@@ -1,7 +1,7 @@
 //! One field of a value that is a JSON object.
 //!
 //! Owns the reading and setting of a field. Every other field keeps its bytes and its place: a number is not rounded and
-//! nothing is sorted, because what a program reads back must be what somebody else stored. Parsers' texts quote their input
+//! nothing is sorted, because a program must read back what another one stored. Parsers' texts quote their input
 //! and are dropped.
 
 use std::fmt;
@@ -44,7 +44,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Vec<(String, &RawValue)> = Vec::new();
                 while let Some((name, value)) = map.next_entry()? {
-                    // Which of two would be meant is anybody's guess (RFC 8259 §4).
+                    // Readers differ about which of two counts (RFC 8259 §4).
                     if members.iter().any(|(known, _)| *known == name) {
                         return Err(A::Error::custom("a name occurs twice"));
                     }
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_set_is_read_and_nothing_panics(former in ".{0,60}", name in "[a-z\"/]{1,9}", text in any::<String>()) {
+        fn a_field_reads_back_as_it_was_set_and_nothing_panics(former in ".{0,60}", name in "[a-z\"/]{1,9}", text in any::<String>()) {
             let object = set(Some(&former), &name, &text).or_else(|_| set(None, &name, &text)).unwrap();
             let object = set(Some(&object), "other", "x").unwrap();
             let read = field(&Secret::from_text(object), &name.parse().unwrap()).unwrap();

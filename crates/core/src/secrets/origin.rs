@@ -1,9 +1,9 @@
 //! One version of one secret in one backend: what a single request reads.
 //!
 //! Owns the one flight that may be under way for it, the schedule of the next, and the slots of all the fields that the
-//! configuration names of it. A flight is a task of its own: whoever waits for it may go away. The lock is held for
-//! moments and never across a wait. Decides by the class of a failure: an authoritative answer evicts at once, anything
-//! else leaves what is held within its stale bound, which only a confirmation moves. Next: `settle`, what an answer does.
+//! configuration names of it. A flight is a task of its own, which no waiting caller can cancel. The lock is never held
+//! across a wait. Decides by the class of a failure: an authoritative answer evicts at once, any other failure keeps the
+//! cached value until its stale bound, which only a confirmation extends. Next: `settle`, what an answer does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::secrets::upstream::{Target, Upstream};
 use claviger_runtime::clock::{Deadline, Moment};
 use claviger_runtime::flight::Flight;
 
-/// Between two fetches that handles ask for ahead of the schedule.
+/// The shortest time between two fetches ahead of the schedule, for all handles together.
 const REREAD_LEAST: Duration = Duration::from_secs(10);
 
-/// Why a fetch brought nothing, as its waiters are told.
+/// Why a fetch failed, for the callers that wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) kind: Kind,
     pub(super) retry_in: Duration,
 }
 
-/// What a fetch brought to each field: whether its version changed.
+/// The outcome of a fetch for each field: whether its version changed.
 pub(super) type Outcome = Arc<[Result<bool, Failure>]>;
 
-/// One version of one secret, and the fields of it that are wanted.
+/// One version of one secret, and the fields of it that the configuration refers to.
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) target: Target,
@@ -42,31 +42,31 @@ pub(super) struct Origin {
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) reference: Arc<SecretRef>,
-    /// The names under which peers may ask.
+    /// The names under which peers may request it.
     pub(super) names: Vec<Arc<str>>,
     pub(super) max_stale: Duration,
-    /// Shared with the handles that were given out, and with the same field of the next configuration.
+    /// Shared with the [`Live`](crate::secrets::Live) handles, and with the same field of the next configuration.
     pub(super) slot: Arc<watch::Sender<Slot>>,
     /// Shared likewise; points to this origin.
     pub(super) link: Arc<Link>,
 }
 
-/// What changes as time goes by.
+/// The state that changes over time.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// When to ask next.
+    /// When to fetch next.
     pub(super) next: Deadline,
-    /// When a handle may ask ahead of the schedule again.
+    /// When a handle may fetch ahead of the schedule again.
     pub(super) reread_after: Option<Deadline>,
     /// Failures in a row.
     pub(super) failures: u32,
-    /// Whether a first answer, or the lack of one, is known.
+    /// Whether a first fetch has ended, successfully or not.
     pub(super) asked: bool,
     /// Whether the backend has confirmed a value since the start.
     pub(super) confirmed_once: bool,
     /// The largest numeric version seen. A smaller one is an old copy, and is refused.
     pub(super) newest: Option<u64>,
-    /// Whether the operator told the flight under way to take a smaller one.
+    /// Whether an operator allows the flight under way to bring a smaller one.
     pub(super) accept_older: bool,
     /// The flight under way.
     pub(super) flight: Option<Flight<Outcome>>,
@@ -78,14 +78,14 @@ pub(super) struct Progress {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldProgress {
     pub(super) last_error: Option<Kind>,
-    /// The last version held, also when it is evicted. Forgotten with the secret: what comes after it is another one, and may
-    /// be numbered as it was.
+    /// The last cached version, also after it is evicted. Cleared if the secret is deleted: a secret of that name that is
+    /// created later is another one, and may reuse version numbers.
     pub(super) last: Option<VersionId>,
     /// Its generation; 0 before the first.
     pub(super) generation: u64,
     /// Whether the newline that was cut off has been reported.
     pub(super) trim_reported: bool,
-    /// Whether the value was lost to its stale bound, and not to an answer.
+    /// Whether the value was evicted at its stale bound, and not by an answer.
     pub(super) expired: bool,
 }
 

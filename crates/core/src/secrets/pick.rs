@@ -96,12 +96,12 @@ fn of_json(raw: &RawValue) -> Result<Picked, Kind> {
             )]
             trim(string.expose())
         }
-        // The parser's own words may quote the value.
+        // The parser's error text may quote the value.
         Err(_quotes_input) => Err(Kind::InvalidResponse),
     }
 }
 
-/// Whether the bytes are what somebody typed: a random key that happens to end in a newline must keep it.
+/// Whether the bytes look typed: a random key that happens to end in a newline must keep it.
 fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| {
         text.chars()
@@ -109,7 +109,7 @@ fn is_text(bytes: &[u8]) -> bool {
     })
 }
 
-/// Cuts off one newline at the end. What is empty then is no secret but a mistake, and nobody is given it for one.
+/// Cuts off one newline at the end. An empty rest is refused: it is a mistake, not a secret.
 fn trim(bytes: &[u8]) -> Result<Picked, Kind> {
     let shorter = bytes
         .strip_suffix(b"\r\n")

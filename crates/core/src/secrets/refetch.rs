@@ -1,6 +1,6 @@
 //! Fetching ahead of the schedule, for handles.
 //!
-//! Owns [`OriginRefetch`], by which a [`Live`](crate::secrets::Live) handle reaches the origin of the configuration in force.
+//! Owns [`OriginRefetch`], by which a [`Live`](crate::secrets::Live) handle reaches the origin of the active configuration.
 //! Keeps neither alive: a handle of a configuration that has ended fetches nothing. Next: `origin`, which limits the rate.
 
 use std::sync::{Arc, Weak};

@@ -1,7 +1,7 @@
 //! When to fetch a secret again.
 //!
 //! Owns the arithmetic of the refresh schedule. Pure: the random [`Roll`] is an argument, so every edge is tested without
-//! chance. Never decides whether a backend may be asked at all: its guard does. Next: `origin`, which keeps one schedule per
+//! chance. Never decides whether a backend may be called at all: its guard does. Next: `origin`, which keeps one schedule per
 //! secret.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ const BACKOFF: Backoff = Backoff {
 };
 /// The shortest pause after an authoritative failure. An operator's refresh does not wait for it.
 const NEGATIVE: Duration = Duration::from_secs(5);
-/// The longest pause that a backend can ask for.
+/// The longest pause that a backend can demand.
 const RETRY_AFTER_MOST: Duration = Duration::from_hours(1);
 
 /// From one confirmation to the next attempt.

@@ -1,4 +1,4 @@
-//! What the answer to a flight does to what is held.
+//! What the answer to a flight does to the cached values.
 //!
 //! Owns the one place where values enter memory and leave it: versions replace older ones, authoritative failures evict,
 //! and everything else only moves the schedule. Never extends a stale bound without a confirmation; the bound counts from
@@ -41,7 +41,7 @@ struct Confirmation {
 }
 
 impl Origin {
-    /// Takes note of an answer, and says what it brought to each field.
+    /// Applies an answer, and returns the outcome for each field.
     pub(super) fn settle(
         &self,
         shared: &Shared,
@@ -57,7 +57,7 @@ impl Origin {
             self.take(&mut progress, answer, now)
         };
         if !std::mem::replace(&mut progress.asked, true) {
-            // Last, because whoever waits for the first round looks into the slots next.
+            // Last, because a caller that waits for the first round reads the slots next.
             shared
                 .unasked
                 .send_modify(|left| *left = left.saturating_sub(1));
@@ -97,7 +97,7 @@ impl Origin {
         }
     }
 
-    /// Refuses an answer that is not about what was asked for.
+    /// Refuses an answer that does not match the request.
     fn check(
         &self,
         progress: &Progress,
@@ -106,7 +106,7 @@ impl Origin {
     ) -> Result<(), Kind> {
         match &self.target.version {
             VersionSelector::Exact(wanted) if *wanted != fetched.version => {
-                tracing::warn!(secret = %self.target.name, "the backend answered with another version than the one asked for");
+                tracing::warn!(secret = %self.target.name, "the backend answered with another version than the requested one");
                 Err(Kind::InvalidResponse)
             }
             VersionSelector::Exact(_) => Ok(()),
@@ -180,8 +180,8 @@ impl Origin {
         let wait = schedule::backoff(kind, progress.failures, roll);
         progress.next = now.after(wait);
         if kind == Kind::NotFound {
-            // What comes after a secret that was gone is another secret, and may count from 1 again. A denial says nothing
-            // about versions.
+            // A secret that is created after this one was deleted is another one, and may count from 1 again. A denial says
+            // nothing about versions.
             progress.newest = None;
         }
         self.note(progress, why);
@@ -220,7 +220,7 @@ fn report(field: &Field, own: &mut FieldProgress, why: Why<'_>) {
     }
 }
 
-/// Evicts on an authoritative answer; else only tells an empty slot why it is empty, without waking anybody.
+/// Evicts on an authoritative answer; else only records in an empty slot why it is empty, without waking watchers.
 fn lose(field: &Field, own: &mut FieldProgress, kind: Kind, retry_at: Deadline) {
     if kind == Kind::NotFound {
         own.last = None;
@@ -257,7 +257,7 @@ fn hold(
     let stale_from = sent
         .after(schedule::slowest_refresh(confirmation.refresh))
         .min(until);
-    // The id alone does not tell: where versions are counted from 1, a store made anew and another one have the same.
+    // The id alone is not enough: where versions are counted from 1, a recreated store has the same ids as the one before.
     let (same, other, former) = match &*field.slot.borrow() {
         Slot::Held {
             versions, until, ..
@@ -282,7 +282,7 @@ fn hold(
     let changed = same.is_none() && (other || own.last.as_ref() != Some(id));
     own.generation = own.generation.saturating_add(u64::from(changed));
     own.last = Some(id.clone());
-    // The same version keeps its bytes: readers share them, and nobody is woken by a confirmation.
+    // The same version keeps its bytes: readers share them, and a confirmation wakes no watcher.
     let woken = same.is_none();
     let versions = same.unwrap_or_else(|| {
         let new = Arc::new(Version {

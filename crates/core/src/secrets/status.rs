@@ -1,4 +1,4 @@
-//! How each secret does, for operators.
+//! The state of each secret, for operators.
 //!
 //! Owns the reading of the schedule into plain data: references, versions, times and classes of failure. Never a value.
 
@@ -11,16 +11,16 @@ use crate::secrets::live::Slot;
 use crate::secrets::{Freshness, Secrets};
 use claviger_runtime::clock::Moment;
 
-/// What is held of a secret.
+/// The cached state of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// A value that was confirmed on schedule.
     Fresh,
     /// A value whose confirmation is overdue.
     Stale,
-    /// Nothing any more: the stale bound was reached.
+    /// No value: it was evicted at its stale bound.
     Expired,
-    /// Nothing: never fetched, or the backend says that there is none.
+    /// No value: never fetched, or evicted by an authoritative answer.
     Missing,
 }
 
@@ -37,20 +37,20 @@ impl State {
     }
 }
 
-/// How one secret does.
+/// The state of one secret.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Where it comes from.
     pub reference: Arc<SecretRef>,
-    /// The name under which peers may ask for it, if they may.
+    /// The name under which peers may request it, if they may.
     pub name: Option<Arc<str>>,
-    /// The version that is held.
+    /// The cached version.
     pub version: Option<VersionId>,
-    /// What is held.
+    /// Its cached state.
     pub state: State,
     /// When the backend last confirmed it.
     pub confirmed: Option<Moment>,
-    /// When it will be asked for again; zero while a request is under way.
+    /// The time until the next fetch; zero while one is under way.
     pub next_refresh: Duration,
     /// Why the last fetch failed, if it did.
     pub last_error: Option<Kind>,

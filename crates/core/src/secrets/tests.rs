@@ -255,7 +255,7 @@ async fn a_day_without_the_backend_serves_within_the_stale_bound_and_nothing_aft
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_version_is_followed_and_a_confirmation_wakes_nobody() {
+async fn a_new_version_wakes_watchers_and_a_confirmation_does_not() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     let mut watcher = secrets.watch(&permit()).unwrap();
@@ -292,7 +292,7 @@ async fn a_new_version_is_followed_and_a_confirmation_wakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_class_of_failure_does_what_it_means_to_what_is_held() {
+async fn each_class_of_failure_has_its_effect_on_the_cached_value() {
     for (kind, evicts) in [
         (Kind::NotFound, true),
         (Kind::Gone, true),
@@ -325,29 +325,25 @@ async fn each_class_of_failure_does_what_it_means_to_what_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_final_no_is_believed_for_five_seconds_by_all_but_operators() {
+async fn an_authoritative_failure_is_cached_for_five_seconds_except_for_operators() {
     let world = World::new();
     world.shelf.remove("oauth/billing");
     let secrets = world.started(&[SECRET]).await;
-    assert_eq!(
-        world.shelf.calls(),
-        1,
-        "a final answer is not asked for twice"
-    );
+    assert_eq!(world.shelf.calls(), 1, "an authoritative failure is cached");
     let read = || secrets.read(&permit(), world.now());
     tokio::time::sleep(SECOND * 4).await;
     for _ in 0..100 {
         assert_eq!(read().unwrap_err().reason().label(), "not_found");
     }
     assert_eq!(world.shelf.calls(), 1);
-    // Who created the secret a moment ago and says so need not wait.
+    // An operator who has just created the secret need not wait.
     world
         .shelf
         .put("oauth/billing", "1", r#"{"client_secret":"s1"}"#);
     let refreshed = secrets.refresh(&reference(SECRET), Older::Refuse).await;
     assert_eq!((refreshed, world.shelf.calls()), (Ok(true), 2));
     assert_eq!(text(&read().unwrap().version), "s1");
-    // And whoever waits gets it by the schedule.
+    // A watcher gets it by the schedule.
     world.shelf.remove("oauth/billing");
     let gone = secrets.refresh(&reference(SECRET), Older::Refuse).await;
     assert_eq!(gone.unwrap_err().reason().label(), "not_found");
@@ -389,7 +385,7 @@ async fn a_thousand_waiters_share_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_goes_away_does_not_stop_the_fetch() {
+async fn a_caller_that_stops_waiting_does_not_stop_the_fetch() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     *world.shelf.latency.lock().unwrap() = SECOND * 2;
@@ -434,12 +430,12 @@ async fn a_fetch_that_the_guard_blocks_is_tried_again_when_the_guard_says() {
     assert_eq!(
         (status.failures, status.next_refresh),
         (0, retry_in),
-        "the backend itself was not asked"
+        "the backend itself was not called"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_asks_for_patience_is_not_asked_before() {
+async fn a_backends_retry_after_is_respected() {
     let world = World::new();
     world.shelf.fail(Kind::RateLimited {
         retry_after: Some(SECOND * 100),
@@ -459,7 +455,7 @@ async fn a_backend_that_asks_for_patience_is_not_asked_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
+async fn an_older_version_is_refused_until_an_operator_accepts_it() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     let target = reference(SECRET);
@@ -495,7 +491,7 @@ async fn a_version_that_goes_back_is_refused_until_an_operator_takes_it() {
 
 /// Where versions are counted from 1, two stores have the same ones.
 #[tokio::test(start_paused = true)]
-async fn another_value_under_the_same_version_is_taken() {
+async fn another_value_under_the_same_version_is_accepted() {
     let world = World::new();
     let first = world.started(&[SECRET]).await;
     let target = reference(SECRET);
@@ -508,14 +504,14 @@ async fn another_value_under_the_same_version_is_taken() {
     };
     let mut watcher = first.watch(&permit()).unwrap();
     watcher.next().await.unwrap();
-    // The store was made anew behind our back.
+    // The store was recreated.
     put(&world.shelf, "anew");
     assert_eq!(first.refresh(&target, Older::Refuse).await, Ok(true));
     let seen = watcher.next().await.unwrap().version;
     assert_eq!((text(&seen), seen.generation), ("anew", 2));
     assert_eq!(first.refresh(&target, Older::Refuse).await, Ok(false));
 
-    // The backend of this name is another one from now on.
+    // The name stands for another backend from now on.
     let elsewhere = World::new();
     put(&elsewhere.shelf, "elsewhere");
     let second = elsewhere.start(&[SECRET], Some(&first));
@@ -523,7 +519,7 @@ async fn another_value_under_the_same_version_is_taken() {
     let held = second.live(&target).current(world.now()).unwrap();
     assert_eq!((text(&held), held.generation), ("elsewhere", 3));
 
-    // It was removed, and made again under its old number.
+    // It was removed, and recreated with its old version number.
     elsewhere.shelf.remove("oauth/billing");
     assert!(second.refresh(&target, Older::Refuse).await.is_err());
     put(&elsewhere.shelf, "again");
@@ -621,7 +617,7 @@ async fn a_field_that_is_missing_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
+async fn a_reload_during_an_outage_keeps_cached_values_and_their_handles() {
     let world = World::new();
     let first = world.started(&[ID, SECRET]).await;
     let mut old_handle = first.live(&reference(SECRET));
@@ -648,12 +644,12 @@ async fn a_reload_during_an_outage_keeps_what_is_held_and_its_handles() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_of_a_configuration_last_as_long_as_it_is_in_force() {
+async fn watches_of_a_configuration_last_as_long_as_it_is_active() {
     let world = World::new();
     let first = world.started(&[SECRET]).await;
     let mut watcher = first.watch(&permit()).unwrap();
     watcher.next().await.unwrap();
-    // The next configuration begins to fetch, and is not in force yet.
+    // The next configuration begins to fetch, and is not active yet.
     let second = world.start(&[SECRET], Some(&first));
     world
         .shelf
@@ -663,7 +659,7 @@ async fn watches_of_a_configuration_last_as_long_as_it_is_in_force() {
         .await
         .unwrap();
     assert_eq!(text(&watcher.next().await.unwrap().version), "s4");
-    // Whoever still reads from it does not keep its watches.
+    // Reads do not keep its watches alive.
     first.end();
     second
         .refresh(&reference(SECRET), Older::Refuse)
@@ -683,7 +679,10 @@ async fn an_answer_to_the_configuration_before_changes_nothing() {
     tokio::time::sleep(SECOND).await;
     let second = world.start(&[SECRET], Some(&first));
     assert_eq!(late.await.unwrap(), Err(Error::Stopping));
-    assert!(second.is_ready(), "the new configuration asks for itself");
+    assert!(
+        second.is_ready(),
+        "the new configuration fetches for itself"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -742,14 +741,11 @@ async fn values_are_wiped_when_they_are_replaced_and_when_they_expire() {
     let second = Arc::downgrade(&live.current(world.now()).unwrap());
     world.shelf.fail(Kind::Unavailable);
     tokio::time::sleep(STALE + SECOND).await;
-    assert!(
-        second.upgrade().is_none(),
-        "nobody keeps the expired version"
-    );
+    assert!(second.upgrade().is_none(), "the expired version is dropped");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_starts_after_the_drain_and_what_flies_lands() {
+async fn nothing_starts_after_the_drain_and_a_flight_under_way_ends() {
     let world = World::new();
     let secrets = world.started(&[SECRET]).await;
     *world.shelf.latency.lock().unwrap() = SECOND * 2;

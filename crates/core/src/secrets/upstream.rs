@@ -35,10 +35,10 @@ pub(super) struct Target {
     pub(super) refresh: Duration,
 }
 
-/// Why a fetch brought nothing.
+/// Why a fetch failed.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The backend failed, or its guard did not ask it.
+    /// The backend failed, or its guard did not call it.
     Failed(BackendError),
     /// The daemon stops, or the configuration was replaced.
     Stopping,

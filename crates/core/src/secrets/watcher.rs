@@ -27,7 +27,7 @@ impl Watcher {
         }
     }
 
-    /// What is held now, at first; then waits for each newer version, or for the loss of the last. Safe to cancel.
+    /// The cached value at first; then waits for each newer version, or for the eviction of the last. Safe to cancel.
     ///
     /// # Errors
     /// [`Error::Missing`] while nothing may be served (call again to wait on), [`Error::Stopping`] at the end.

@@ -24,7 +24,7 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 8707 §2.
     InvalidTarget,
-    /// RFC 6749 §4.1.2.1: the issuer's own trouble.
+    /// RFC 6749 §4.1.2.1: an internal error of the issuer.
     ServerError,
     /// RFC 6749 §4.1.2.1: overload or maintenance.
     TemporarilyUnavailable,
@@ -91,13 +91,13 @@ impl ErrorCode {
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// The issuer says why it refuses.
+    /// The issuer refused with a code.
     #[error("refused with code {}", .0.as_str())]
     Refused(ErrorCode),
-    /// The status is no success, and the body says nothing in OAuth's terms.
+    /// The status is no success, and the body has no OAuth error.
     #[error("refused without a code")]
     Status {
-        /// Whether it is a page for people: something before the issuer answered.
+        /// Whether it is an HTML page: usually a gateway before the issuer answered.
         html: bool,
     },
     /// The body is longer than is read.
@@ -106,8 +106,8 @@ pub enum Flaw {
     /// There is no body.
     #[error("empty")]
     Empty,
-    /// A page for people.
-    #[error("a page for people")]
+    /// An HTML page.
+    #[error("an HTML page")]
     Html,
     /// Neither a JSON object nor a form.
     #[error("neither a JSON object nor a form")]

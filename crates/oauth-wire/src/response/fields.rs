@@ -149,7 +149,7 @@ pub(super) fn from_form(body: &[u8], steps: &[Box<str>]) -> Result<Draft, Flaw> 
             return Err(Flaw::Repeated);
         }
         if Some(&*name) == place {
-            // An empty token is none at all.
+            // An empty token counts as absent.
             token = (!value.is_empty()).then(|| boxed(&value));
         } else if matters(&name) {
             let field = match (&*name, &**value) {

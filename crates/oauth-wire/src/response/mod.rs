@@ -1,6 +1,6 @@
 //! The one parser of token answers (RFC 6749 §5).
 //!
-//! Owns what an issuer may answer and what claviger makes of it: JSON or a form, told apart by content and media type; an
+//! Owns what an issuer may answer and how claviger reads it: JSON or a form, distinguished by content and media type; an
 //! error first, whatever the status says; lifetimes in every spelling seen in the field. Total: any bytes give a
 //! [`TokenResponse`] or a [`Failure`], and neither has any of the bytes in its text. The access token goes from the body
 //! into its box in one step; the body belongs to the caller, who wipes it.
@@ -27,7 +27,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// Where RFC 6749 §5.1 puts the token.
 const ACCESS_TOKEN: &str = "access_token";
 
-/// Words in the place of a token type that say no type.
+/// Values of `token_type` that name no type.
 const WHOSE: [&str; 2] = ["bot", "user"];
 
 /// Smaller numbers are no point in time after 2001 but a lifetime, which is how some issuers mean `expires`.
@@ -41,7 +41,7 @@ const FIRST_MILLISECONDS: u64 = 100_000_000_000;
 pub struct Leniency {
     /// An answer without `token_type` is a Bearer token.
     pub missing_token_type_is_bearer: bool,
-    /// A scope without spaces but with commas is a list. Off where a scope that was asked for has a comma itself.
+    /// A scope without spaces but with commas is a list. Off where a requested scope has a comma itself.
     pub commas_separate_scopes: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct TokenResponse {
     pub lifetime: Option<Lifetime>,
     /// When the issuer wants it renewed, if it says; Entra's `refresh_in`.
     pub refresh_in: Option<Duration>,
-    /// The granted scopes; `None` if they are those that were asked for (RFC 6749 §5.1).
+    /// The granted scopes; `None` if they are the requested ones (RFC 6749 §5.1).
     pub scopes: Option<Scopes>,
 }
 
@@ -72,7 +72,7 @@ pub enum Lifetime {
 /// Parses the answer of a token endpoint.
 ///
 /// # Errors
-/// A [`Failure`] with the issuer's error code, or with what is wrong with the answer.
+/// A [`Failure`] with the issuer's error code, or with the flaw of the answer.
 pub fn parse(
     status: u16,
     content_type: Option<&str>,
@@ -83,11 +83,11 @@ pub fn parse(
 }
 
 /// Parses the answer of a token endpoint that puts the access token where `pointer` leads, as Slack does with the one of a
-/// user. A token at the usual place is then another one, and skipped. What is said beside the token is about it; what is not
-/// said there is taken from the object around. A form has no depth: there only pointers of one step lead anywhere.
+/// user. A token at the usual place is then another one, and skipped. The fields beside the token describe it; fields that
+/// are absent there are taken from the object around. A form has no depth: there only pointers of one step lead anywhere.
 ///
 /// # Errors
-/// A [`Failure`] with the issuer's error code, or with what is wrong with the answer.
+/// A [`Failure`] with the issuer's error code, or with the flaw of the answer.
 pub fn parse_at(
     status: u16,
     content_type: Option<&str>,

@@ -354,7 +354,7 @@ fn an_error_wins_whatever_the_status() {
         );
         assert_eq!(error_in(content_type, body.as_bytes()), Some(code));
     }
-    // These say nothing went wrong.
+    // These report no error.
     for fields in [
         r#","error":null"#,
         r#","error":"""#,
@@ -573,7 +573,7 @@ fn pointed(pointer: &str, content_type: Option<&str>, body: &str) -> Result<Stri
 }
 
 #[test]
-fn a_pointer_leads_to_the_token_and_what_is_said_beside_it() {
+fn a_pointer_leads_to_the_token_and_the_fields_beside_it() {
     let slack = r#"{"ok":true,"access_token":"xoxb-bot","token_type":"bot","scope":"chat","expires_in":9,
         "authed_user":{"id":"U1","access_token":"xoxp-user","token_type":"user","scope":"search",
         "expires_in":43200}}"#;
@@ -581,7 +581,7 @@ fn a_pointer_leads_to_the_token_and_what_is_said_beside_it() {
     for (pointer, body, expected) in [
         (user, slack, Ok("xoxp-user 43200 search")),
         ("/access_token", slack, Ok("xoxb-bot 9 chat")),
-        // What is not said beside the token is taken from around it, in whatever order the fields are.
+        // Fields that are absent beside the token are taken from around it, in any order of the fields.
         (
             "/a/b/t",
             r#"{"a":{"b":{"t":"abc","expires_at":2000000000},"scope":"in"},"scope":"out","expires_in":5}"#,
@@ -657,7 +657,7 @@ fn a_pointer_leads_to_the_token_and_what_is_said_beside_it() {
 }
 
 #[test]
-fn whose_a_token_is_counts_as_no_type_only_where_both_are_expected() {
+fn an_owner_in_place_of_the_type_is_accepted_only_with_both_settings() {
     let body = br#"{"access_token":"xoxb-bot","token_type":"bot"}"#;
     let pointer = "/access_token".parse().unwrap();
     for (leniency, pointer, accepted) in [
@@ -750,7 +750,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_too_long_to_be_read_is_not_overlooked() {
+fn a_field_that_is_too_long_is_not_treated_as_absent() {
     let long = "a".repeat(20 * 1024);
     for (field, expected) in [
         ("scope", Flaw::Field("scope")),

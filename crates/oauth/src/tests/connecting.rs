@@ -77,8 +77,8 @@ async fn each_flaw_of_a_certificate_has_its_own_reason() {
 
 #[tokio::test]
 async fn an_unknown_authority_and_an_authoritys_own_certificate_have_their_own_reasons() {
-    let (stranger, ca) = (authority(), authority());
-    let (certificate, key) = leaf(&stranger, |_| ());
+    let (other, ca) = (authority(), authority());
+    let (certificate, key) = leaf(&other, |_| ());
     let server = Server::start(granted(), Some((vec![certificate], key)), &ca).await;
     assert_eq!(reason(server.issuer("https")).await, "UNTRUSTED");
 

@@ -1,4 +1,4 @@
-//! Discovery: where it looks, what it believes, how long it keeps it.
+//! Discovery: where metadata is requested, what is accepted, and how long it is kept.
 
 use std::time::Duration;
 
@@ -70,13 +70,13 @@ async fn both_places_are_tried_in_order() {
     let kind = obtain(&rig).await.unwrap_err();
     assert!(
         matches!(kind, ErrorKind::Unavailable { status: 500, .. }),
-        "it may heal"
+        "it is transient"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_configured_issuer_and_safe_endpoints_are_believed() {
-    for (issuer, stated, token, believed) in [
+async fn only_the_configured_issuer_and_safe_endpoints_are_accepted() {
+    for (issuer, stated, token, accepted) in [
         (ISSUER, ISSUER, "https://auth.example/token", true),
         (
             ISSUER,
@@ -122,13 +122,13 @@ async fn only_the_configured_issuer_and_safe_endpoints_are_believed() {
         let rig = Rig::discovering(issuer);
         let first = format!("{issuer}/.well-known/oauth-authorization-server");
         rig.script.document(&first, 200, &document(stated, token));
-        let expected = if believed {
+        let expected = if accepted {
             Ok(())
         } else {
             Err(ErrorKind::Metadata)
         };
         assert_eq!(obtain(&rig).await, expected, "{stated} {token}");
-        let requests = if believed { 2 } else { 1 };
+        let requests = if accepted { 2 } else { 1 };
         assert_eq!(rig.script.requests(), requests, "{stated} {token}");
     }
     let rig = Rig::discovering(ISSUER);
@@ -195,7 +195,7 @@ async fn clear_text_needs_development_and_loopback_on_both_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_request_however_many_ask() {
+async fn concurrent_callers_share_one_request() {
     let mut settings = issuer_settings(ISSUER);
     settings.endpoints = Endpoints::default();
     settings.requests_per_minute = 1000;
@@ -208,7 +208,7 @@ async fn one_request_however_many_ask() {
     let all = join_all((0..50).map(|_| rig.client.token(&wish))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(rig.script.asked_of("well-known"), 1);
-    // The first who asks goes away; the others still get what was begun.
+    // The first caller stops waiting; the others still get the answer.
     let rig = Rig::discovering(ISSUER);
     rig.script.document(FIRST, 200, &good());
     rig.script.then_token("");
@@ -235,7 +235,7 @@ async fn metadata_is_renewed_by_use_and_changes_are_reported() {
     assert_eq!(
         rig.script.asked_of("/v2/token"),
         0,
-        "nobody waits for the renewal"
+        "no caller waits for the renewal"
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(obtain(&rig).await, Ok(()));
@@ -245,7 +245,7 @@ async fn metadata_is_renewed_by_use_and_changes_are_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_metadata_serves_while_the_issuer_is_silent() {
+async fn old_metadata_is_used_while_the_issuer_does_not_answer() {
     let rig = Rig::discovering(ISSUER);
     rig.script.document(FIRST, 200, &good());
     assert_eq!(obtain(&rig).await, Ok(()));
@@ -272,7 +272,7 @@ async fn old_metadata_serves_while_the_issuer_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_with_the_host_is_not_tried_elsewhere() {
+async fn a_failure_of_the_host_is_not_retried_at_the_other_place() {
     for (lost, requests) in [
         (Lost::UnknownIssuer, 1),
         (Lost::PinMismatch, 1),
@@ -305,28 +305,28 @@ async fn an_unadvertised_method_is_used_and_reported_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_in_trouble_is_not_asked_for_metadata_by_everybody_in_turn() {
+async fn tokens_share_the_backoff_of_failed_metadata_requests() {
     for (status, most) in [(503, 7 * 6), (404, 7 * 2)] {
         let rig = Rig::discovering(ISSUER);
         rig.script
             .document(FIRST, status, "")
             .document(SECOND, status, "");
         let start = rig.clock.now();
-        // Many tokens, each with a pace of its own.
+        // Many tokens, each with its own schedule.
         while rig.clock.now().since(start) < Duration::from_mins(1) {
             rig.kind().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let asked = rig.script.asked_of("well-known");
         assert!(asked <= most, "{status}: {asked} requests in a minute");
-        // As soon as its rest is over, it is asked again.
+        // As soon as the backoff is over, it is requested again.
         rig.script.document(FIRST, 200, &good());
         tokio::time::advance(Duration::from_mins(1)).await;
         assert_eq!(obtain(&rig).await, Ok(()));
     }
 }
 
-/// A document with all that is believed, and something of everything else.
+/// A document with all accepted fields, and some others.
 fn complete(token: &str, revocation: Option<&str>, methods: &[&str]) -> String {
     let mut document = serde_json::json!({
         "issuer": ISSUER,
@@ -353,7 +353,7 @@ fn holding(on_metadata_change: MetadataChange) -> Rig {
 const BASIC: &[&str] = &["client_secret_basic"];
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_matters_waits_for_an_operator_if_that_is_wanted() {
+async fn a_relevant_change_waits_for_an_operator_if_configured() {
     let both = &["client_secret_post", "client_secret_basic"];
     let before = complete("/token", Some("/revoke"), both);
     for (after, fields, matters) in [
@@ -382,7 +382,7 @@ async fn a_change_that_matters_waits_for_an_operator_if_that_is_wanted() {
             vec!["token_endpoint_auth_methods_supported"],
             false,
         ),
-        // Another order, and words that nobody knows, are no change.
+        // Another order, and unknown values, are no change.
         (
             complete("/token", Some("/revoke"), &["x", both[1], both[0]]),
             vec![],
@@ -416,7 +416,7 @@ async fn a_change_that_matters_waits_for_an_operator_if_that_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metadata_is_not_asked_for_sooner_than_the_issuer_says() {
+async fn metadata_is_not_requested_sooner_than_the_issuer_says() {
     let rig = Rig::discovering(ISSUER);
     let limited = answer_with(429, &[(RETRY_AFTER, "30")], "");
     rig.script.then(Ok(limited));
@@ -430,7 +430,7 @@ async fn metadata_is_not_asked_for_sooner_than_the_issuer_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_place_of_metadata_does_not_keep_an_issuer_from_giving_tokens() {
+async fn a_well_known_path_without_an_answer_does_not_prevent_tokens() {
     let rig = Rig::discovering(ISSUER);
     let token = "https://tokens.example/token";
     rig.script
@@ -445,7 +445,7 @@ async fn a_silent_place_of_metadata_does_not_keep_an_issuer_from_giving_tokens()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_reported_once_and_taken_or_taken_back() {
+async fn a_waiting_change_is_reported_once_and_accepted_or_withdrawn() {
     let (log, _guard) = Captured::start();
     let rig = holding(MetadataChange::Hold);
     let (before, after) = (
@@ -461,7 +461,7 @@ async fn what_waits_is_reported_once_and_taken_or_taken_back() {
         assert_eq!(obtain(&rig).await, Ok(()));
         tokio::time::sleep(Duration::from_secs(1)).await;
         let asked = rig.script.asked_of("well-known");
-        assert_eq!(asked, 1 + round, "asked again at the usual pace");
+        assert_eq!(asked, 1 + round, "requested again on schedule");
         let metadata = rig.issuer.metadata().unwrap();
         assert_eq!(
             (metadata.differences(), metadata.stale),
@@ -471,18 +471,18 @@ async fn what_waits_is_reported_once_and_taken_or_taken_back() {
     }
     assert_eq!(rig.script.asked_of("/v2/token"), 0);
     assert_eq!(log.text().matches("issuer_metadata_changed").count(), 1);
-    // An issuer that cannot be asked now changes nothing of this.
+    // An issuer that cannot be reached now changes nothing of this.
     rig.script
         .document(FIRST, 500, "")
         .document(SECOND, 500, "");
     assert!(rig.issuer.refresh().await.is_err());
     assert!(rig.issuer.metadata().unwrap().waiting.is_some());
-    // It was a mistake there, and is mended.
+    // The issuer withdraws the change.
     rig.script.document(FIRST, 200, &before);
     rig.clock.suspend(Duration::from_hours(25));
     assert_eq!(obtain(&rig).await, Ok(()));
     assert_eq!(rig.issuer.metadata().unwrap().waiting, None);
-    // It was none: the operator takes it, and it is used at once.
+    // The operator accepts the change, and it is used at once.
     rig.script.document(FIRST, 200, &after);
     let asked = rig.script.asked_of("well-known");
     assert!(rig.issuer.refresh().await.unwrap());
@@ -494,13 +494,13 @@ async fn what_waits_is_reported_once_and_taken_or_taken_back() {
     assert_eq!(rig.issuer.metadata().unwrap().waiting, None);
     assert_eq!(obtain(&rig).await, Ok(()));
     assert_eq!(rig.script.asked_of("/v2/token"), 1);
-    assert!(!rig.issuer.refresh().await.unwrap(), "the same again");
+    assert!(!rig.issuer.refresh().await.unwrap(), "nothing has changed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_kept_of_metadata_but_what_was_checked() {
     let rig = Rig::discovering(ISSUER);
-    assert_eq!(rig.issuer.metadata(), None, "and nobody is asked");
+    assert_eq!(rig.issuer.metadata(), None, "and nothing is requested");
     assert_eq!(rig.script.requests(), 0);
     let methods = ["SENTINEL", "client_secret_basic", "client_secret_SENTINEL"];
     let document = complete("/token", Some("/revoke"), &methods);
@@ -524,5 +524,8 @@ async fn nothing_is_kept_of_metadata_but_what_was_checked() {
     assert_eq!(metadata.configured, ["revocation_endpoint"]);
     let elsewhere = document.replace("/revoke", "/elsewhere");
     rig.script.document(FIRST, 200, &elsewhere);
-    assert!(!rig.issuer.refresh().await.unwrap(), "nobody cares");
+    assert!(
+        !rig.issuer.refresh().await.unwrap(),
+        "the configuration takes precedence"
+    );
 }

@@ -1,4 +1,4 @@
-//! Token requests: their form, their retries and limits, and what is made of the answers.
+//! Token requests: their form, their retries and limits, and how the answers are read.
 
 use claviger_runtime::reason::Reasoned as _;
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ async fn one_request_gives_one_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_number_of_a_credential_stands_for_what_is_held() {
+async fn the_number_of_a_credential_stands_for_its_cached_value() {
     let rig = Rig::new();
     let number = |secret: &str, id: ClientId, version: &str| {
         let mut client = client_settings();
@@ -161,7 +161,7 @@ async fn refusals_are_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_is_tried_twice_more() {
+async fn transient_failures_are_retried_twice() {
     for trouble in [408, 500, 502, 503, 504] {
         let rig = Rig::new();
         for _ in 0..2 {
@@ -220,7 +220,7 @@ async fn retry_after_is_honoured_but_never_past_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_with_the_time_limit() {
+async fn a_missing_answer_ends_with_the_time_limit() {
     let rig = Rig::new();
     let start = rig.clock.now();
     let error = rig.client.token(&scopes("read")).await.unwrap_err();
@@ -264,7 +264,7 @@ async fn retries_spend_the_limit_too() {
     for _ in 0..3 {
         rig.script.then(Ok(answer(503, "")));
     }
-    // The trouble is reported, not that it could not be tried again.
+    // The failure is reported, not that the limit prevented a retry.
     let kind = rig.kind().await;
     assert!(matches!(kind, ErrorKind::Unavailable { status: 503, .. }));
     assert_eq!(rig.script.requests(), 2);
@@ -525,7 +525,7 @@ async fn no_secret_gets_into_logs_or_errors() {
     }
 }
 
-/// An answer that asks for patience.
+/// An answer with `Retry-After`.
 fn dated(date: &str, body: &str) -> claviger_outbound::http::Answer {
     answer_with(200, &[(DATE, date)], body)
 }
@@ -535,7 +535,7 @@ fn waiting(status: u16, retry_after: &str) -> claviger_outbound::http::Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_told_to_wait_does_not_hold_callers_up() {
+async fn a_retry_after_is_returned_instead_of_waited_for() {
     for (status, expected) in [
         (
             429,
@@ -561,7 +561,7 @@ async fn who_is_told_to_wait_does_not_hold_callers_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_request_is_told_holds_for_the_whole_client() {
+async fn a_retry_after_applies_to_the_whole_client() {
     for status in [429, 503] {
         let rig = Rig::new();
         let another_token = client_of(&rig.issuer, token_settings());
@@ -579,7 +579,7 @@ async fn what_one_request_is_told_holds_for_the_whole_client() {
             panic!("{error:?}");
         };
         assert!((29..=30).contains(&left.as_secs()), "{left:?}");
-        assert_eq!(rig.script.requests(), 1, "it is not asked meanwhile");
+        assert_eq!(rig.script.requests(), 1, "no request meanwhile");
         rig.script.then_token("").then_token("");
         another_client.token(&scopes("read")).await.unwrap();
         rig.clock.step_wall(3600);
@@ -626,7 +626,7 @@ async fn times_of_an_issuer_are_read_by_its_own_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wishes_leave_half_of_the_limit_to_needs() {
+async fn early_renewals_leave_half_of_the_limit_to_callers() {
     let rig = Rig::new();
     let wish = scopes("read");
     for _ in 0..30 {
@@ -654,7 +654,7 @@ async fn wishes_leave_half_of_the_limit_to_needs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_sent_spends_nothing() {
+async fn a_request_that_cannot_be_sent_spends_nothing() {
     let rig = Rig::new();
     let retry_at = rig.clock.now().after(Duration::from_secs(9));
     let without = TokenClient::new(
@@ -676,7 +676,7 @@ async fn what_cannot_be_sent_spends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lifetime_that_is_said_once_holds_after_a_reload() {
+async fn a_lifetime_that_was_reported_once_applies_after_a_reload() {
     let rig = Rig::new();
     let wish = scopes("read");
     rig.script

@@ -115,7 +115,7 @@ impl TokenClient {
     }
 }
 
-/// The token of [`token_settings`], as another client asks for it.
+/// The token of [`token_settings`], for another client.
 pub(crate) fn token_settings_of(client: ClientSettings) -> TokenSettings {
     TokenSettings {
         client: Arc::new(client),
@@ -165,11 +165,11 @@ impl Rig {
     }
 }
 
-/// An issuer that answers by a script and remembers what it was asked. Without a script it never answers.
+/// An issuer that answers by a script and records its requests. Without a script it never answers.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     answers: Mutex<VecDeque<Result<Answer, Lost>>>,
-    /// Served again and again once the answers are used up.
+    /// Served repeatedly once the answers are used up.
     documents: Mutex<Vec<(String, u16, String)>>,
     pub(crate) asked: Mutex<Vec<Asked>>,
     pub(crate) under_way: Mutex<(usize, usize)>,

@@ -191,7 +191,7 @@ async fn serve(
             break;
         }
     }
-    // The client may be gone already, which is what some tests are about.
+    // The client may have closed the connection already.
     let (head, tail) = match behavior {
         Behavior::Answer(head)
         | Behavior::Drip(head)
@@ -305,9 +305,9 @@ async fn issuers_may_speak_http2_over_tls_1_2() {
 #[tokio::test]
 async fn a_bundle_is_the_only_trust() {
     let (server, _) = Server::secure(granted()).await;
-    let (stranger, _) = Server::secure(granted()).await;
+    let (other, _) = Server::secure(granted()).await;
     let mut settings = server.issuer("https");
-    settings.outbound.ca = Some(stranger.ca.path().to_owned());
+    settings.outbound.ca = Some(other.ca.path().to_owned());
     assert_eq!(obtain(settings.clone()).await, Err(ErrorKind::Untrusted));
     settings.outbound.ca = None;
     if let Ok(issuer) = Issuer::new(settings, Arc::new(SystemClock)) {
@@ -339,12 +339,12 @@ async fn bundles_that_are_none_are_setup_errors() {
     }
 }
 
-/// A resource is trusted by the issuer's bundle and its addresses are judged alike, but the pinned keys are not its own.
+/// The issuer's `ca` and address policy apply to its resources as well, its pins do not.
 #[tokio::test]
-async fn resources_are_asked_as_carefully_as_the_issuer_and_without_its_pins() {
+async fn resources_are_checked_like_the_issuer_but_without_its_pins() {
     let document = r#"{"resource":"https://another.example"}"#;
     let (server, _) = Server::secure(http("200 OK", "", document)).await;
-    let (stranger, _) = Server::secure(granted()).await;
+    let (other, _) = Server::secure(granted()).await;
     let moved = http("302 Found", "Location: https://127.0.0.1/\r\n", "");
     let kind = async |settings: IssuerSettings, resource: String| {
         let issuer = issuer(settings);
@@ -367,9 +367,9 @@ async fn resources_are_asked_as_carefully_as_the_issuer_and_without_its_pins() {
     assert_eq!(private, ErrorKind::AddressRefused);
     let clear = kind(settings.clone(), here("http", "127.0.0.1")).await;
     assert_eq!(clear, ErrorKind::Metadata);
-    assert_eq!(server.requests().len(), 1, "nobody else was asked");
+    assert_eq!(server.requests().len(), 1, "no other server got a request");
 
-    settings.outbound.ca = Some(stranger.ca.path().to_owned());
+    settings.outbound.ca = Some(other.ca.path().to_owned());
     let untrusted = kind(settings, here("https", "127.0.0.1")).await;
     assert_eq!(untrusted, ErrorKind::Untrusted);
 
@@ -392,10 +392,10 @@ async fn one_of_the_pins_must_be_there_after_the_ordinary_verification() {
         assert_eq!(obtain(settings).await, outcome);
     }
     // A pin does not replace trust.
-    let (stranger, _) = Server::secure(granted()).await;
+    let (other, _) = Server::secure(granted()).await;
     let mut settings = server.issuer("https");
     settings.outbound.pins = vec![own];
-    settings.outbound.ca = Some(stranger.ca.path().to_owned());
+    settings.outbound.ca = Some(other.ca.path().to_owned());
     assert_eq!(obtain(settings).await, Err(ErrorKind::Untrusted));
     assert_eq!(server.requests().len(), 2);
 }
@@ -421,7 +421,7 @@ async fn intermediates_count_only_where_they_verify() {
 }
 
 #[tokio::test]
-async fn redirects_are_refused_and_their_target_stays_silent() {
+async fn redirects_are_refused_and_their_target_gets_no_connection() {
     let (log, _guard) = Captured::start();
     let target = Server::clear(granted()).await;
     for status in ["301 x", "302 x", "303 x", "307 x", "308 x"] {
@@ -507,7 +507,7 @@ async fn floods_around_the_body_are_bounded_too() {
         assert!(cut_off || kind == lost, "{what}: {kind:?}");
         if what == "interim answers" {
             assert!(cut_off, "{kind:?}");
-            assert_eq!(server.requests().len(), 1, "a flood is not asked for again");
+            assert_eq!(server.requests().len(), 1, "a flood is not retried");
         }
     }
 }
@@ -636,7 +636,7 @@ async fn a_proxy_tunnels_and_the_issuer_is_still_the_one_that_is_checked() {
 }
 
 #[tokio::test]
-async fn what_is_lost_on_the_way_is_tried_again() {
+async fn lost_connections_are_retried() {
     let server = Server::clear(Behavior::Hang).await;
     let lost = ErrorKind::Unavailable {
         status: 0,
@@ -644,7 +644,7 @@ async fn what_is_lost_on_the_way_is_tried_again() {
     };
     assert_eq!(obtain(server.issuer("http")).await, Err(lost));
     assert_eq!(server.requests().len(), 3);
-    // Nobody listens on this port any more.
+    // The port is closed.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let mut settings = server.issuer("http");
     settings.endpoints.token = Some(format!("http://{}/token", listener.local_addr().unwrap()));

@@ -1,4 +1,4 @@
-//! Resources that must name the issuer: what is believed, for how long, and what happens otherwise.
+//! Resources that must name the issuer: what is accepted, for how long, and what happens otherwise.
 
 use claviger_runtime::reason::Reasoned as _;
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn obtain(rig: &Rig) -> Result<(), ErrorKind> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_is_asked_once_and_before_the_issuer() {
+async fn a_resources_metadata_is_read_once_and_before_the_token_request() {
     let (log, _guard) = Captured::start();
     let rig = rig();
     rig.script.document(PLACE, 200, &good());
@@ -59,14 +59,14 @@ async fn a_resource_is_asked_once_and_before_the_issuer() {
     assert_eq!(asked, [PLACE, token, token, token]);
     assert!(!log.text().contains("resource_mismatch"));
 
-    // Who is not told to verify asks nobody.
+    // Without `verify_resource` no metadata is read.
     let rig = Rig::with(issuer_settings(ISSUER), token_settings());
     assert_eq!(obtain(&rig).await, Ok(()));
     assert_eq!(rig.script.asked_of("well-known"), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_that_says_otherwise_gets_no_token() {
+async fn a_resource_that_names_another_issuer_gets_no_token() {
     let issuer = format!("\"{ISSUER}\"");
     for (document, field) in [
         (
@@ -97,7 +97,7 @@ async fn a_resource_that_says_otherwise_gets_no_token() {
         );
         let status = rig.issuer.status();
         assert_eq!(status.last_error, None, "it is not the issuer's fault");
-        // As soon as it is put right, and asked again, there is a token.
+        // As soon as the metadata is corrected and read again, there is a token.
         rig.script.document(PLACE, 200, &good());
         assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -125,7 +125,7 @@ async fn every_resource_must_name_the_issuer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_may_heal_and_absence_does_not() {
+async fn server_errors_are_transient_and_absence_is_not() {
     for (status, body, expected) in [
         (404, "", ErrorKind::Metadata),
         (401, "", ErrorKind::Metadata),
@@ -174,19 +174,23 @@ async fn a_silent_resource_takes_no_more_than_the_time_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_said_is_good_for_a_day_and_longer_in_trouble() {
+async fn metadata_is_good_for_a_day_and_longer_during_failures() {
     let rig = rig();
     rig.script.document(PLACE, 200, &good());
     assert_eq!(obtain(&rig).await, Ok(()));
     rig.script.document(PLACE, 500, "");
     rig.clock.step_wall(30 * 3600);
-    assert_eq!(obtain(&rig).await, Ok(()), "it said so once");
+    assert_eq!(obtain(&rig).await, Ok(()), "the last good metadata is used");
     let asked = rig.script.asked_of("well-known");
     assert_eq!(asked, 1 + 3, "two retries");
     assert_eq!(obtain(&rig).await, Ok(()));
-    assert_eq!(rig.script.asked_of("well-known"), asked, "a minute's rest");
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        asked,
+        "one attempt a minute"
+    );
 
-    // Trouble is one thing, another word is another.
+    // A failed request keeps the metadata; changed metadata replaces it.
     tokio::time::advance(Duration::from_mins(2)).await;
     let evil = says(RESOURCE, "\"https://evil.example\"");
     rig.script.document(PLACE, 200, &evil);
@@ -194,20 +198,24 @@ async fn what_was_said_is_good_for_a_day_and_longer_in_trouble() {
     assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
     assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
     assert_eq!(rig.script.asked_of("/token"), tokens);
-    // That holds also when it then goes silent.
+    // That stays so when the resource does not answer afterwards.
     rig.script.document(PLACE, 500, "");
     assert!(obtain(&rig).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_day_old_it_is_renewed_behind_the_scenes() {
+async fn half_a_day_old_metadata_is_renewed_in_the_background() {
     let rig = rig();
     rig.script.document(PLACE, 200, &good());
     assert_eq!(obtain(&rig).await, Ok(()));
     tokio::time::advance(Duration::from_hours(13)).await;
     let evil = says(RESOURCE, "\"https://evil.example\"");
     rig.script.document(PLACE, 200, &evil);
-    assert_eq!(obtain(&rig).await, Ok(()), "nobody waits for the renewal");
+    assert_eq!(
+        obtain(&rig).await,
+        Ok(()),
+        "no caller waits for the renewal"
+    );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.script.asked_of("well-known"), 2);
     assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
@@ -220,7 +228,7 @@ async fn one_request_for_all_tokens_of_a_resource() {
     for _ in 0..40 {
         rig.script.then_token("");
     }
-    // Another definition, as after a reload, shares what is known.
+    // Another definition, as after a reload, shares the metadata.
     let other = client_of(&rig.issuer, rig.client.settings().clone());
     let wish = scopes("read");
     let both = [&rig.client, &other];
@@ -232,11 +240,15 @@ async fn one_request_for_all_tokens_of_a_resource() {
     assert_eq!(rig.script.asked_of("well-known"), 1);
     drop(other);
     rig.issuer.verify_resource(RESOURCE).await.unwrap();
-    assert_eq!(rig.script.asked_of("well-known"), 2, "nobody held it");
+    assert_eq!(
+        rig.script.asked_of("well-known"),
+        2,
+        "it was dropped with its last token"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_resource_does_not_take_is_said_once() {
+async fn an_unsupported_token_is_reported_once() {
     let (log, _guard) = Captured::start();
     let rig = rig();
     let document = format!(
@@ -297,14 +309,14 @@ async fn the_request_and_the_answer_are_as_the_definition_says() {
         form,
         "grant_type=client_credentials&scope=https%3A%2F%2Fgraph.example%2F.default"
     );
-    // Narrower than everything cannot be had in this style, and everything is not given instead.
+    // This style cannot narrow a token, and the whole token is not returned instead.
     let narrowed = rig.client.token(&scopes("search")).await.unwrap_err();
     assert_eq!(narrowed.kind, ErrorKind::InvalidScope);
     assert_eq!(rig.script.requests(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_resource_says_is_shown_as_far_as_it_was_checked() {
+async fn metadata_is_shown_as_far_as_it_was_checked() {
     let rig = rig();
     let known = || rig.issuer.resource_metadata(RESOURCE);
     assert_eq!(known(), None);
@@ -320,7 +332,7 @@ async fn what_a_resource_says_is_shown_as_far_as_it_was_checked() {
     assert!(!metadata.stale);
     assert!(!format!("{metadata:?}").contains("SENTINEL"));
     assert_eq!(rig.issuer.resource_metadata("https://api.example"), None);
-    // Trouble leaves it in use and stale; a contradiction ends it.
+    // A failed request leaves it in use and stale; a contradiction ends it.
     rig.script.document(PLACE, 500, "");
     rig.clock.suspend(Duration::from_hours(25));
     assert_eq!(obtain(&rig).await, Ok(()));

@@ -61,7 +61,7 @@ impl fmt::Debug for Inner {
 }
 
 impl Resolver {
-    /// Sets up the resolver of `settings`; `tls` is the trust of one that is asked over TLS or HTTPS. Asks nothing yet.
+    /// Sets up the resolver of `settings`; `tls` is the trust for DNS over TLS or HTTPS. Sends no query yet.
     ///
     /// # Errors
     /// If the resolver library refuses the options.
@@ -160,9 +160,9 @@ impl Inner {
     }
 }
 
-/// A call of the C library's resolver cannot be canceled: its thread stays blocked after every waiter has left. So one call
-/// runs at a time, and its turn ends with the call. Without that, a name that hangs would occupy every blocking thread, and
-/// reading a file would wait for it.
+/// A call of the C library's resolver cannot be canceled: its thread stays blocked after every caller has stopped waiting. So
+/// one call runs at a time, and its turn ends with the call. Without that, a name that hangs would occupy every blocking
+/// thread, and reading a file would wait for it.
 pub(super) struct Turns(Arc<Semaphore>);
 
 impl Turns {
@@ -170,7 +170,7 @@ impl Turns {
         Self(Arc::new(Semaphore::new(1)))
     }
 
-    /// Does `work` when it is its turn. Given up before that, it is never done.
+    /// Does `work` when it is its turn. If the future is dropped before that, it is never done.
     pub(super) async fn take<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -186,7 +186,7 @@ impl Turns {
     }
 }
 
-/// A resolver that asks `servers` alone: not the hosts file, not the system's servers.
+/// A resolver that queries `servers` alone: not the hosts file, not the system's servers.
 fn remote(
     servers: &[SocketAddr],
     connection: impl Fn(u16) -> ConnectionConfig,

@@ -33,7 +33,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// What the server says: the addresses of each query in turn, the last of them from then on. Without any it is silent.
+/// What the server says: the addresses of each query in turn, the last of them from then on. Without any it does not answer.
 type Answers = &'static [&'static [&'static str]];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -139,7 +139,7 @@ async fn serve_https(stream: TlsStream<TcpStream>, answers: Answers, asked: Arc<
         }
     });
     let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    // The client ends the connection as it likes.
+    // The client may end the connection at any time.
     drop(server.serve_connection(TokioIo::new(stream), service).await);
 }
 
@@ -147,7 +147,7 @@ fn answer(query: &[u8], answers: Answers, asked: &AtomicUsize) -> Option<Vec<u8>
     let query = Message::from_vec(query).unwrap();
     let question = query.queries.first().unwrap().clone();
     let kind = question.query_type();
-    // Names are asked for both families at once; the turn is that of IPv4.
+    // Both address families are queried at once; the query for IPv4 counts.
     let turn = if kind == RecordType::A {
         asked.fetch_add(1, Ordering::SeqCst)
     } else {
@@ -162,7 +162,7 @@ fn answer(query: &[u8], answers: Answers, asked: &AtomicUsize) -> Option<Vec<u8>
             (IpAddr::V6(address), RecordType::AAAA) => RData::AAAA(AAAA(address)),
             _ => continue,
         };
-        // No lifetime, so that the next question comes to us again.
+        // No lifetime, so that the next query is not answered from a cache.
         response.add_answer(Record::from_rdata(question.name().clone(), 0, data));
     }
     response.add_query(question);
@@ -228,9 +228,9 @@ async fn a_name_that_turns_inwards_is_refused() {
 async fn no_trustworthy_answer_is_no_answer() {
     for over in [Over::Tls, Over::Https] {
         let server = Server::start(over, &[&["8.8.4.4"]]).await;
-        let stranger = Server::start(over, &[&["8.8.4.4"]]).await;
+        let other = Server::start(over, &[&["8.8.4.4"]]).await;
         let mut settings = server.settings(over);
-        settings.ca = Some(stranger.ca.path().to_owned());
+        settings.ca = Some(other.ca.path().to_owned());
         assert_eq!(ask(&resolver(&settings)).await, Found::Nothing, "untrusted");
 
         let mut settings = server.settings(over);
@@ -242,10 +242,10 @@ async fn no_trustworthy_answer_is_no_answer() {
             "not signed"
         );
 
-        let silent = Server::start(over, &[]).await;
-        let mut settings = silent.settings(over);
+        let mute = Server::start(over, &[]).await;
+        let mut settings = mute.settings(over);
         settings.timeout = Duration::from_millis(300);
-        assert_eq!(ask(&resolver(&settings)).await, Found::Nothing, "silent");
+        assert_eq!(ask(&resolver(&settings)).await, Found::Nothing, "no answer");
 
         let empty = Server::start(over, &[&[]]).await;
         let resolver = resolver(&empty.settings(over));
@@ -254,7 +254,7 @@ async fn no_trustworthy_answer_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_name_that_hangs_holds_one_thread_however_often_it_is_asked_for() {
+async fn a_name_that_hangs_occupies_one_thread_however_often_it_is_resolved() {
     let turns = Turns::new();
     let (release, hang) = std::sync::mpsc::channel::<()>();
     let hang = Arc::new(Mutex::new(hang));
@@ -267,8 +267,8 @@ async fn a_name_that_hangs_holds_one_thread_however_often_it_is_asked_for() {
         })
     };
     for _ in 0..20 {
-        let patience = Duration::from_millis(5);
-        assert!(tokio::time::timeout(patience, ask()).await.is_err());
+        let limit = Duration::from_millis(5);
+        assert!(tokio::time::timeout(limit, ask()).await.is_err());
     }
     release.send(()).unwrap();
     release.send(()).unwrap();

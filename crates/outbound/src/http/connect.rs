@@ -81,7 +81,7 @@ impl Connector {
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         let stream = connector.connect(name, stream).await.map_err(|error| {
             let error = Error::connecting(&error);
-            // The connection stood already.
+            // TCP was connected already.
             let network = matches!(error, Error::Unreachable | Error::Refused);
             if network { Error::Handshake } else { error }
         })?;

@@ -1,6 +1,6 @@
 //! Why there is no answer.
 //!
-//! Owns the causes by meaning, and whether the request may have reached the server. Failures are told apart by the types in
+//! Owns the causes by meaning, and whether the request may have reached the server. Failures are classified by the types in
 //! the chain of sources; the text of a source, which may quote URLs and headers, is never read or shown.
 
 use std::error::Error as StdError;
@@ -118,7 +118,7 @@ impl Error {
 
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "both enums are foreign and grow; a new cause is none that has a meaning of its own"
+        reason = "both enums are foreign and grow; a new cause has no variant here"
     )]
     fn handshake(error: &rustls::Error) -> Self {
         use rustls::CertificateError as Flaw;

@@ -56,7 +56,7 @@ impl Request {
         }
     }
 
-    /// A POST of `body`, whose answer has at most `max_body` bytes. Its `Content-Type` is for the caller to add.
+    /// A POST of `body`, whose answer has at most `max_body` bytes. The caller adds its `Content-Type`.
     #[must_use]
     pub fn post(url: Url, body: Zeroizing<Vec<u8>>, max_body: usize) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl From<&HeaderMap> for Headers {
     }
 }
 
-/// Prints names only: values are a server's words.
+/// Prints names only: values are a server's text.
 impl Debug for Headers {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_list()

@@ -31,7 +31,7 @@ struct Count {
     granted: usize,
     received: usize,
     exhausted: bool,
-    /// Who reads on once an exchange grants more.
+    /// The reader that continues once an exchange grants more.
     reader: Option<Waker>,
 }
 

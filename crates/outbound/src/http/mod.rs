@@ -5,7 +5,7 @@
 //! says why and whether the request may have arrived. Every byte that a server sends is counted, whatever it is. Bodies wipe
 //! themselves. One client per issuer, because trust, pins, names and proxy are the issuer's own.
 //!
-//! Next: `connect`, the way to a connection; `tls`, trust and pins; `meter`, the count; `error`, how failures are told apart.
+//! Next: `connect`, the way to a connection; `tls`, trust and pins; `meter`, the count; `error`, how failures are classified.
 
 mod client;
 mod connect;

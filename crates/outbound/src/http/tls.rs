@@ -1,4 +1,4 @@
-//! Whom we believe to be the issuer.
+//! How a server proves that it is the issuer.
 //!
 //! Owns the TLS settings of the connections to one issuer: at least TLS 1.2 with AEAD suites (rustls has no others), roots of
 //! the system or of the issuer's own bundle, and key pins. A pin is checked inside the handshake and after the ordinary
@@ -67,7 +67,7 @@ impl Roots {
         Ok(Self(Arc::new(store)))
     }
 
-    /// The roots of the system. May be none at all, and then nothing is trusted.
+    /// The roots of the system. May be empty, and then nothing is trusted.
     pub fn system() -> Self {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -66,7 +66,7 @@ reasons! {
         "Send one whole message that the daemon's .proto files describe; server reflection has them.";
     /// The scopes exceed those of the token or of the rule.
     ScopesNotConfigured: "scopes_not_configured" "SCOPES_NOT_CONFIGURED", InvalidArgument 400, Usage act,
-        "Ask for scopes that the token's definition and the rule both have.";
+        "Request scopes that the token's definition and the rule both have.";
     /// gRPC: the daemon has no such method.
     UnknownMethod: "unknown_method" "UNKNOWN_METHOD", Unimplemented 404, Usage act,
         "Call a method that exists; server reflection lists them.";
@@ -84,13 +84,13 @@ reasons! {
         "Use a path that exists; the message lists them.";
     /// No token of this issuer lives as long as the caller wants.
     LifetimeTooShort: "lifetime_too_short" "LIFETIME_TOO_SHORT", FailedPrecondition 409, Usage act,
-        "Ask for less `min_remaining`, or raise the lifetime of tokens at the issuer.";
+        "Request a smaller `min_remaining`, or raise the lifetime of tokens at the issuer.";
     /// Too many requests of this user, or of all, are open.
     TooManyRequests: "too_many_requests" "TOO_MANY_REQUESTS", ResourceExhausted 429, Unavailable wait,
         "Wait until open requests of this user are answered; read their answers, and close streams that are not read.";
     /// The caller is over its request rate.
     RateLimited: "rate_limited" "RATE_LIMITED", ResourceExhausted 429, Unavailable wait,
-        "Wait, and ask less often; answers from the cache are free.";
+        "Wait, and send fewer requests; answers from the cache are not counted.";
     /// The issuer answered 429, or the client is over `requests_per_minute`.
     IssuerLimited: "issuer_limited" "ISSUER_LIMITED", ResourceExhausted 429, Unavailable wait,
         "Wait; if it stays, raise the client's limit at the issuer, or `requests_per_minute`.";
@@ -99,19 +99,19 @@ reasons! {
         "Report a token that was refused, instead of forcing its renewal.";
     /// gRPC: the request took longer than its method may.
     RequestTimeout: "timeout" "TIMEOUT", DeadlineExceeded 408, Unavailable wait,
-        "Send the request's message at once; if it was sent, ask again.";
-    /// The issuer has not answered within the caller's time; the daemon keeps asking.
+        "Send the request's message at once; if it was sent, try again.";
+    /// The issuer has not answered within the caller's time; the daemon keeps trying.
     Pending: "pending" "PENDING", Unavailable 503, Unavailable wait,
-        "Wait a moment and ask again.";
+        "Wait a moment and try again.";
     /// The daemon is stopping or replaces its configuration.
     Stopping: "stopping" "STOPPING", Unavailable 503, Unavailable wait,
-        "Wait a moment and ask again.";
+        "Wait a moment and try again.";
     /// The secret has not been fetched since the start.
     NotFetchedYet: "not_fetched_yet" "NOT_FETCHED_YET", Unavailable 503, Unavailable wait,
-        "Wait a moment and ask again.";
+        "Wait a moment and try again.";
     /// HTTP: the metadata could not be read yet.
     NotReadYet: "not_read_yet" "NOT_READ_YET", Unavailable 503, Unavailable wait,
-        "Wait a minute and ask again, or run `claviger check`, which says why the metadata cannot be read.";
+        "Wait a minute and try again, or run `claviger check`, which says why the metadata cannot be read.";
     /// The client's credential is not available from its backend.
     NoCredential: "no_credential" "NO_CREDENTIAL", Unavailable 503, Unavailable wait,
         "The client's credential is not available: look at the backends in `claviger status`.";
@@ -156,10 +156,10 @@ reasons! {
         "Wait; if it stays, raise the backend's quota.";
     /// Another writer was faster at the backend.
     Conflict: "conflict" "CONFLICT", Unavailable 503, Unavailable wait,
-        "Ask again.";
+        "Try again.";
     /// A write was sent and its outcome is unknown.
     InDoubt: "in_doubt" "IN_DOUBT", Unavailable 503, Unavailable wait,
-        "Ask again.";
+        "Try again.";
     /// The backend has no such secret, version or field.
     SecretNotFound: "not_found" "NOT_FOUND", Unavailable 503, Config act,
         "Create the secret (or the field) in the backend, or correct the reference.";
@@ -192,13 +192,13 @@ reasons! {
         "Allow the grant for this client at the issuer.";
     /// The issuer refuses the scopes.
     InvalidScope: "invalid_scope" "INVALID_SCOPE", FailedPrecondition 409, Config act,
-        "Ask for scopes that the issuer gives this client.";
+        "Request scopes that the issuer gives this client.";
     /// The issuer granted fewer scopes, and `reduced_scope` says to refuse that.
     ScopeReduced: "scope_reduced" "SCOPE_REDUCED", FailedPrecondition 409, Config act,
-        "Ask for scopes that the issuer gives this client.";
-    /// The issuer granted more scopes than were asked for.
+        "Request scopes that the issuer gives this client.";
+    /// The issuer granted more scopes than requested.
     ScopeEscalation: "scope_escalation" "SCOPE_ESCALATION", FailedPrecondition 409, Config act,
-        "The issuer granted more than was asked for; the token was discarded. Narrow the client at the issuer, or list the scopes.";
+        "The issuer granted more than requested; the token was discarded. Narrow the client at the issuer, or list the scopes.";
     /// The issuer refuses the resource (audience).
     InvalidTarget: "invalid_target" "INVALID_TARGET", FailedPrecondition 409, Config act,
         "Check the token's resource against what the issuer knows.";

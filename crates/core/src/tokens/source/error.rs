@@ -19,18 +19,18 @@ pub enum ErrorKind {
     InvalidTarget,
     /// `invalid_grant`.
     InvalidGrant,
-    /// `invalid_request`: the issuer does not understand us.
+    /// `invalid_request`: the issuer does not understand the request.
     InvalidRequest,
     /// `unsupported_grant_type`.
     UnsupportedGrant,
-    /// Another refusal with status 4xx that waiting does not heal.
+    /// Another refusal with status 4xx, which no retry changes.
     Refused {
         /// The HTTP status.
         status: u16,
     },
-    /// More scopes were granted than asked for. The token was discarded.
+    /// More scopes were granted than requested. The token was discarded.
     ScopeEscalation,
-    /// Fewer scopes were granted than asked for, and the configuration says to refuse that.
+    /// Fewer scopes were granted than requested, and the configuration says to refuse that.
     ScopeReduced,
     /// The token is not one that can be used: empty, too long, not printable, of another format, of another type.
     UnusableToken,
@@ -39,7 +39,7 @@ pub enum ErrorKind {
     Metadata,
     /// The client's id or credential is not available from its backend.
     NoCredential {
-        /// When it is worth asking again.
+        /// The time until another attempt makes sense.
         retry_after: Duration,
     },
     /// 429, or our own limit towards this issuer.
@@ -85,7 +85,7 @@ pub enum ErrorKind {
     Unavailable {
         /// The HTTP status; 0 if the connection was lost.
         status: u16,
-        /// How long the issuer asks us to wait.
+        /// How long the issuer wants no request.
         retry_after: Option<Duration>,
     },
     /// The answer cannot be understood.
@@ -99,7 +99,7 @@ pub enum Verdict {
     Terminal,
     /// Trying again may help, after this long at the earliest.
     Transient {
-        /// What the issuer asked for.
+        /// What the issuer demands.
         retry_after: Option<Duration>,
     },
 }
