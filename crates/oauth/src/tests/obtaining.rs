@@ -161,6 +161,23 @@ async fn refusals_are_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn errors_name_the_status_where_the_reason_leaves_it_open() {
+    for (outcome, text) in [
+        (Ok(404), "issuer \"acme\": refused (HTTP 404)"),
+        (Ok(502), "issuer \"acme\": unavailable (HTTP 502)"),
+        (Ok(401), "issuer \"acme\": invalid_client"),
+        (Err(Lost::Lost), "issuer \"acme\": unavailable"),
+    ] {
+        let rig = Rig::new();
+        for _ in 0..3 {
+            rig.script.then(outcome.map(|status| answer(status, "")));
+        }
+        let error = rig.client.token(&scopes("read")).await.unwrap_err();
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn transient_failures_are_retried_twice() {
     for trouble in [408, 500, 502, 503, 504] {
         let rig = Rig::new();

@@ -125,7 +125,11 @@ impl fmt::Display for Error {
         } else {
             self.kind.as_str()
         };
-        write!(f, "issuer \"{}\": {what}", self.issuer)
+        write!(f, "issuer \"{}\": {what}", self.issuer)?;
+        match self.kind.status() {
+            Some(status) => write!(f, " (HTTP {status})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -136,6 +140,15 @@ impl ErrorKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.reason().label()
+    }
+
+    /// The HTTP status, where it says more than the reason.
+    fn status(self) -> Option<u16> {
+        if let Self::Refused { status } | Self::Unavailable { status, .. } = self {
+            (status != 0).then_some(status)
+        } else {
+            None
+        }
     }
 
     /// How long to wait, if the issuer or the local limit says.
