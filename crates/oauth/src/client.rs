@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use url::Url;
 
 use crate::attempts::Attempts;
 use crate::credential::{Credential, Generation};
@@ -23,8 +22,6 @@ use crate::{Error, ErrorKind, Issued, TokenSettings, Verdict, grant, outcome};
 use claviger_core::secrets::Pace;
 use claviger_core::tokens::source::{Ask, CredentialState, Urgency};
 use claviger_oauth_wire::Scopes;
-use claviger_oauth_wire::request::Form;
-use claviger_outbound::http::Answer;
 use claviger_runtime::clock::{Deadline, Moment};
 use claviger_runtime::telemetry::{EVENTS, Event};
 
@@ -251,7 +248,7 @@ impl TokenClient {
         let mut earlier = None;
         let outcome = loop {
             // A request that cannot be sent must not count against the limit.
-            let form = grant::form(&self.token, ask)?;
+            let request = FormRequest::new(url.clone(), grant::form(&self.token, ask)?);
             self.credential.values(generation, clock.now())?;
             if let Err(limited) = self.take(urgency) {
                 // An earlier failure says more than that it cannot be retried.
@@ -261,7 +258,7 @@ impl TokenClient {
                 }
             }
             let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
-            let attempt = self.attempt(&url, form, ask, generation, limit);
+            let attempt = self.attempt(request, ask, generation, limit);
             let failed = match tokio::time::timeout(limit, attempt).await {
                 Ok(Ok(issued)) => break Ok(issued),
                 Ok(Err(failed)) => failed,
@@ -330,29 +327,15 @@ impl TokenClient {
     /// One request. `limit` is enforced by the caller as well; here it reaches the transport.
     async fn attempt(
         &self,
-        url: &Url,
-        form: Form,
+        mut request: FormRequest,
         ask: &Ask,
         generation: Generation,
         limit: Duration,
     ) -> Result<Issued, Failed> {
-        let sent = self.send(url, form, generation, limit).await;
-        let (answer, sent) = sent?;
-        self.judge(&answer, ask, sent)
-    }
-
-    async fn send(
-        &self,
-        url: &Url,
-        form: Form,
-        generation: Generation,
-        limit: Duration,
-    ) -> Result<(Answer, Moment), Failed> {
         // The semaphore is never closed.
         let slot = self.issuer.slots.acquire().await;
         let _slot = slot.map_err(|_closed| ErrorKind::Timeout)?;
         let sent = self.issuer.clock.now();
-        let mut request = FormRequest::new(url.clone(), form);
         self.credential
             .prove(&mut request, generation, sent)
             .await?;
@@ -367,7 +350,7 @@ impl TokenClient {
                 rejected: None,
             })?;
         self.issuer.note_date(&answer, sent);
-        Ok((answer, sent))
+        self.judge(&answer, ask, sent)
     }
 
     /// Takes one request from the client's limit.

@@ -32,7 +32,8 @@ impl Entry {
             Ok(issued) => {
                 core.tried = Some(issued.credential);
                 let fingerprint = shared.fingerprints.of(&issued.access_token);
-                let held = self.held(&core, supply, issued, fingerprint, now);
+                let identified = core.identify(fingerprint, supply);
+                let held = self.held(&core, issued, identified, now);
                 Ok(self.keep(&mut core, supply, Arc::new(held), now))
             }
             Err(error) => {
@@ -45,20 +46,10 @@ impl Entry {
     fn held(
         &self,
         core: &Core,
-        supply: &Supply,
         issued: Issued,
-        fingerprint: String,
+        Identified { token, repeated }: Identified,
         now: Moment,
     ) -> Held {
-        let same = core
-            .last
-            .as_ref()
-            .filter(|last| last.fingerprint == fingerprint);
-        let generation = match same {
-            Some(last) => last.generation,
-            None => supply.next_generation(),
-        };
-        let repeated = same.is_some();
         let terms = Terms {
             sent: issued.sent,
             lifetime: issued.lifetime,
@@ -76,8 +67,8 @@ impl Entry {
             access_token: issued.access_token,
             binding: issued.binding,
             scopes: issued.scopes,
-            generation,
-            fingerprint,
+            generation: token.generation,
+            fingerprint: token.fingerprint,
             expires: issued.expires,
             lifetime: issued.lifetime,
             sent: issued.sent,
@@ -148,6 +139,30 @@ impl Entry {
         Failure {
             error,
             retry_at: retry.at,
+        }
+    }
+}
+
+/// Which token was issued.
+struct Identified {
+    token: Last,
+    /// Whether it is the same token as before.
+    repeated: bool,
+}
+
+impl Core {
+    /// The token with this fingerprint: the last one, or a new generation.
+    fn identify(&self, fingerprint: String, supply: &Supply) -> Identified {
+        let same = self
+            .last
+            .as_ref()
+            .filter(|last| last.fingerprint == fingerprint);
+        Identified {
+            repeated: same.is_some(),
+            token: Last {
+                generation: same.map_or_else(|| supply.next_generation(), |last| last.generation),
+                fingerprint,
+            },
         }
     }
 }
