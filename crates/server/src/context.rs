@@ -1,13 +1,15 @@
 //! What a request is answered with.
 //!
 //! Owns the context of a request: the connection's session, what all connections of the socket share, and the tracing span.
-//! Knows neither dialect, so both can use it. The span has level debug and the fields `peer.uid`, `peer.pid`, `name`, `cache`
-//! and `outcome`; at a less detailed level it is not made at all, which costs one comparison.
+//! Knows neither dialect, so both can use it. The span has level debug and the fields `peer.uid`, `peer.pid`, `method`,
+//! `name`, `cache` and `outcome`; at a less detailed level it is not made at all, which costs one comparison. A stream counts
+//! as answered when it begins.
 //!
-//! Next: `dispatch`, which makes one for each request.
+//! Next: `dispatch`, which makes one for each request and reads the outcome from the answer.
 
 use std::sync::Arc;
 
+use http::{Method, Request, Version};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -15,11 +17,10 @@ use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::settings::Settings;
 use crate::standard::StandardServices;
-use claviger_core::broker::{Broker, Error, Session};
-use claviger_core::peer;
+use claviger_core::broker::{Broker, Session};
+use claviger_core::peer::{self, Facts};
 use claviger_core::secrets::Freshness;
 use claviger_runtime::clock::Clock;
-use claviger_runtime::reason::Reasoned as _;
 use claviger_runtime::shutdown::Drain;
 
 /// Which socket a connection came in by.
@@ -58,119 +59,58 @@ pub(crate) struct Context {
 
 impl Context {
     /// The context of one request on this connection.
-    pub(crate) fn of_request(&self) -> Self {
-        let facts = self.session.facts();
+    pub(crate) fn of_request<B>(&self, request: &Request<B>) -> Self {
         Self {
-            span: request_span(facts.uid, facts.pid),
+            span: request_span(self.session.facts(), request),
             ..self.clone()
         }
     }
 
-    /// Notes in the span what became of a request for `name`; `cache` is how fresh the answer is.
-    pub(crate) fn note<T>(
-        &self,
-        name: &str,
-        outcome: &Result<T, Error>,
-        cache: impl FnOnce(&T) -> Freshness,
-    ) {
-        record(&self.span, name, outcome, cache);
+    /// Records in the span which name of the configuration the request is about.
+    pub(crate) fn note_name(&self, name: &str) {
+        if !self.span.is_disabled() {
+            self.span.record("name", cut(name));
+        }
     }
 
-    /// Ends the span with its one record.
-    pub(crate) fn answered(&self) {
-        end(&self.span);
+    /// Records in the span how fresh the released value is.
+    pub(crate) fn note_cache(&self, freshness: Freshness) {
+        self.span.record("cache", freshness.as_str());
     }
-}
 
-fn record<T>(
-    span: &Span,
-    name: &str,
-    outcome: &Result<T, Error>,
-    cache: impl FnOnce(&T) -> Freshness,
-) {
-    if span.is_disabled() {
-        return;
-    }
-    // The name comes from the peer: cut, and printed quoted.
-    let name: String = name.chars().take(64).collect();
-    span.record("name", name);
-    match outcome {
-        Ok(answer) => span
-            .record("cache", cache(answer).as_str())
-            .record("outcome", "answered"),
-        Err(error) => span.record("outcome", error.reason().label()),
-    };
-}
-
-fn end(span: &Span) {
-    if !span.is_disabled() {
-        tracing::debug!(target: "claviger::request", parent: span, "request answered");
+    /// Ends the span with its one record. `outcome` is called only if there is a span.
+    pub(crate) fn answered(&self, outcome: impl FnOnce() -> &'static str) {
+        if !self.span.is_disabled() {
+            self.span.record("outcome", outcome());
+            tracing::debug!(target: "claviger::request", parent: &self.span, "request answered");
+        }
     }
 }
 
-fn request_span(uid: u32, pid: u32) -> Span {
+fn request_span<B>(peer: &Facts, request: &Request<B>) -> Span {
     tracing::debug_span!(
         target: "claviger::request",
         "request",
-        peer.uid = uid,
-        peer.pid = pid,
+        peer.uid = peer.uid,
+        peer.pid = peer.pid,
+        method = method(request),
         name = tracing::field::Empty,
         cache = tracing::field::Empty,
         outcome = tracing::field::Empty,
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+/// The path of a gRPC method, which is always posted over HTTP/2; else the HTTP method and the path.
+fn method<B>(request: &Request<B>) -> String {
+    let path = request.uri().path();
+    if request.version() == Version::HTTP_2 && request.method() == Method::POST {
+        cut(path)
+    } else {
+        cut(&format!("{} {path}", request.method()))
     }
+}
 
-    fn logged(level: tracing::Level) -> String {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            let span = request_span(42, 4711);
-            record(&span, "api", &Ok(()), |()| Freshness::Stale);
-            end(&span);
-        });
-        let bytes = log.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn a_request_is_one_span_with_its_peer_and_outcome_at_debug_alone() {
-        let text = logged(tracing::Level::DEBUG);
-        for field in [
-            "peer.uid=42",
-            "peer.pid=4711",
-            "name=\"api\"",
-            "cache=\"stale\"",
-            "outcome=\"answered\"",
-        ] {
-            assert!(text.contains(field), "{field}: {text}");
-        }
-        assert_eq!(text.lines().count(), 1, "{text}");
-        assert_eq!(logged(tracing::Level::INFO), "");
-    }
+/// A text that the peer has chosen, as a span has it: cut, and printed quoted.
+fn cut(text: &str) -> String {
+    text.chars().take(64).collect()
 }

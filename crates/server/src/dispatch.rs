@@ -93,6 +93,13 @@ fn crowded(request: &Request<Incoming>) -> Response<Body> {
     }
 }
 
+/// What became of a request, read from its answer, so that no method can forget to say it.
+fn outcome(response: &Response<Body>) -> &'static str {
+    http1::failure(response)
+        .or_else(|| grpc::failure(response))
+        .unwrap_or("answered")
+}
+
 impl Dispatch {
     async fn answer(&self, context: &Context, request: Request<Incoming>) -> Response<Body> {
         // The semaphore is never closed, so there always is a place sooner or later.
@@ -117,18 +124,20 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Some(open) = self.requests.open() else {
-            let response = crowded(&request).map(AnswerBody::uncounted);
-            return Box::pin(std::future::ready(Ok(response)));
-        };
         let dispatch = Self {
-            context: self.context.of_request(),
+            context: self.context.of_request(&request),
             ..self.clone()
+        };
+        let Some(open) = self.requests.open() else {
+            let response = crowded(&request);
+            dispatch.context.answered(|| outcome(&response));
+            let response = response.map(AnswerBody::uncounted);
+            return Box::pin(std::future::ready(Ok(response)));
         };
         let span = dispatch.context.span.clone();
         let answered = async move {
             let response = dispatch.answer(&dispatch.context, request).await;
-            dispatch.context.answered();
+            dispatch.context.answered(|| outcome(&response));
             Ok(response.map(|body| AnswerBody::of(open, body)))
         };
         Box::pin(answered.instrument(span))

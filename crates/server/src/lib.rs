@@ -26,6 +26,8 @@ mod preface;
 mod reloaded;
 mod settings;
 mod standard;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::io;

@@ -57,7 +57,7 @@ impl Admin for Service {
         let action = Action::from_word(&request.action).ok_or_else(|| {
             Problem::invalid("action", "expected \"token\", \"secret\" or \"revoke\"")
         })?;
-        convert::name(&request.name)?;
+        self.context.note_name(convert::name(&request.name)?);
         let question = Question {
             action,
             scopes: convert::scopes(&request.scopes)?,
@@ -86,6 +86,8 @@ impl Admin for Service {
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshResponse>, Status> {
         let v1::RefreshRequest { names, issuers } = request.into_inner();
+        self.context
+            .note_name(&[issuers.as_slice(), names.as_slice()].concat().join(" "));
         for (field, wished) in [("names", &names), ("issuers", &issuers)] {
             if wished.len() > MOST_NAMES {
                 return Err(Problem::invalid(field, "at most 256 names at once").into());

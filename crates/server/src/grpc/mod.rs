@@ -30,7 +30,7 @@ use claviger_runtime::reason::Reason;
 use methods::{Method, Service};
 
 pub(crate) use methods::served;
-pub(crate) use status::refuse;
+pub(crate) use status::{failure, refuse};
 
 /// The header that names the compression of a request's messages (the gRPC protocol over HTTP/2).
 const ENCODING: &str = "grpc-encoding";

@@ -24,13 +24,16 @@ impl Secrets for Service {
     ) -> Result<Response<GetSecretResponse>, Status> {
         let request = request.into_inner();
         let name = convert::name(&request.name)?;
+        self.context.note_name(name);
         let Context {
             shared, session, ..
         } = &self.context;
-        let outcome = shared.broker.secret(session, name).await;
-        self.context
-            .note(name, &outcome, |reading| reading.freshness);
-        let reading = outcome.map_err(|error| status::of(&error))?;
+        let reading = shared
+            .broker
+            .secret(session, name)
+            .await
+            .map_err(|error| status::of(&error))?;
+        self.context.note_cache(reading.freshness);
         Ok(Response::new(convert::secret(&reading)))
     }
 
@@ -43,6 +46,7 @@ impl Secrets for Service {
     ) -> Result<Response<Self::WatchSecretStream>, Status> {
         let request = request.into_inner();
         let name = convert::name(&request.name)?;
+        self.context.note_name(name);
         let Context {
             shared, session, ..
         } = &self.context;

@@ -67,6 +67,16 @@ pub(crate) fn compressed() -> Response<Body> {
     response
 }
 
+/// The label of the reason in an answer over gRPC; `None` if the answer is not a refusal or failure.
+pub(crate) fn failure(response: &Response<Body>) -> Option<&'static str> {
+    let status = response.extensions().get::<Status>()?;
+    let reason = status
+        .get_details_error_info()
+        .and_then(|info| Reason::find(&info.reason, i32::from(status.code())));
+    // Only the library's own services refuse without a reason.
+    Some(reason.map_or("failed", Reason::label))
+}
+
 /// `response`, or the same refusal with a reason if the library made it: every one of ours has details.
 pub(crate) fn with_reason(response: Response<Body>) -> Response<Body> {
     let headers = response.headers();

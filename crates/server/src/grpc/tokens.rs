@@ -94,7 +94,7 @@ async fn get_token(
     request: v1::GetTokenRequest,
     wait: Duration,
 ) -> Result<tonic::Response<Encoded>, Status> {
-    convert::name(&request.name)?;
+    context.note_name(convert::name(&request.name)?);
     let request = TokenRequest {
         scopes: convert::scopes(&request.scopes)?,
         want: Want {
@@ -104,13 +104,13 @@ async fn get_token(
         },
         name: request.name,
     };
-    let outcome = context
+    let answer = context
         .shared
         .broker
         .token(&context.session, &request)
-        .await;
-    context.note(&request.name, &outcome, |answer| answer.freshness);
-    let answer = outcome.map_err(|error| status::of(&error))?;
+        .await
+        .map_err(|error| status::of(&error))?;
+    context.note_cache(answer.freshness);
     Ok(tonic::Response::new(Encoded::new(&answer)))
 }
 
@@ -120,6 +120,7 @@ async fn watch_token(
     request: &v1::WatchTokenRequest,
 ) -> Result<Answers, Status> {
     let name = convert::name(&request.name)?;
+    context.note_name(name);
     let scopes = convert::scopes(&request.scopes)?;
     let watch = context
         .shared
@@ -147,7 +148,7 @@ async fn report_rejected(
     context: &Context,
     request: v1::ReportRejectedRequest,
 ) -> Result<v1::ReportRejectedResponse, Status> {
-    convert::name(&request.name)?;
+    context.note_name(convert::name(&request.name)?);
     let rejection = Rejection {
         scopes: convert::scopes(&request.scopes)?,
         fingerprint: convert::fingerprint(request.fingerprint)?,
@@ -169,6 +170,7 @@ async fn revoke_token(
     request: &v1::RevokeTokenRequest,
 ) -> Result<v1::RevokeTokenResponse, Status> {
     let name = convert::name(&request.name)?;
+    context.note_name(name);
     let scopes: Scopes = convert::scopes(&request.scopes)?;
     let revoked = context
         .shared

@@ -39,6 +39,8 @@ pub(super) struct Reply {
     body: Bytes,
     kind: HeaderValue,
     more: Vec<(HeaderName, HeaderValue)>,
+    /// Why it is a refusal or failure, if it is one.
+    reason: Option<Reason>,
 }
 
 impl Reply {
@@ -51,6 +53,7 @@ impl Reply {
             body: text.into(),
             kind,
             more: Vec::new(),
+            reason: None,
         }
     }
 
@@ -59,7 +62,10 @@ impl Reply {
         let status = StatusCode::from_u16(problem.reason.http())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({ "error": problem.reason.word(), "remedy": problem.remedy });
-        let reply = Self::json(status, &body);
+        let reply = Self {
+            reason: Some(problem.reason),
+            ..Self::json(status, &body)
+        };
         match problem.retry_seconds() {
             Some(seconds) => reply.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
             None => reply,
@@ -80,6 +86,9 @@ impl Reply {
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::new(Full::new(self.body)));
         *response.status_mut() = self.status;
+        if let Some(reason) = self.reason {
+            response.extensions_mut().insert(reason);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.kind);
         for (name, value) in SAFETY.into_iter().chain(self.more) {
@@ -137,6 +146,7 @@ pub(super) fn secret(reading: &Released<Reading>) -> Reply {
         body: value,
         kind,
         more,
+        reason: None,
     }
 }
 

@@ -64,6 +64,12 @@ pub(crate) fn refuse(problem: &Problem) -> Response<Body> {
     Reply::problem(problem).into_response()
 }
 
+/// The label of the reason in an answer of this dialect; `None` if the answer is not a refusal or failure.
+pub(crate) fn failure(response: &Response<Body>) -> Option<&'static str> {
+    let reason: &Reason = response.extensions().get()?;
+    Some(reason.label())
+}
+
 fn no_such_path(remedy: &'static str) -> Reply {
     Reply::problem(&Problem::new(Reason::NoSuchPath).with_remedy(remedy))
 }
@@ -96,6 +102,7 @@ async fn for_operators(context: &Context, method: &Method, segments: &[&str]) ->
     if method != Method::GET {
         return Reply::method("GET");
     }
+    context.note_name(segment);
     let name = match name(segment) {
         Ok(name) => name,
         Err(problem) => return Reply::problem(&problem),
@@ -234,6 +241,7 @@ fn name(segment: &str) -> Result<&str, Problem> {
 }
 
 async fn get_token(context: &Context, segment: &str, query: &str) -> Reply {
+    context.note_name(segment);
     let read = || {
         let name = name(segment)?;
         let query = Query::read(query)?;
@@ -256,16 +264,19 @@ async fn get_token(context: &Context, segment: &str, query: &str) -> Reply {
                 .broker
                 .token(&context.session, &request)
                 .await;
-            context.note(&request.name, &outcome, |answer| answer.freshness);
             outcome.map_or_else(
                 |error| Reply::problem(&Problem::of(&error)),
-                |answer| answers::token(&answer),
+                |answer| {
+                    context.note_cache(answer.freshness);
+                    answers::token(&answer)
+                },
             )
         }
     }
 }
 
 async fn rejected(context: &Context, segment: &str, query: &str) -> Reply {
+    context.note_name(segment);
     let read = || {
         let query = Query::read(query)?;
         let scopes = query.scopes()?;
@@ -295,14 +306,17 @@ async fn rejected(context: &Context, segment: &str, query: &str) -> Reply {
 }
 
 async fn get_secret(context: &Context, segment: &str) -> Reply {
+    context.note_name(segment);
     match name(segment) {
         Err(problem) => Reply::problem(&problem),
         Ok(name) => {
             let outcome = context.shared.broker.secret(&context.session, name).await;
-            context.note(name, &outcome, |reading| reading.freshness);
             outcome.map_or_else(
                 |error| Reply::problem(&Problem::of(&error)),
-                |reading| answers::secret(&reading),
+                |reading| {
+                    context.note_cache(reading.freshness);
+                    answers::secret(&reading)
+                },
             )
         }
     }
