@@ -1,14 +1,16 @@
 //! The server on its sockets, with a broker of one token and doubles of the daemon above it.
 
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use claviger_backend::Secret;
 use claviger_core::broker::{BudgetSettings, CurrentWorld, World};
-use claviger_core::peer::Facts;
+use claviger_core::peer::{AttestError, Attestor, Evidence, Facts};
 use claviger_core::policy::{Policy, Rule, ScopeLimit, Selector};
 use claviger_core::secrets::Secrets;
 use claviger_core::tokens::source::{
@@ -18,11 +20,12 @@ use claviger_core::tokens::{self, Definition, Fingerprints, Tokens};
 use claviger_oauth_wire::Scopes;
 use claviger_proto::v1::{self, admin_client::AdminClient, tokens_client::TokensClient};
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
-use claviger_runtime::clock::SystemClock;
+use claviger_runtime::clock::{SteppedClock, SystemClock};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
@@ -107,7 +110,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn new(attestors: Vec<Arc<dyn Attestor>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, drain) = (Arc::new(SystemClock), Drain::new(Handle::current()));
         let world = World {
@@ -130,7 +133,10 @@ impl Stage {
         let parts = Parts {
             broker: Arc::new(Broker::new(world, budget, Arc::clone(&clock) as _)),
             operator: Arc::new(Idle),
-            peers: Arc::default(),
+            peers: Arc::new(peer::Settings {
+                attestors,
+                ..peer::Settings::default()
+            }),
             clock,
             drain: drain.clone(),
             threads: 0,
@@ -301,7 +307,7 @@ async fn requests(stage: &Stage) {
 
 #[tokio::test]
 async fn each_request_is_one_span_with_its_method_name_and_outcome_at_debug_alone() {
-    let stage = Stage::new();
+    let stage = Stage::new(Vec::new());
     let (log, guard) = Log::start(tracing::Level::DEBUG);
     requests(&stage).await;
     let spans = log.spans();
@@ -358,4 +364,44 @@ async fn each_request_is_one_span_with_its_method_name_and_outcome_at_debug_alon
     let (log, _guard) = Log::start(tracing::Level::INFO);
     requests(&stage).await;
     assert_eq!(log.spans(), Vec::<String>::new());
+}
+
+/// Hangs for the first peer, and has no evidence about the others.
+#[derive(Debug, Default)]
+struct HangsOnce {
+    asked: AtomicBool,
+    hangs: Notify,
+}
+
+#[async_trait]
+impl Attestor for HangsOnce {
+    async fn attest(&self, _: &Facts, _: BorrowedFd<'_>) -> Result<Evidence, AttestError> {
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            self.hangs.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(Evidence::default())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attestor_that_hangs_delays_one_connection_until_its_deadline() {
+    let attestor = Arc::new(HangsOnce::default());
+    let stage = Stage::new(vec![Arc::clone(&attestor) as _]);
+    let clock = SteppedClock::default();
+    let start = clock.now();
+    let mut hanging = stage.connect("broker.sock").await;
+    attestor.hangs.notified().await;
+    let answer = get(stage.connect("broker.sock").await, "/health").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(
+        clock.now().since(start),
+        Duration::ZERO,
+        "answered meanwhile"
+    );
+    assert_eq!(stage.server.metrics().refused(), 0);
+    assert_eq!(hanging.read(&mut [0]).await.unwrap(), 0, "closed");
+    let deadline = Limits::DEFAULT.preface;
+    assert!((deadline..deadline * 2).contains(&clock.now().since(start)));
+    assert_eq!(stage.server.metrics().refused(), 1);
 }
