@@ -40,6 +40,9 @@ use source::Source;
 /// Functions that still take a tuple apart where a type is missing. The number only falls.
 const PACKED: usize = 4;
 
+/// Pronouns that still stand where the sentence must name its subject. The number only falls.
+const PRONOUNS: usize = 87;
+
 /// Fails with all violations, one per line.
 fn assert_none(faults: &[String]) {
     assert!(
@@ -453,6 +456,70 @@ fn test_files_are_not_production() {
     assert!(
         tree.iter()
             .all(|source| !source.path.contains("conformance"))
+    );
+}
+
+#[test]
+fn every_file_is_named_by_a_module() {
+    assert_none(&source::orphans(&source::read()));
+}
+
+#[test]
+fn control_orphan_files_are_caught() {
+    let sources = [
+        Source::parse("crates/x/src/lib.rs", "mod a;\n#[cfg(test)]\nmod tests;\n"),
+        Source::parse(
+            "crates/x/src/a/mod.rs",
+            "pub mod b;\nmod inline { fn f() {} }\n",
+        ),
+        Source::parse("crates/x/src/a/b.rs", "#[cfg(test)]\nmod tests;\n"),
+        Source::parse("crates/x/src/a/b/tests.rs", "mod deep;\n"),
+        Source::parse("crates/x/src/a/b/tests/deep.rs", "fn f() {}\n"),
+        Source::parse("crates/x/src/a/inline.rs", "fn f() {}\n"),
+        Source::parse("crates/x/src/b.rs", "fn f() {}\n"),
+        Source::parse("crates/x/src/tests.rs", "fn f() {}\n"),
+        Source::parse("src/main.rs", "fn main() {}\n"),
+        Source::parse("src/a.rs", "fn f() {}\n"),
+    ];
+    assert_caught(
+        &source::orphans(&sources),
+        &["crates/x/src/a/inline.rs", "crates/x/src/b.rs", "src/a.rs"],
+    );
+}
+
+#[test]
+fn sentences_name_their_subject() {
+    let faults = prose::pronouns(&prose::texts());
+    assert!(
+        faults.len() <= PRONOUNS,
+        "{} pronouns; there were {PRONOUNS}:\n  {}",
+        faults.len(),
+        faults.join("\n  ")
+    );
+    assert_eq!(faults.len(), PRONOUNS, "lower PRONOUNS");
+}
+
+#[test]
+fn control_pronouns_are_caught() {
+    let hidden = concat!("some", "body");
+    let texts: Vec<(String, String)> = [
+        (
+            "src/a.rs",
+            format!("// one\n// {hidden} asks, and \"{hidden}\" waits\n"),
+        ),
+        ("docs/b.md", format!("{}.\n", concat!("No", "body"))),
+        (
+            "src/c.rs",
+            format!("fn {hidden}_asks() {{}} // `{}`\n", concat!("no", "body")),
+        ),
+        ("LICENSE", hidden.to_owned()),
+    ]
+    .into_iter()
+    .map(|(path, text)| (path.to_owned(), text))
+    .collect();
+    assert_caught(
+        &prose::pronouns(&texts),
+        &["src/a.rs:2", "src/a.rs:2", "docs/b.md:1"],
     );
 }
 

@@ -79,6 +79,36 @@ fn numbered(line: &str, prefix: &str) -> Option<String> {
     })
 }
 
+/// Pronouns that hide who is meant: the caller, the operator, the issuer, another process.
+const PRONOUNS: [&str; 7] = [
+    "whoever",
+    "whom",
+    "somebody",
+    "nobody",
+    "everybody",
+    "anybody",
+    "someone",
+];
+
+/// Every such pronoun in sources and documents. The Unix user `nobody` is one in backticks.
+pub fn pronouns(texts: &[(String, String)]) -> Vec<String> {
+    texts
+        .iter()
+        .filter(|(path, _)| path.ends_with(".rs") || path.ends_with(".md"))
+        // The list itself.
+        .filter(|(path, _)| path != "tests/tidy/prose.rs")
+        .flat_map(|(path, text)| {
+            text.lines().enumerate().flat_map(move |(index, line)| {
+                let line = line.replace("`nobody`", "").to_lowercase();
+                line.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+                    .filter(|word| PRONOUNS.contains(word))
+                    .map(|word| format!("{path}:{}: `{word}`: name the subject", index + 1))
+                    .collect::<Vec<_>>()
+            })
+        })
+        .collect()
+}
+
 /// Every invariant that names no test, or one that does not exist.
 pub fn unproven(invariants: &[(usize, String)], root: &Path) -> Vec<String> {
     let mut faults = Vec::new();

@@ -61,7 +61,9 @@ pub struct Source {
     pub tokens: Vec<Token>,
     pub functions: Vec<Function>,
     pub traits: Vec<Trait>,
-    /// Names of the out-of-line modules that exist in tests only.
+    /// Names of the modules that are files of their own.
+    pub modules: Vec<String>,
+    /// Those that exist in tests only.
     pub test_modules: Vec<String>,
     pub production_lines: usize,
     pub test_lines: usize,
@@ -91,6 +93,7 @@ impl Source {
             tokens,
             functions: shape.functions,
             traits: shape.traits,
+            modules: shape.modules,
             test_modules: shape.test_modules,
             production_lines: lines - shape.tests.len(),
             test_lines: shape.tests.len(),
@@ -115,25 +118,24 @@ impl Source {
 /// All production sources of the crates and the backends. Left out are test files, `proto/src/gen`, which is generated, and
 /// `backends/conformance`, which is a test suite.
 pub fn production() -> &'static [Source] {
-    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(read_production);
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let mut sources = read();
+        sources.retain(|source| !source.path.starts_with("backends/conformance/"));
+        without_tests(sources)
+    });
     &SOURCES
 }
 
-fn read_production() -> Vec<Source> {
+/// All sources of the crates and the backends, with their test files. Left out is `proto/src/gen`.
+pub fn read() -> Vec<Source> {
     let root = root();
     let mut folders = vec![root.join("src"), root.join("proto/src")];
-    folders.extend(
-        children(&root.join("crates"))
-            .iter()
-            .map(|folder| folder.join("src")),
-    );
-    for backend in children(&root.join("backends")) {
-        if backend
-            .file_name()
-            .is_some_and(|name| name != "conformance")
-        {
-            folders.push(backend.join("src"));
-        }
+    for crates in ["crates", "backends"] {
+        folders.extend(
+            children(&root.join(crates))
+                .iter()
+                .map(|folder| folder.join("src")),
+        );
     }
     let mut sources = Vec::new();
     for path in folders.iter().flat_map(|folder| files_below(folder)) {
@@ -142,7 +144,28 @@ fn read_production() -> Vec<Source> {
             sources.push(Source::parse(&name, &fs::read_to_string(&path).unwrap()));
         }
     }
-    without_tests(sources)
+    sources
+}
+
+/// Every file that is the root of no crate and that no `mod` names: the compiler does not read it.
+pub fn orphans(sources: &[Source]) -> Vec<String> {
+    let named: BTreeSet<_> = sources
+        .iter()
+        .flat_map(|source| {
+            let folder = folder_of_children(&source.path);
+            source
+                .modules
+                .iter()
+                .map(move |module| format!("{folder}/{module}"))
+        })
+        .flat_map(|stem| [format!("{stem}.rs"), format!("{stem}/mod.rs")])
+        .collect();
+    let is_root = |path: &str| path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
+    sources
+        .iter()
+        .filter(|source| !is_root(&source.path) && !named.contains(&source.path))
+        .map(|source| format!("{}: no `mod` names this file; delete it", source.path))
+        .collect()
 }
 
 /// Drops the files that a `#[cfg(test)] mod name;` includes.
@@ -293,6 +316,7 @@ struct Shape<'a> {
     tests: BTreeSet<usize>,
     functions: Vec<Function>,
     traits: Vec<Trait>,
+    modules: Vec<String>,
     test_modules: Vec<String>,
 }
 
@@ -330,12 +354,17 @@ impl Shape<'_> {
 
 impl<'ast> Visit<'ast> for Shape<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        if attributes(item).iter().any(only_in_tests) {
-            if let syn::Item::Mod(module) = item
-                && module.content.is_none()
-            {
-                self.test_modules.push(module.ident.to_string());
+        let in_tests = attributes(item).iter().any(only_in_tests);
+        if let syn::Item::Mod(module) = item
+            && module.content.is_none()
+        {
+            let name = module.ident.to_string();
+            if in_tests {
+                self.test_modules.push(name.clone());
             }
+            self.modules.push(name);
+        }
+        if in_tests {
             return self.mark_test(item.span());
         }
         visit::visit_item(self, item);
