@@ -26,7 +26,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode};
 
 use claviger_core::peer::{Peer, Settings as PeerSettings};
-use claviger_kernel::{self as memory, Backing, SecretPages, Settings, WipingAllocator};
+use claviger_kernel::{self as memory, Backing, SecretPages, WipingAllocator};
 use futures_util::FutureExt as _;
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 
@@ -57,10 +57,6 @@ fn main() -> ExitCode {
             (
                 "a_hardened_process_without_root_is_hardened_too",
                 a_hardened_process_without_root_is_hardened_too,
-            ),
-            (
-                "strict_needs_what_only_a_service_manager_gives",
-                strict_needs_what_only_a_service_manager_gives,
             ),
             ("proxy_variables_are_gone", proxy_variables_are_gone),
             (
@@ -110,13 +106,10 @@ fn target(arguments: &[String]) {
             ("user", id) => become_user(id.parse().unwrap()),
             ("unbounded", _) => caps::clear(None, caps::CapSet::Bounding).unwrap(),
             ("only", calls) => allow_only(&calls.split(',').collect::<Vec<_>>()),
-            ("harden", strict) => {
-                let strict = strict == "strict";
-                match memory::harden(&Settings { strict }) {
-                    Ok(_report) => hardened = true,
-                    Err(error) => return tell(&error.to_string()),
-                }
-            }
+            ("harden", _) => match memory::harden() {
+                Ok(_report) => hardened = true,
+                Err(error) => return tell(&error.to_string()),
+            },
             (other, _) => panic!("unknown option {other}"),
         }
     }
@@ -389,17 +382,6 @@ fn a_hardened_process_without_root_is_hardened_too() -> Result<(), String> {
     assert!(
         report.contains("empty bounding set: NO"),
         "only root may empty it, and the report says that it is not: {report}"
-    );
-    Ok(())
-}
-
-fn strict_needs_what_only_a_service_manager_gives() -> Result<(), String> {
-    need_root()?;
-    let mut refused = Actor::start(role("target", &["user=1001", "harden=strict"]));
-    let error = refused.hear();
-    assert!(
-        error.contains("not protected as it must be: empty bounding set: 0 of 1 threads"),
-        "{error}"
     );
     Ok(())
 }

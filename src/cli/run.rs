@@ -52,8 +52,8 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
         let what = Causes(&error).to_string();
         Failure::new(exit_of_sockets(&error), what, remedy_of_sockets(&error))
     })?;
-    let protections = claviger_kernel::harden(&claviger_kernel::Settings::default())
-        .map_err(|error| Failure::caused(Exit::System, &error))?;
+    let protections =
+        claviger_kernel::harden().map_err(|error| Failure::caused(Exit::System, &error))?;
     let launch = Launch {
         config,
         backends,

@@ -29,14 +29,6 @@ const BOUNDING: &str = "empty bounding set";
 const PROXY: &str = "no proxy variables";
 const SWAP: &str = "no swap";
 
-/// Which protections are required.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Whether to require also the protections that only a service manager can give an unprivileged process: the empty bounding
-    /// set, and no swap. The shipped unit gives both.
-    pub strict: bool,
-}
-
 /// One protection, as reported by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
@@ -129,7 +121,7 @@ const LOOKS: u32 = 200;
 ///
 /// # Errors
 /// See [`Error`]. After an error the process may be partly hardened, and must exit.
-pub fn harden(settings: &Settings) -> Result<Report, Error> {
+pub fn harden() -> Result<Report, Error> {
     let had = only_thread()?;
     let may_bound = had.effective & Capability::CAP_SETPCAP.bitmask() != 0;
 
@@ -160,18 +152,25 @@ pub fn harden(settings: &Settings) -> Result<Report, Error> {
     }
 
     let report = verify();
+    require(&report, may_bound)?;
+    Ok(report)
+}
+
+/// Fails unless every protection holds that the process can give itself. Swap, and without `may_bound` the bounding set, are up
+/// to the service manager: the report says if they are missing, and the process starts.
+fn require(report: &Report, may_bound: bool) -> Result<(), Error> {
     let required = |name| match name {
-        BOUNDING => settings.strict || may_bound,
-        SWAP => settings.strict,
+        BOUNDING => may_bound,
+        SWAP => false,
         _ => true,
     };
-    if let Some(missing) = report.missing().find(|missing| required(missing.name)) {
-        return Err(Error::NotHeld {
+    match report.missing().find(|missing| required(missing.name)) {
+        Some(missing) => Err(Error::NotHeld {
             name: missing.name,
             detail: missing.detail.clone(),
-        });
+        }),
+        None => Ok(()),
     }
-    Ok(report)
 }
 
 /// Asks the kernel which protections hold now. A protection that cannot be read counts as missing.
@@ -364,7 +363,7 @@ mod tests {
     #[test]
     fn a_process_with_threads_is_rejected_and_unchanged() {
         // Each test runs in its own thread, beside the main thread.
-        let error = harden(&Settings::default()).unwrap_err();
+        let error = harden().unwrap_err();
         assert!(matches!(error, Error::Threads { threads } if threads >= 2));
         assert!(error.to_string().contains("before the runtime"), "{error}");
         let report = verify();
@@ -372,6 +371,27 @@ mod tests {
             report.missing().any(|missing| missing.name == DUMPABLE),
             "control for the tests that harden a child:\n{report}"
         );
+    }
+
+    #[test]
+    fn a_protection_that_the_process_can_give_itself_is_required() {
+        for (name, may_bound, required) in [
+            (CORE_DUMPS, false, true),
+            (CAPABILITIES, false, true),
+            (BOUNDING, true, true),
+            (BOUNDING, false, false),
+            (SWAP, true, false),
+        ] {
+            let report = Report {
+                protections: vec![Protection {
+                    name,
+                    holds: false,
+                    detail: "0 of 1 threads".to_owned(),
+                }],
+            };
+            let outcome = require(&report, may_bound);
+            assert_eq!(outcome.is_err(), required, "{name} {outcome:?}");
+        }
     }
 
     #[test]

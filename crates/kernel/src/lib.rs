@@ -21,7 +21,7 @@ mod status;
 
 pub use allocator::WipingAllocator;
 pub use file::{Access, NotOpened, open_regular};
-pub use harden::{Error as HardenError, Protection, Report, Settings, harden, verify};
+pub use harden::{Error as HardenError, Protection, Report, harden, verify};
 pub use pages::{Backing, Error as PagesError, SecretPages};
 pub use pidfd::{Info as PidfdInfo, InfoError as PidfdInfoError, peer_groups, pidfd_info};
 pub use status::cgroup_mount;
