@@ -30,7 +30,7 @@ use claviger_kernel::{self as memory, Backing, SecretPages, WipingAllocator};
 use futures_util::FutureExt as _;
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 
-use actor::{Actor, need_root, role, tell, told};
+use actor::{Actor, need_root, read_line, role, write_line};
 use runner::Role;
 
 #[global_allocator]
@@ -108,7 +108,7 @@ fn target(arguments: &[String]) {
             ("only", calls) => allow_only(&calls.split(',').collect::<Vec<_>>()),
             ("harden", _) => match memory::harden() {
                 Ok(_report) => hardened = true,
-                Err(error) => return tell(&error.to_string()),
+                Err(error) => return write_line(&error.to_string()),
             },
             (other, _) => panic!("unknown option {other}"),
         }
@@ -121,18 +121,18 @@ fn target(arguments: &[String]) {
         .worker_threads(3)
         .build()
         .unwrap();
-    tell("ready");
-    while let Some(word) = told() {
+    write_line("ready");
+    while let Some(word) = read_line() {
         match word.as_str() {
             "report" => {
                 let report = memory::verify();
                 let all: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
-                tell(&all.join(" | "));
+                write_line(&all.join(" | "));
             }
-            "variables" => tell(&format!("{:?}", std::env::vars_os())),
+            "variables" => write_line(&format!("{:?}", std::env::vars_os())),
             "pages" => {
                 let pages = SecretPages::filled(64, |bytes| bytes.fill(1)).unwrap();
-                tell(&format!("{:?}", pages.backing()));
+                write_line(&format!("{:?}", pages.backing()));
             }
             "peer" => {
                 let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -140,11 +140,11 @@ fn target(arguments: &[String]) {
                     .now_or_never()
                     .unwrap()
                     .unwrap();
-                tell(&format!("{:?} {}", peer.confirm(), peer.is_pinned()));
+                write_line(&format!("{:?} {}", peer.confirm(), peer.is_pinned()));
             }
             "forbidden" => {
                 let changed = rustix::process::nice(1).map_err(rustix::io::Errno::kind);
-                tell(&format!("{changed:?}"));
+                write_line(&format!("{changed:?}"));
             }
             "abort" => std::process::abort(),
             other => panic!("unknown command {other}"),
@@ -235,7 +235,7 @@ fn reader(arguments: &[String]) {
         let start = u64::from_str_radix(start, 16).map_err(io::Error::other)?;
         File::open(format!("/proc/{}/mem", arguments[0]))?.read_exact_at(&mut [0; 16], start)
     };
-    tell(&format!("{:?}", attempt().map_err(|error| error.kind())));
+    write_line(&format!("{:?}", attempt().map_err(|error| error.kind())));
 }
 
 /// Keeps a canary in memory in the given way.
@@ -249,15 +249,15 @@ fn keeper(arguments: &[String]) {
     match arguments[0].as_str() {
         "pages" => {
             let pages = SecretPages::filled(64, fill).unwrap();
-            tell(&format!("{:?}", pages.backing()));
-            assert_eq!(told(), None);
+            write_line(&format!("{:?}", pages.backing()));
+            assert_eq!(read_line(), None);
             pages.with(|bytes| assert_eq!(bytes[63], canary(seed, 63)));
         }
         "bytes" => {
             let mut bytes = vec![0; 64];
             fill(&mut bytes);
-            tell("ready");
-            assert_eq!(told(), None);
+            write_line("ready");
+            assert_eq!(read_line(), None);
             assert_eq!(bytes[63], canary(seed, 63));
         }
         "freed" => {
@@ -268,8 +268,8 @@ fn keeper(arguments: &[String]) {
             }
             let text: Box<[u8]> = bytes.clone().into();
             drop((bytes, text));
-            tell("ready");
-            assert_eq!(told(), None);
+            write_line("ready");
+            assert_eq!(read_line(), None);
         }
         other => panic!("unknown way {other}"),
     }

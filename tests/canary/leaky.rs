@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Deserialize;
 
-use crate::actor::{tell, told};
+use crate::actor::{read_line, write_line};
 
 /// The environment variable that holds a secret.
 pub(crate) const VARIABLE: &str = "LEAKY_TOKEN";
@@ -29,18 +29,18 @@ pub(crate) fn role(arguments: &[String]) {
     let [url, ca, ..] = arguments else {
         panic!("usage: the issuer's URL and its certificate")
     };
-    let (id, secret) = (told().unwrap(), told().unwrap());
+    let (id, secret) = (read_line().unwrap(), read_line().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let held = runtime.block_on(fetch(url, ca, &id, &secret));
-    tell(&format!("holds {}", held.len()));
-    told();
+    write_line(&format!("holds {}", held.len()));
+    read_line();
     drop((held, id, secret));
     drop(runtime);
-    tell("dropped");
-    told();
+    write_line("dropped");
+    read_line();
     std::process::abort();
 }
 

@@ -19,7 +19,7 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use crate::actor::{Actor, role, tell, told};
+use crate::actor::{Actor, read_line, role, write_line};
 use crate::now;
 use crate::runner::Role;
 
@@ -51,19 +51,19 @@ fn connect(arguments: &[String]) {
     let path = &arguments[0];
     match arguments.get(1).map(String::as_str) {
         None => {}
-        Some("wait") => assert_eq!(told().as_deref(), Some("connect")),
-        Some("report") => tell(&format!("I am {}", rustix::process::geteuid().as_raw())),
+        Some("wait") => assert_eq!(read_line().as_deref(), Some("connect")),
+        Some("report") => write_line(&format!("I am {}", rustix::process::geteuid().as_raw())),
         Some(id) => {
             let groups = arguments.get(2).map_or("", String::as_str);
             become_user(id.parse().unwrap(), groups);
         }
     }
     let stream = UnixStream::connect(path).unwrap();
-    tell("connected");
-    while let Some(line) = told() {
+    write_line("connected");
+    while let Some(line) = read_line() {
         let id = line.strip_prefix("become ").expect("the command `become`");
         become_user(id.parse().unwrap(), "");
-        tell("done");
+        write_line("done");
     }
     drop(stream);
 }
@@ -72,8 +72,8 @@ fn connect(arguments: &[String]) {
 fn orphan(arguments: &[String]) {
     let stream = UnixStream::connect(&arguments[0]).unwrap();
     leave_behind(stream);
-    tell("connected");
-    assert_eq!(told(), None);
+    write_line("connected");
+    assert_eq!(read_line(), None);
 }
 
 /// Passes `stream` to a child as its standard input.
@@ -98,9 +98,9 @@ fn hold(_arguments: &[String]) {
 fn execute(arguments: &[String]) {
     let stream = UnixStream::connect(&arguments[0]).unwrap();
     leave_behind(stream);
-    tell("connected");
-    assert_eq!(told().as_deref(), Some("execute"));
-    tell("executing");
+    write_line("connected");
+    assert_eq!(read_line().as_deref(), Some("execute"));
+    write_line("executing");
     panic!("{}", Command::new(&arguments[1]).exec());
 }
 
@@ -141,10 +141,10 @@ fn daemon(arguments: &[String]) {
             (other, _) => panic!("unknown option {other}"),
         }
     }
-    tell("listening");
+    write_line("listening");
     let support = Support::probe().unwrap();
     if probe {
-        tell(&support.warnings(&settings).collect::<Vec<_>>().join("; "));
+        write_line(&support.warnings(&settings).collect::<Vec<_>>().join("; "));
     }
     let stream = listener.accept().unwrap().0;
     match now(Peer::identify(&stream, &settings)) {
@@ -152,10 +152,10 @@ fn daemon(arguments: &[String]) {
         Err(error) => {
             let debug = format!("{error:?}");
             let variant = debug.split(['(', ' ']).next().unwrap();
-            tell(&format!("refused: {variant}"));
+            write_line(&format!("refused: {variant}"));
         }
     }
-    while told().is_some() {}
+    while read_line().is_some() {}
 }
 
 fn answer(peer: &Peer, support: Support) {
@@ -164,7 +164,7 @@ fn answer(peer: &Peer, support: Support) {
         .cgroup
         .as_ref()
         .and_then(|cgroup| cgroup.unit.as_ref());
-    tell(&format!(
+    write_line(&format!(
         "uid={} gid={} pid={} unit={unit:?} exe={:?} cgroup={:?} groups={:?} pinned={} info={}",
         facts.uid,
         facts.gid,
@@ -175,24 +175,24 @@ fn answer(peer: &Peer, support: Support) {
         peer.is_pinned(),
         support.info,
     ));
-    while let Some(line) = told() {
+    while let Some(line) = read_line() {
         let mut selector = Selector::default();
         match line.rsplit_once(['=']).unwrap_or((&line, "")) {
             ("confirm", _) => {
-                tell(&format!("{:?}", peer.confirm()));
+                write_line(&format!("{:?}", peer.confirm()));
                 continue;
             }
             ("match user", user) => selector.user = Some(user.parse().unwrap()),
             ("match unit", unit) => selector.unit = Some(unit.to_owned()),
             (other, _) => panic!("unknown query {other}"),
         }
-        tell(&format!("{:?}", selector.mismatch(facts)));
+        write_line(&format!("{:?}", selector.mismatch(facts)));
     }
 }
 
 /// Prints what the kernel reports about the pidfd on standard input.
 fn describe(_arguments: &[String]) {
-    tell(&format!("{:?}", memory::pidfd_info(stdin().as_fd())));
+    write_line(&format!("{:?}", memory::pidfd_info(stdin().as_fd())));
 }
 
 /// In a pid namespace: gives an innocent program the pid of a peer that passed its connection to a child and exited.
@@ -223,8 +223,8 @@ fn reuse(_arguments: &[String]) {
         "control: a lookup by pid returns the innocent program"
     );
     let late = now(Peer::identify(&stream, &Settings::default())).unwrap_err();
-    tell(&format!("identified late: {late:?}"));
-    tell(&format!(
+    write_line(&format!("identified late: {late:?}"));
+    write_line(&format!(
         "confirmed late: {:?}",
         peer.confirm().unwrap_err()
     ));

@@ -466,7 +466,7 @@ fn an_impostor_receives_no_request() -> Result<(), String> {
         assert_eq!(finished.code, Some(77), "{finished:?}");
         assert!(finished.err.contains("served by uid 42001"), "{finished:?}");
     }
-    // A user that may not connect to the admin socket is told its owner and mode.
+    // The error for a user that may not connect to the admin socket names its owner and mode.
     let program = Program::on(run(Node::new()));
     let admin = program.node.admin_socket();
     let mut command = Command::new(within_reach(Path::new(BINARY)));

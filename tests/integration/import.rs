@@ -1,4 +1,4 @@
-//! `claviger import-env`, as somebody uses it who has a `.env` file and wants to be rid of it.
+//! `claviger import-env` moves the credentials of a `.env` file into a store.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -16,13 +16,13 @@ use crate::table;
 
 table![
     a_credential_moves_and_a_running_daemon_uses_it,
-    a_dry_run_tells_everything_and_changes_nothing,
+    a_dry_run_reports_everything_and_changes_nothing,
     a_wrong_secret_changes_nothing_and_says_what_to_do,
-    what_stays_is_said_and_programs_are_told_the_same,
+    remaining_variables_are_reported_as_text_and_as_json,
     check_reminds_until_the_secret_is_replaced,
     mistakes_have_their_exit_codes_and_remedies,
     another_users_file_is_refused_before_anything_happens,
-    while_it_works_nobody_sees_the_secret,
+    the_secret_is_not_visible_to_other_processes_during_the_import,
 ];
 
 /// A node whose client's secret in the store is not the issuer's, and a file that has the right one.
@@ -117,7 +117,7 @@ fn a_credential_moves_and_a_running_daemon_uses_it() -> Result<(), String> {
     Ok(())
 }
 
-fn a_dry_run_tells_everything_and_changes_nothing() -> Result<(), String> {
+fn a_dry_run_reports_everything_and_changes_nothing() -> Result<(), String> {
     let (node, env) = outdated();
     let before = versions(&node);
     let text = import(&node, &["--dry-run"]);
@@ -166,7 +166,7 @@ fn a_wrong_secret_changes_nothing_and_says_what_to_do() -> Result<(), String> {
     Ok(())
 }
 
-fn what_stays_is_said_and_programs_are_told_the_same() -> Result<(), String> {
+fn remaining_variables_are_reported_as_text_and_as_json() -> Result<(), String> {
     let (node, env) = outdated();
     let more = "PORT=1\nOAUTH_ENCRYPTION_KEY=k3y-value\np4sted-in-a-wrong-place=\n";
     // The last of those is no name, so nothing is done until it is fixed.
@@ -367,13 +367,16 @@ fn another_users_file_is_refused_before_anything_happens() -> Result<(), String>
     Ok(())
 }
 
-/// Stopped where it holds the credential and waits for the issuer, it has it in no place where others look.
-fn while_it_works_nobody_sees_the_secret() -> Result<(), String> {
+/// While it waits for the issuer, the credential is neither in its arguments, nor in its environment, nor in a child.
+fn the_secret_is_not_visible_to_other_processes_during_the_import() -> Result<(), String> {
     let (node, env) = outdated();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = node.configuration();
-    let nobody = format!("http://{}", silent.local_addr().unwrap());
-    let config = node.write("claviger.toml", &text.replace(&node.issuer.url(), &nobody));
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    let config = node.write(
+        "claviger.toml",
+        &text.replace(&node.issuer.url(), &silent_url),
+    );
     let child = Command::new(BINARY)
         .arg("import-env")
         .arg(&env)
@@ -400,7 +403,7 @@ fn while_it_works_nobody_sees_the_secret() -> Result<(), String> {
     assert_eq!(
         read(&format!("task/{}/children", child.id())),
         "",
-        "it starts nobody"
+        "it starts no child"
     );
     drop((connection, silent));
     let finished = Finished::from(child.wait_with_output().unwrap());

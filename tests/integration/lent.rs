@@ -18,7 +18,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use crate::actor::{Actor, role, tell, told, wrapped};
+use crate::actor::{Actor, read_line, role, wrapped, write_line};
 use crate::caller::Caller;
 use crate::runner::Role;
 
@@ -115,17 +115,17 @@ fn lend(arguments: &[String]) {
     if uid != rustix::process::geteuid().as_raw() {
         become_user(uid);
     }
-    let socket = told().expect("the path to connect to");
+    let socket = read_line().expect("the path to connect to");
     match UnixStream::connect(&socket) {
-        Err(error) => tell(&error.kind().to_string()),
+        Err(error) => write_line(&error.kind().to_string()),
         Ok(stream) => {
             give(&handover, &stream);
             // The role keeps no copy: the connection ends when the test closes it.
             drop(stream);
-            tell("connected");
-            while let Some(line) = told() {
+            write_line("connected");
+            while let Some(line) = read_line() {
                 become_user(line.parse().unwrap());
-                tell("done");
+                write_line("done");
             }
         }
     }
@@ -170,6 +170,6 @@ fn take(from: &UnixStream) -> UnixStream {
 fn squat(arguments: &[String]) {
     become_user(arguments[1].parse().unwrap());
     let _listener = UnixListener::bind(&arguments[0]).unwrap();
-    tell("listening");
-    while told().is_some() {}
+    write_line("listening");
+    while read_line().is_some() {}
 }

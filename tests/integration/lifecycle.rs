@@ -197,7 +197,7 @@ fn a_reload_is_atomic() -> Result<(), String> {
         let mut caller = program.caller().await;
         assert!(caller.token("api").await.is_ok());
         program.node.rules.push_str(&format!(
-            "[[allow]]\nuser = {}\ntokens = [\"payroll\", \"nonexistent\"]\ntypo = 1\n[tokens.x]\nclient = \"nobody\"\n",
+            "[[allow]]\nuser = {}\ntokens = [\"payroll\", \"nonexistent\"]\ntypo = 1\n[tokens.x]\nclient = \"missing\"\n",
             own_uid()
         ));
         program.node.write_configuration();
@@ -262,7 +262,7 @@ fn a_reload_does_not_wait_for_a_dead_backend() -> Result<(), String> {
 fn a_reload_that_fails_at_any_step_leaves_the_old_world_at_work() -> Result<(), String> {
     // In the order of the steps: the text, what only a restart changes, the backends, the issuers, the values.
     let steps = [
-        ("", "[tokens.x]\nclient = \"nobody\"\n", "tokens.x.grant"),
+        ("", "[tokens.x]\nclient = \"missing\"\n", "tokens.x.grant"),
         ("streams = 7", "", "server: cannot change"),
         (
             "",

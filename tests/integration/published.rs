@@ -264,7 +264,7 @@ fn metadata_is_for_operators_and_reading_it_fetches_nothing() -> Result<(), Stri
             ),
             (
                 &admin,
-                format!("GET {ISSUER}/nobody"),
+                format!("GET {ISSUER}/unknown"),
                 meant,
                 404,
                 "NOT_FOUND",
@@ -388,7 +388,7 @@ fn metadata_that_failed_to_load_is_fetched_again() -> Result<(), String> {
         assert_eq!(refresh("publisher").await, (true, false, String::new()));
         assert_eq!(publisher.asked_for(ISSUER), 2);
         let refused = |why: &str| (false, false, why.to_owned());
-        assert_eq!(refresh("nobody").await, refused("unknown"));
+        assert_eq!(refresh("missing").await, refused("unknown"));
         assert_eq!(refresh("given").await, refused("configured"));
         // A document that cannot be fetched again stays in use, marked as stale.
         publisher.documents.lock().unwrap().clear();

@@ -127,13 +127,13 @@ impl Drop for Actor {
 }
 
 /// For roles: sends a line to the test.
-pub(crate) fn tell(line: &str) {
+pub(crate) fn write_line(line: &str) {
     println!("{line}");
     std::io::stdout().flush().unwrap();
 }
 
 /// For roles: reads a line from the test, byte by byte, so that input for a later reader stays unread.
-pub(crate) fn told() -> Option<String> {
+pub(crate) fn read_line() -> Option<String> {
     let mut line = Vec::new();
     let mut byte = [0];
     let input = std::io::stdin();

@@ -1,8 +1,8 @@
-//! Taking connections in, within limits.
+//! Accepting connections, within limits.
 //!
 //! Owns the accept loop. It only accepts, counts, pins the process that connected and hands over: a slow attestor holds up one
-//! worker's task and never this loop. Never spins: out of descriptors it pauses and goes on. How many connections there may be
-//! is said by `caps`. A connection whose peer cannot be identified is closed without an answer.
+//! worker's task and never this loop. Never spins: out of descriptors it pauses. The number of
+//! connections is bounded by `caps`. A connection whose peer cannot be identified is closed without an answer.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -27,18 +27,18 @@ use claviger_runtime::telemetry::Causes;
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two complaints in the log that connections cannot be accepted. The shortage may last.
-pub(crate) const COMPLAINT: Duration = Duration::from_mins(1);
+/// Between two warnings that connections cannot be accepted. The shortage may last.
+pub(crate) const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// One listener's accept loop.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) listener: UnixListener,
     pub(crate) caps: Arc<Caps>,
-    /// Whom it is for; `None`: for everybody.
+    /// The peers that are admitted; `None`: all.
     pub(crate) only: Option<Arc<Operators>>,
-    /// How often the log is told that none can be accepted.
-    pub(crate) complaints: Pace,
+    /// Limits the warnings that connections cannot be accepted.
+    pub(crate) warnings: Pace,
     pub(crate) workers: Arc<Workers>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -61,7 +61,7 @@ impl Acceptor {
     }
 
     async fn pause(&self, error: &io::Error) {
-        if self.complaints.take(self.shared.clock.now()).is_ok() {
+        if self.warnings.take(self.shared.clock.now()).is_ok() {
             tracing::warn!(
                 target: "claviger::server",
                 class = %error.kind(),
@@ -155,8 +155,8 @@ async fn identify(
     }
 }
 
-/// Whether it was said that peers cannot be identified.
-static TOLD: AtomicBool = AtomicBool::new(false);
+/// Whether a peer that could not be identified has been logged.
+static LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// Why a connection was closed without an answer.
 #[derive(Debug)]
@@ -169,14 +169,14 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// Counts it and, where that says something new, logs it.
+    /// Counts it, and logs it within bounds.
     fn note(&self, metrics: &Metrics) {
         metrics.count_refused();
         let (why, uid) = match self {
             Self::Unidentified(error) => {
-                // Told once, because it mostly is a matter of set-up (a daemon in a pid namespace of its own); after that it
-                // is counted only, or peers that cannot be identified could fill the log.
-                if !TOLD.swap(true, Ordering::Relaxed) {
+                // Logged once, because the cause is usually the setup (a daemon in a pid namespace of its own); further ones
+                // are only counted, so that peers cannot fill the log.
+                if !LOGGED.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         target: "claviger::server", error = %Causes(error),
                         "a peer cannot be identified and is refused; further ones are counted in `claviger status`"

@@ -1,4 +1,4 @@
-//! What callers are told when a request fails, the same in both dialects.
+//! What a caller learns when a request fails, the same in both dialects.
 //!
 //! Owns [`Problem`]: the reason, the remedy and the time to retry of one failed request. Nothing that a backend or an issuer
 //! said, and nothing of policy, gets in here. Reasons come from `claviger_runtime::reason`, the only place that makes them;
@@ -54,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// One request too many.
+    /// Too many open requests.
     pub(crate) fn crowded() -> Self {
         Self {
             retry_in: Some(Duration::from_secs(1)),

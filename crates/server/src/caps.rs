@@ -2,7 +2,7 @@
 //!
 //! Owns the bounds on both, in all and per uid, and the slots within them. A slot is released
 //! when it is dropped, in any order and on any thread. Counting requests besides connections is what bounds memory: one
-//! connection is cheap, but each of its requests may hold headers, half a message and an answer that nobody takes.
+//! connection is cheap, but each of its requests may hold headers, half a message and an answer that the peer does not read.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -25,8 +25,8 @@ pub(crate) const OPERATORS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Caps {
     limits: Limits,
-    /// Whom the bounds on all do not keep out: the daemon itself, which shows over the broker socket that it lives. If others
-    /// could keep it out, they could have the service manager restart it.
+    /// The daemon's own uid, which the bounds over all uids do not apply to: the daemon checks its own health over the broker
+    /// socket, and if other users could make that fail, the service manager would restart it.
     exempt: u32,
     connections: Mutex<Connections>,
     requests: AtomicUsize,

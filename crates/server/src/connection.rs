@@ -1,6 +1,6 @@
 //! One connection, from its preface to its end.
 //!
-//! Owns the protocol limits and the connection's age. A connection is closed in good order when it grows old or the daemon
+//! Owns the protocol limits and the connection's age. A connection is shut down gracefully when it reaches its age or the daemon
 //! drains: streams in progress may finish, watches end, and the caller reconnects. Old connections are not kept because one
 //! copy of the last answer stays in the write buffer of an idle one.
 
@@ -55,13 +55,13 @@ where
     } else {
         closing.cancel();
         connection.as_mut().graceful_shutdown();
-        // A request may take its whole limit; whoever has not finished by then is cut off.
+        // A request may take its whole limit; the connection is then closed whatever is unfinished.
         let grace = limits.request.saturating_add(Duration::from_secs(1));
         let last = tokio::time::timeout(grace, connection);
         last.await.unwrap_or(Ok(()))
     };
     if ended.is_err() {
-        // What went wrong on the wire is the peer's doing, and the library's text may quote what it sent.
+        // The peer caused it, and the library's text may quote what the peer sent.
         tracing::debug!(target: "claviger::server", "connection ended by a protocol or stream error");
     }
 }
@@ -90,8 +90,8 @@ fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
-        // What a peer may send before anybody reads it. Messages are small, and the smallest window of a connection that
-        // the protocol knows is enough for any number of them, one after the other.
+        // What a peer may send before it is read. Messages are small, so the smallest window that the protocol permits is
+        // enough.
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_frame_size(16 * 1024)

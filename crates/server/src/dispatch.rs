@@ -3,7 +3,7 @@
 //! Owns the guard that every request passes: the `claviger-request` header, which a browser or a tricked server does not set,
 //! the refusal of anything that looks forwarded or browser-made, and the number of requests in flight. Health checks alone
 //! need no header, because they reveal nothing. A request is open until its answer is written; a request over the limit is
-//! refused at once, and nothing of it is kept.
+//! refused at once.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -40,7 +40,7 @@ pub(crate) struct Dispatch {
     pub(crate) in_flight: Arc<Semaphore>,
 }
 
-/// Why a request is not looked at.
+/// Why a request is refused before it is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unwelcome {
     /// The header is missing.
@@ -69,7 +69,7 @@ fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
     {
         return Err(Unwelcome::Forwarded);
     }
-    // Exactly once: with two, a proxy on the way may have looked at the other one.
+    // Exactly once: with two, a proxy on the way may have checked the other one.
     let mut values = headers.get_all(REQUEST_HEADER).iter();
     match (values.next(), values.next()) {
         (Some(value), None) if value == REQUEST_HEADER_VALUE => Ok(()),
@@ -77,7 +77,7 @@ fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
     }
 }
 
-/// Whether a request is one of gRPC, which HTTP/1.1 cannot carry: it has no place for a status at the end.
+/// Whether it is a gRPC request. Not over HTTP/1.1, which cannot carry gRPC.
 fn is_grpc(request: &Request<Incoming>) -> bool {
     let kind = request.headers().get(http::header::CONTENT_TYPE);
     request.version() == Version::HTTP_2
@@ -102,8 +102,8 @@ fn outcome(response: &Response<Body>) -> &'static str {
 
 impl Dispatch {
     async fn answer(&self, context: &Context, request: Request<Incoming>) -> Response<Body> {
-        // The semaphore is never closed, so there always is a place sooner or later.
-        let _place = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+        // The semaphore is never closed, so a permit is free sooner or later.
+        let _permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
         let welcome = guard(request.headers());
         if !is_grpc(&request) {
             return http1::answer(context, request, welcome.map_err(Problem::from)).await;

@@ -5,7 +5,8 @@
 //! writing, and decides nothing: each handler decodes, asks `broker`, and encodes.
 //!
 //! A connection is accepted within the caps (`accept`), identified by `peer`, and served on one worker for its whole life
-//! (`connection`); its requests are guarded by `dispatch` and answered by a dialect (`grpc`, `http1`) from a `context`. Read them in that order.
+//! (`connection`); its requests are guarded by `dispatch` and answered by a dialect (`grpc`, `http1`) from a `context`. Read
+//! them in that order.
 
 #![forbid(unsafe_code)]
 
@@ -75,7 +76,8 @@ pub struct Parts {
     pub threads: usize,
 }
 
-/// Makes room for the descriptors that these limits may take. Says what an operator should do if there is not enough.
+/// Raises the limit on open descriptors to what these limits may take. Returns what an operator should do if that is not
+/// possible.
 pub fn make_room(limits: &Limits) -> Option<String> {
     descriptors::make_room(limits)
 }
@@ -85,7 +87,7 @@ pub fn make_room(limits: &Limits) -> Option<String> {
 pub struct Server {
     metrics: Arc<Metrics>,
     health: tonic_health::server::HealthReporter,
-    /// Kept until the drain is over: a thread ends, and cuts off what it serves, when nobody can give it work any more.
+    /// Kept until the drain is over: a thread ends, with its connections, when its queue is dropped.
     workers: Arc<Workers>,
 }
 
@@ -130,7 +132,7 @@ impl Server {
                 listener: register(&bound.listener)?,
                 caps: Arc::new(caps),
                 only,
-                complaints: Pace::new(accept::COMPLAINT, Duration::ZERO),
+                warnings: Pace::new(accept::WARNING_INTERVAL, Duration::ZERO),
                 workers: Arc::clone(&workers),
                 shared: shared(face),
             };

@@ -12,7 +12,7 @@ use claviger_runtime::clock::Moment;
 /// The daemon, as its admin service sees it. Implemented by `daemon`.
 #[async_trait]
 pub trait Operator: std::fmt::Debug + Send + Sync {
-    /// What the daemon knows of itself. Cheap; sends nothing.
+    /// The state of the daemon. Cheap; sends nothing.
     fn overview(&self) -> Overview;
 
     /// Reads the configuration again and installs it as a whole, or not at all. Once begun it runs to its end, whether or not
@@ -30,7 +30,7 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     async fn refresh_issuer(&self, name: &str) -> Result<bool, IssuerNotRefreshed>;
 }
 
-/// What the daemon knows of itself.
+/// The state of the daemon.
 #[derive(Clone, Debug)]
 pub struct Overview {
     /// When it started.
@@ -39,7 +39,7 @@ pub struct Overview {
     pub config_path: PathBuf,
     /// The first 16 hexadecimal digits of its digest.
     pub config_digest: String,
-    /// When it was put into force.
+    /// When it was installed.
     pub config_loaded: SystemTime,
     /// Whether everything that is configured can be served.
     pub ready: bool,

@@ -6,7 +6,7 @@
 
 use claviger_core::peer::Facts;
 
-/// Where the daemon is, and as whom.
+/// The user and the container of the daemon.
 #[derive(Debug)]
 pub(crate) struct Operators {
     uid: u32,
@@ -15,7 +15,7 @@ pub(crate) struct Operators {
 }
 
 impl Operators {
-    /// Those of this process. If the kernel does not say where it is, it counts as outside of every container.
+    /// The operators of this process. If the kernel does not say where the process is, it counts as outside of every container.
     pub(crate) fn of_this_process() -> Self {
         let facts = Facts::of_this_process().unwrap_or_default();
         Self {
@@ -27,9 +27,10 @@ impl Operators {
 
     /// Whether a peer is one of them.
     pub(crate) fn include(&self, peer: &Facts) -> bool {
-        let same_place = container(peer) == self.container.as_deref() && peer.nested == self.nested;
+        let same_container =
+            container(peer) == self.container.as_deref() && peer.nested == self.nested;
         let of_the_host = peer.uid == 0 && !peer.is_contained();
-        of_the_host || (same_place && (peer.uid == 0 || peer.uid == self.uid))
+        of_the_host || (same_container && (peer.uid == 0 || peer.uid == self.uid))
     }
 }
 

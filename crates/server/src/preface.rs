@@ -1,8 +1,8 @@
-//! A stream that must begin to speak in time.
+//! A deadline for the first bytes of a stream.
 //!
 //! Owns the deadline from accept to the first 33 bytes: an HTTP/2 preface with its first frame header, or the greater part of
-//! an HTTP/1.1 request line and header. Keepalive reaps peers that fall silent later; nothing else reaps one that connects
-//! and never speaks.
+//! an HTTP/1.1 request line and header. Keepalive closes connections whose peers fall silent later; nothing else closes one
+//! on which the peer never sends.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ const ENOUGH: usize = 33;
 /// A stream whose peer must send [`ENOUGH`] bytes before the deadline.
 #[derive(Debug)]
 pub(crate) struct Preface<S> {
-    /// Given back before the stream is shut down or closed: whoever sees the end of a connection finds its place free.
+    /// Released before the stream is shut down or closed: a peer that sees the end of its connection finds the slot free.
     slot: Option<Slot>,
     stream: S,
     waiting: Option<Waiting>,
@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The peer sees the end now, a moment before whoever serves lets go of the stream.
+        // The peer sees the end now, before the stream is dropped.
         this.slot = None;
         Pin::new(&mut this.stream).poll_shutdown(cx)
     }
@@ -119,7 +119,7 @@ mod tests {
     use crate::{Limits, Metrics};
 
     #[tokio::test]
-    async fn the_place_is_free_when_the_peer_sees_the_end() {
+    async fn the_slot_is_free_when_the_peer_sees_the_end() {
         let limits = Limits {
             connections_per_uid: 1,
             ..Limits::default()

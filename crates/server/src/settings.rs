@@ -10,7 +10,7 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The admin socket, for operators. In a directory of its own.
     pub admin_socket: PathBuf,
-    /// The group that may connect to the broker socket; `None`: everybody may connect, and rules decide.
+    /// The group that may connect to the broker socket; `None`: every user may connect, and rules decide.
     pub socket_group: Option<u32>,
     /// The limits.
     pub limits: Limits,
@@ -43,7 +43,7 @@ pub struct Limits {
     pub keepalive: Duration,
     /// For the answer to a ping.
     pub keepalive_answer: Duration,
-    /// A connection's age, after which it is closed in good order.
+    /// A connection's age, after which it is shut down gracefully.
     pub connection_age: Duration,
 }
 

@@ -14,7 +14,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-/// A connection, ready to be served where it lands. Made there, because its timers and sockets belong to that runtime.
+/// Makes the future that serves a connection. Called on the worker, because timers and sockets belong to its runtime.
 pub(crate) type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// The threads that serve connections.
@@ -56,12 +56,12 @@ impl Workers {
     }
 }
 
-/// Tells whether the threads still work. Does not keep them alive.
+/// Checks that the threads still run jobs. Does not keep them alive.
 #[derive(Clone, Debug)]
 pub struct Pulse(pub(super) Weak<Workers>);
 
 impl Pulse {
-    /// Waits until every thread has done a piece of work. A thread that hangs makes it wait for ever: bound it.
+    /// Waits until every thread has run a job. Waits forever if a thread hangs: bound it by a timeout.
     ///
     /// A connection stays on its thread, so one request to the daemon says nothing about the other threads.
     pub async fn felt(&self) {
@@ -71,11 +71,11 @@ impl Pulse {
                 let (beat, felt) = oneshot::channel();
                 let job: Job = Box::new(move || {
                     Box::pin(async move {
-                        // Nobody listens if it took too long.
+                        // The receiver is dropped if it took too long.
                         beat.send(()).ok();
                     })
                 });
-                // A thread that has ended takes no work, and drops it.
+                // A thread that has ended drops the job.
                 queue.send(job).ok();
                 beats.push(felt);
             }
@@ -91,7 +91,7 @@ impl Pulse {
 fn start_one(index: usize) -> io::Result<mpsc::UnboundedSender<Job>> {
     let (queue, mut jobs) = mpsc::unbounded_channel::<Job>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    // The thread ends, with all that it serves, when its queue is closed: when the server is dropped.
+    // The thread and its connections end when its queue is closed: when the server is dropped.
     drop(
         thread::Builder::new()
             .name(format!("claviger-serve-{index}"))
@@ -112,16 +112,16 @@ mod tests {
 
     use super::*;
 
-    /// A job that tells when it is done, and does `work` first.
+    /// A job that does `work`, and a receiver that fires when it is done.
     fn job(work: impl FnOnce() + Send + 'static) -> (Job, oneshot::Receiver<()>) {
-        let (done, told) = oneshot::channel();
+        let (done, finished) = oneshot::channel();
         let job: Job = Box::new(|| {
             Box::pin(async {
                 work();
                 done.send(()).unwrap();
             })
         });
-        (job, told)
+        (job, finished)
     }
 
     #[tokio::test]
@@ -137,7 +137,7 @@ mod tests {
                 let pulse = pulse.clone();
                 async move { pulse.felt().await }
             });
-            // Let all others do what they were given, this one included: the pulse waits for none but the one that hangs.
+            // All other threads run their jobs, that of the pulse included: it waits for the hanging thread alone.
             for queue in workers
                 .queues
                 .iter()

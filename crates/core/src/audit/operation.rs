@@ -70,7 +70,7 @@ impl Operation {
         }
     }
 
-    /// Whether it changes something, so that it is done once and cannot be taken back.
+    /// Whether it changes something, so that it is done once and cannot be undone.
     #[must_use]
     pub fn changes(self) -> bool {
         match self {

@@ -1,6 +1,6 @@
-//! What one peer may cost.
+//! The budget of each peer.
 //!
-//! Owns one [`Purse`] per identity (uid and unit or container): a budget for refusals and for requests that reach upstream, while
+//! Owns one [`Budget`] per identity (uid and unit or container): a budget for refusals and for requests that reach upstream, while
 //! answers from the cache are free, and the trail of what was recorded. The number of identities that are tracked is bounded:
 //! whole budgets are forgotten first, because forgetting them changes nothing but that a release is recorded twice.
 
@@ -35,14 +35,14 @@ impl Default for BudgetSettings {
 
 /// What one identity may spend.
 #[derive(Debug)]
-pub(crate) struct Purse {
+pub(crate) struct Budget {
     /// Refusals, and requests that reach upstream.
     pub(crate) requests: Pace,
     /// What is recorded of the identity.
     pub(crate) trail: Arc<Trail>,
 }
 
-impl Purse {
+impl Budget {
     fn new(settings: BudgetSettings) -> Self {
         Self {
             requests: pace(settings),
@@ -61,7 +61,7 @@ fn pace(settings: BudgetSettings) -> Pace {
     Pace::new(interval, interval.saturating_mul(ahead))
 }
 
-/// Who a budget belongs to. Not the whole cgroup: whoever may make some below its own would make a budget with each.
+/// The owner of a budget. Not the whole cgroup: a peer that may create cgroups below its own would get a budget with each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     uid: u32,
@@ -72,7 +72,7 @@ struct Identity {
 #[derive(Debug)]
 pub struct Budgets {
     settings: BudgetSettings,
-    tracked: Mutex<HashMap<Identity, Arc<Purse>>>,
+    tracked: Mutex<HashMap<Identity, Arc<Budget>>>,
 }
 
 impl Budgets {
@@ -85,8 +85,8 @@ impl Budgets {
         }
     }
 
-    /// The purse of a peer. Connections of one identity share it.
-    pub(crate) fn of(&self, facts: &Facts, now: Moment) -> Arc<Purse> {
+    /// The budget of a peer. Connections of one identity share it.
+    pub(crate) fn of(&self, facts: &Facts, now: Moment) -> Arc<Budget> {
         let identity = Identity {
             uid: facts.uid,
             owner: facts
@@ -97,16 +97,16 @@ impl Budgets {
         };
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         if tracked.len() >= MOST_TRACKED && !tracked.contains_key(&identity) {
-            tracked.retain(|_, purse| !purse.is_whole(now) || Arc::strong_count(purse) > 1);
+            tracked.retain(|_, budget| !budget.is_whole(now) || Arc::strong_count(budget) > 1);
             if tracked.len() >= MOST_TRACKED {
-                // Ten thousand identities with spent budgets at once: a newcomer gets one that nobody remembers.
-                return Arc::new(Purse::new(self.settings));
+                // Ten thousand identities with spent budgets at once: a new one gets a budget that is not tracked.
+                return Arc::new(Budget::new(self.settings));
             }
         }
-        let purse = tracked
+        let budget = tracked
             .entry(identity)
-            .or_insert_with(|| Arc::new(Purse::new(self.settings)));
-        Arc::clone(purse)
+            .or_insert_with(|| Arc::new(Budget::new(self.settings)));
+        Arc::clone(budget)
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_another_budget_by_making_cgroups() {
+    fn creating_cgroups_gives_no_further_budget() {
         let budgets = Budgets::new(SETTINGS);
         let of = |path: &str| {
             let facts = Facts {

@@ -13,10 +13,10 @@ use crate::tokens;
 /// its remedy ([`Reasoned`]).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Policy denies it. The peer is not told why, nor whether the name exists.
+    /// Policy denies it. The peer learns neither why, nor whether the name exists.
     #[error("denied")]
     Denied(#[from] Denial),
-    /// The process that connected is gone, or is no longer what it was.
+    /// The process that connected has exited or changed.
     #[error("the peer changed")]
     PeerChanged(#[source] peer::Changed),
     /// The peer's budget is spent.
@@ -25,10 +25,10 @@ pub enum Error {
         /// When it is worth asking again.
         retry_in: Duration,
     },
-    /// No token can be had.
+    /// No token is available.
     #[error("no token")]
     Token(#[source] tokens::Error),
-    /// No value is held within its bounds.
+    /// No value is within its bounds.
     #[error("no secret")]
     Secret(#[from] secrets::Error),
 }
@@ -44,7 +44,7 @@ impl From<tokens::Error> for Error {
 }
 
 impl Error {
-    /// Whether policy or identity refused it, rather than the world being in disorder.
+    /// Whether policy or identity refused it, rather than an outage.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::PeerChanged(_))

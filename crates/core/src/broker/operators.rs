@@ -54,7 +54,7 @@ pub struct Unknown {
 pub struct Refreshed {
     /// Its name or reference.
     pub name: String,
-    /// Whether another version or token is held now.
+    /// Whether it has another version or token now.
     pub outcome: Result<bool, NotRefreshed>,
 }
 

@@ -1,4 +1,4 @@
-//! Requests about secrets. None makes a backend work: they read what the schedule of `secrets` fetched.
+//! Requests about secrets. None contacts a backend: they read what the schedule of `secrets` fetched.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use crate::audit::Recorder;
-use crate::broker::budget::Purse;
+use crate::broker::budget::Budget;
 use crate::broker::{Broker, Caller, Error, World};
 use crate::peer::Facts;
 use crate::policy::Rights;
@@ -16,7 +16,7 @@ use claviger_runtime::clock::Moment;
 #[derive(Debug)]
 pub struct Session {
     caller: Caller,
-    purse: Arc<Purse>,
+    budget: Arc<Budget>,
     recorder: Recorder,
     /// The peer's rights in the world that was in force when it last asked. Renewed after a reload.
     known: ArcSwapOption<Known>,
@@ -40,11 +40,11 @@ struct Known {
 impl Broker {
     /// Begins a session for the other end of a new connection.
     pub fn session(&self, caller: Caller) -> Session {
-        let purse = self.budgets.of(caller.facts(), self.clock.now());
+        let budget = self.budgets.of(caller.facts(), self.clock.now());
         Session {
-            recorder: Recorder::new(Arc::clone(&purse.trail)),
+            recorder: Recorder::new(Arc::clone(&budget.trail)),
             caller,
-            purse,
+            budget,
             known: ArcSwapOption::empty(),
         }
     }
@@ -66,7 +66,7 @@ impl Session {
 
     /// Spends the peer's budget by one request, or says how long to wait.
     pub(crate) fn spend(&self, now: Moment) -> Result<(), Duration> {
-        self.purse.requests.take(now)
+        self.budget.requests.take(now)
     }
 
     /// What is recorded of the peer.

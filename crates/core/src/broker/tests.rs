@@ -214,7 +214,7 @@ fn tokens(issuer: &Arc<Issuer>, drain: &Drain, previous: Option<&Tokens>) -> Arc
 }
 
 #[tokio::test]
-async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
+async fn a_waiting_request_is_judged_by_the_rules_at_the_release() {
     for (left, reason) in [
         (None, Err("denied")),
         (Some(ScopeLimit::Definition), Ok("a b c")),
@@ -234,7 +234,7 @@ async fn whoever_waits_is_judged_by_the_rules_at_the_release() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
+async fn a_watch_releases_nothing_by_rules_that_are_not_in_force() {
     let stage = Stage::new(20).await;
     stage.issuer.allowed.add_permits(1);
     let mut following = stage.watch("").await.unwrap();
@@ -257,7 +257,7 @@ async fn nothing_is_told_to_who_follows_by_rules_that_are_not_in_force() {
 }
 
 #[tokio::test]
-async fn who_follows_pays_for_what_the_issuer_is_asked() {
+async fn a_watch_that_needs_the_issuer_is_charged_to_the_budget() {
     let stage = Stage::new(2).await;
     stage.issuer.allowed.add_permits(10);
     for scopes in ["a", "b"] {
@@ -266,7 +266,7 @@ async fn who_follows_pays_for_what_the_issuer_is_asked() {
     let refused = stage.watch("c").await.unwrap_err();
     assert_eq!(refused.reason().label(), "rate_limited");
     let again = stage.watch("a").await.unwrap().next().await;
-    assert!(again.is_ok(), "what is held is free");
+    assert!(again.is_ok(), "an answer from the cache is free");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Requests about tokens.
 //!
-//! Owns what each of them does with its permit, and who pays: starting a request to the issuer spends the peer's budget,
+//! Owns what each of them does with its permit, and what is charged: starting a request to the issuer spends the peer's budget,
 //! joining one that is under way and answers from the cache are free.
 
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Broker {
     /// Follows a token: yields the current one, then each newer one.
     ///
     /// # Errors
-    /// If policy denies it, or the peer is over its budget and the issuer would have to be asked.
+    /// If policy denies it, or the peer is over its budget and the token would have to be requested.
     pub async fn watch_token(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -110,7 +110,7 @@ struct GetToken<'a> {
     broker: &'a Broker,
     session: &'a Session,
     request: &'a TokenRequest,
-    /// What is left to be done for the request.
+    /// What the request still needs.
     want: Want,
     /// When the request first had to wait.
     called: Option<Moment>,
@@ -142,7 +142,7 @@ impl Ask for GetToken<'_> {
             .tokens
             .get(permit, &self.want, &|now| self.session.spend(now))
             .await;
-        // If another world has to answer, it has the time that is left, and a token that was renewed already will do.
+        // If another world has to answer, it gets the remaining time, and a token that was renewed meanwhile is enough.
         let waited = clock.now().since(called);
         self.want.deadline = self.request.want.deadline.saturating_sub(waited);
         self.want.force_refresh &= outcome.is_err();

@@ -207,16 +207,19 @@ mod tests {
             info: false,
             cgroup: false,
         };
-        let told: Vec<_> = old.warnings(&settings).collect();
+        let warnings: Vec<_> = old.warnings(&settings).collect();
         assert!(
-            told.len() == 2 && told[0].contains("match no peer"),
-            "{told:?}"
+            warnings.len() == 2 && warnings[0].contains("match no peer"),
+            "{warnings:?}"
         );
         let settings = Settings {
             allow_legacy_pid_attestation: true,
             ..settings
         };
-        let told: Vec<_> = old.warnings(&settings).collect();
-        assert!(told.len() == 2 && told[0].contains("reused"), "{told:?}");
+        let warnings: Vec<_> = old.warnings(&settings).collect();
+        assert!(
+            warnings.len() == 2 && warnings[0].contains("reused"),
+            "{warnings:?}"
+        );
     }
 }

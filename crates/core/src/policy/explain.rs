@@ -44,12 +44,12 @@ impl Allowed {
     }
 }
 
-/// How one rule compares with a peer and its wish. The first rule that selects the peer and allows the wish decides.
+/// How one rule compares with a peer and its request. The first rule that selects the peer and allows the request decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleVerdict {
     /// Whether its selectors match the peer.
     pub selects_peer: bool,
-    /// Whether it allows the wish to the peers that it selects.
+    /// Whether it allows the request to the peers that it selects.
     pub allows: bool,
     /// What is missing, or what matched.
     pub detail: String,
@@ -78,7 +78,7 @@ impl Policy {
                 scopes: None,
             }),
         };
-        let wish = Wish {
+        let request = Request {
             action,
             name,
             scopes,
@@ -88,20 +88,20 @@ impl Policy {
             rules: self
                 .rules()
                 .iter()
-                .map(|rule| wish.verdict(rule, facts))
+                .map(|rule| request.verdict(rule, facts))
                 .collect(),
         }
     }
 }
 
 /// What the request asks for.
-struct Wish<'a> {
+struct Request<'a> {
     action: Action,
     name: &'a str,
     scopes: &'a Scopes,
 }
 
-impl Wish<'_> {
+impl Request<'_> {
     fn verdict(&self, rule: &Rule, facts: &Facts) -> RuleVerdict {
         let selector = &rule.selector;
         let others: Vec<String> = selector
@@ -132,7 +132,7 @@ impl Wish<'_> {
         }
     }
 
-    /// What the rule lacks to allow the wish.
+    /// What the rule lacks to allow the request.
     fn missing(&self, rule: &Rule) -> Option<String> {
         let names = rule.names(self.action);
         if !names.iter().any(|name| **name == *self.name) {
@@ -235,7 +235,7 @@ fn describe(selector: &Selector, facts: &Facts, mismatch: Mismatch) -> String {
     };
     match mismatch {
         Mismatch::NothingPrimary => {
-            "it names no user, group, unit or container, and an executable alone selects nobody"
+            "it names no user, group, unit or container, and an executable alone selects no peer"
                 .to_owned()
         }
         Mismatch::User => format!(

@@ -88,7 +88,7 @@ impl Rights {
     /// the first one that allows them all. Names are compared whole, byte by byte.
     ///
     /// # Errors
-    /// A [`Denial`], which tells the peer nothing about the rules.
+    /// A [`Denial`], which reveals nothing about the rules.
     pub fn token(&self, name: &str, scopes: &Scopes) -> Result<TokenPermit, Denial> {
         self.reach(name, scopes).map(TokenPermit::new)
     }
@@ -104,7 +104,7 @@ impl Rights {
     /// Decides whether the peer may be given a secret's value. The first rule that names it decides.
     ///
     /// # Errors
-    /// A [`Denial`], which tells the peer nothing about the rules.
+    /// A [`Denial`], which reveals nothing about the rules.
     pub fn secret(&self, name: &str) -> Result<SecretPermit, Denial> {
         self.by_name
             .get(name)

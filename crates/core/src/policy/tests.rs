@@ -439,8 +439,8 @@ fn explanations_name_the_cause_and_what_nearly_fits() {
         ),
     ];
     for (rule, selects, allows, words) in rows {
-        let (selects_peer, allows_wish, detail) = explained(rule);
-        assert_eq!((selects_peer, allows_wish), (selects, allows), "{detail}");
+        let (selects_peer, permits, detail) = explained(rule);
+        assert_eq!((selects_peer, permits), (selects, allows), "{detail}");
         assert!(words.iter().all(|word| detail.contains(word)), "{detail}");
     }
 }
@@ -537,7 +537,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         })
 }
 
-fn any_wish() -> impl Strategy<Value = (Action, String, Scopes)> {
+fn any_request() -> impl Strategy<Value = (Action, String, Scopes)> {
     (
         proptest::sample::select(&Action::ALL[..]),
         any_of(NAMES),
@@ -552,7 +552,7 @@ proptest! {
     fn explain_decides_as_a_request_would_be_decided(
         rules in proptest::collection::vec(any_rule(), 0..6),
         facts in any_facts(),
-        (action, name, scopes) in any_wish(),
+        (action, name, scopes) in any_request(),
     ) {
         let policy = Policy::new(rules);
         let rights = policy.rights(&facts);
@@ -576,8 +576,8 @@ proptest! {
     }
 
     #[test]
-    fn without_a_rule_nothing_is_permitted(facts in any_facts(), wish in any_wish()) {
-        let (action, name, scopes) = wish;
+    fn without_a_rule_nothing_is_permitted(facts in any_facts(), request in any_request()) {
+        let (action, name, scopes) = request;
         let answer = decide(&Policy::new(Vec::new()).rights(&facts), action, &name, &scopes);
         prop_assert_eq!(answer.unwrap_err(), Denial::NoRule);
     }
@@ -588,7 +588,7 @@ proptest! {
         extra in any_rule(),
         place in any::<proptest::sample::Index>(),
         facts in any_facts(),
-        (action, name, scopes) in any_wish(),
+        (action, name, scopes) in any_request(),
     ) {
         let before = decide(&Policy::new(rules.clone()).rights(&facts), action, &name, &scopes);
         let mut more = rules;

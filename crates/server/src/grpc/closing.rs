@@ -1,7 +1,7 @@
 //! Streams that end with their connection.
 //!
-//! Owns the end of streams whose services know nothing of connections: health and reflection. Without it whoever follows the
-//! daemon's health would be cut off with an error when the connection grows old, and hold up its drain until then.
+//! Owns the end of streams whose services have no access to the connection: health and reflection. Without it a client that watches
+//! the daemon's health would be cut off with an error when the connection reaches its age, and delay the drain until then.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
 
-/// A body that ends in good order, with the status of success, when its connection is about to close.
+/// A body that ends with the status of success when its connection is about to close.
 struct Closing {
     body: Body,
     about_to_close: Pin<Box<WaitForCancellationFutureOwned>>,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::context::Face;
 use crate::settings::Limits;
 
-/// How much longer than its limit a request may take before it is cut off: a caller that waits for an issuer gets a better
-/// answer a little earlier.
+/// How much longer than its limit a request may take before it is cut off: a caller that waits for an issuer gets a more
+/// specific answer just before.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// How long an operation of an operator may take. Each of its parts (a fetch, a request to an issuer) has a shorter limit of

@@ -4,7 +4,7 @@
 //! connection's session, and encodes. Which methods there are, and how long each may take, is the table in [`methods`].
 //! `claviger.v1.Tokens` is dispatched by hand, because its answers are encoded once per token and not once per request
 //! ([`codec`]); the others use generated code, made anew for each call around the connection.
-//! What callers learn of an error is made in `answers`; [`status`] writes it.
+//! `answers` makes what a caller learns of an error; [`status`] writes it.
 
 mod admin;
 mod closing;
@@ -51,8 +51,8 @@ pub(crate) async fn answer(context: &Context, request: Request<Body>) -> Respons
     {
         return refuse(Problem::new(Reason::WrongSocket));
     }
-    // Above all for a request whose message never comes, which would keep its place among the requests in flight. A stream
-    // has answered as soon as it begins.
+    // Above all for a request whose message never arrives, which would stay among the requests in flight. A stream counts as
+    // answered when it begins.
     let limit = method.limit.of(&context.shared.settings.limits);
     tokio::time::timeout(limit, serve(context, method, request))
         .await

@@ -66,7 +66,7 @@ impl Secrets for Service {
                 };
                 match next {
                     Ok(reading) => Some((Ok(convert::secret(&reading)), Some((watch, context)))),
-                    // Like an old connection: who follows reconnects, and finds the next daemon.
+                    // As at the end of a connection's age: the client reconnects, to the next daemon.
                     Err(_stopping) if context.shared.drain.has_begun() => None,
                     Err(error) => Some((Err(status::of(&error)), None)),
                 }

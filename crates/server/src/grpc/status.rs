@@ -52,13 +52,13 @@ pub(crate) fn of(error: &Error) -> Status {
     Problem::of(error).into()
 }
 
-/// The answer to a request that is not looked at.
+/// The answer to a request that is refused before it is decoded.
 pub(crate) fn refuse(problem: Problem) -> Response<Body> {
     Status::from(problem).into_http()
 }
 
-/// The answer to a request whose messages are compressed. None are accepted: they are small, and lengths of compressed texts
-/// tell something about them.
+/// The answer to a request whose messages are compressed. None are accepted: messages are small, and the length of a
+/// compressed text reveals something about it.
 pub(crate) fn compressed() -> Response<Body> {
     let status = Status::from(Problem::new(Reason::UnknownCompression));
     let mut response = status.into_http();

@@ -1,7 +1,7 @@
 //! What issuers and resources publish about themselves, as far as claviger read and checked it.
 //!
-//! For operators. Served from memory: nobody is asked because somebody looks. The fields have the names of RFC 8414 and
-//! RFC 9728; what claviger knows beside them stands under `claviger`.
+//! For operators. Served from memory: a read never contacts an issuer or a resource. The fields have the names of RFC 8414 and
+//! RFC 9728; additions of claviger are in the member `claviger`.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 use claviger_core::audit::Released;
 use claviger_runtime::reason::Reason;
 
-/// When it is worth looking again if nothing could be read: a failure that may heal is not older.
+/// When to retry if no metadata could be read: transient failures are retried at least this often.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// `GET /.well-known/oauth-authorization-server/ISSUER`.

@@ -9,9 +9,9 @@
 //! | `GET /v1/secret/NAME` | the value itself, and what is known of it in headers |
 //! | `GET /.well-known/oauth-authorization-server/ISSUER` | for operators: the endpoints of an issuer of the configuration |
 //! | `GET /.well-known/oauth-protected-resource/TOKEN` | for operators: what the resources of a token say |
-//! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve; operators are told of each token |
+//! | `GET /health`, `GET /ready` | whether the daemon lives, and whether it can serve; for operators with the state of each token |
 //!
-//! The same guard, the same rules and the same errors as over gRPC ([`answers`]). No body of a request is read.
+//! The same guard, the same rules and the same errors as over gRPC ([`answers`]). Request bodies are not read.
 
 mod answers;
 mod metadata;
@@ -59,7 +59,7 @@ pub(crate) async fn answer(
     reply.into_response()
 }
 
-/// The answer to a request that is not looked at.
+/// The answer to a request that is refused before it is routed.
 pub(crate) fn refuse(problem: &Problem) -> Response<Body> {
     Reply::problem(problem).into_response()
 }
@@ -88,7 +88,7 @@ async fn for_programs(context: &Context, method: &Method, segments: &[&str], que
     }
 }
 
-/// What only operators are told. The rest of what they do is spoken in gRPC.
+/// The paths of the admin socket. Other requests of operators use gRPC.
 async fn for_operators(context: &Context, method: &Method, segments: &[&str]) -> Reply {
     let (subject, segment) = match segments {
         [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
@@ -131,8 +131,8 @@ enum Subject {
     Token,
 }
 
-/// Alive, as soon as it answers; whether issuers can be reached is told beside, from what is known already. Everybody may
-/// ask, so nothing is gathered for it.
+/// Status 200 while the daemon answers at all; the body says whether issuers can be reached. Every peer may ask, so it is read
+/// from memory.
 fn health(context: &Context) -> Reply {
     let ready = context.shared.broker.ready();
     let timestamp = context.shared.clock.now().wall.as_secs();
@@ -144,8 +144,8 @@ fn health(context: &Context) -> Reply {
     )
 }
 
-/// Whether everything can be served; on the admin socket also which tokens. Whoever has not said that the request is meant
-/// for claviger learns no names.
+/// Whether everything can be served; on the admin socket also which tokens. A request without the
+/// claviger header is not given the names.
 async fn ready(context: &Context, meant: bool) -> Reply {
     let broker = &context.shared.broker;
     let ready = broker.ready();

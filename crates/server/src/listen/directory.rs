@@ -1,7 +1,7 @@
 //! Where a socket may lie.
 //!
-//! Owns the directory of a socket: makes it with its mode, and refuses one in which somebody else could put another socket
-//! in the place of ours, be it there or by replacing a directory on the way to it.
+//! Owns the directory of a socket: makes it with its mode, and refuses one in which another user could replace the socket,
+//! in the directory itself or by replacing one of its ancestors.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -11,14 +11,14 @@ use rustix::process::geteuid;
 
 use super::{ListenError, masked};
 
-/// In a directory with this bit nobody renames or removes what belongs to others.
+/// In a directory with this bit a user can rename and remove only files of its own.
 const STICKY: u32 = 0o1000;
 
 /// Makes the directory if it is missing, and refuses one in which others could replace the socket.
 pub(super) fn prepare(directory: &Path, mode: u32) -> Result<(), ListenError> {
     let os = |doing| move |error| ListenError::Os(directory.to_owned(), doing, error);
     if !directory.exists() {
-        // Under a narrow mask of the caller nobody could enter it.
+        // A narrow umask of the caller would leave it inaccessible.
         masked(mode, || {
             DirBuilder::new()
                 .recursive(true)
@@ -45,7 +45,7 @@ pub(super) fn prepare(directory: &Path, mode: u32) -> Result<(), ListenError> {
     Ok(())
 }
 
-/// Whoever may rename entries of an ancestor may replace the whole directory of the socket.
+/// A user who may rename entries of an ancestor may replace the whole directory of the socket.
 fn check_ancestor(ancestor: &Path) -> Result<(), ListenError> {
     let os = |error| ListenError::Os(ancestor.to_owned(), "inspect", error);
     let meta = fs::metadata(ancestor).map_err(os)?;

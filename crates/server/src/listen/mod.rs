@@ -1,7 +1,8 @@
 //! Making the two sockets, or taking them over.
 //!
-//! Owns the files of the sockets: their modes, who may replace them, and (in `directory`) where they may lie. At no moment
-//! does a socket let in more than in the end. A live daemon is never pushed aside, and what is not a socket is never removed.
+//! Owns the files of the sockets: their modes, who may replace them, and (in `directory`) where they may lie. A
+//! socket never has wider permissions than its final ones. The socket of a live daemon is never replaced, and a file that is
+//! not a socket is never removed.
 //! Runs before any thread starts: the file mode mask that it sets for a moment belongs to the whole process.
 
 mod directory;
@@ -23,36 +24,36 @@ use rustix::process::umask;
 
 use crate::Settings;
 
-/// Why a socket cannot be had. Says what to do.
+/// Why a socket cannot be made or taken over, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody answers on it.
+    /// Another process answers on it.
     #[error(
         "another daemon is serving on {0}; stop it first (`claviger status` shows it), or configure another `server.socket`"
     )]
     Live(PathBuf),
-    /// There is something else.
+    /// There is a file of another type.
     #[error("{0} exists and is not a socket; move it away or configure another `server.socket`")]
     NotASocket(PathBuf),
-    /// Others could replace the socket.
+    /// Other users could replace the socket.
     #[error(
-        "the directory {0} can be written by others (mode {1:o}); run `chmod go-w {0}`, because whoever can write it can put a socket of their own there"
+        "the directory {0} can be written by others (mode {1:o}); run `chmod go-w {0}`, because a user who can write to it can replace the socket"
     )]
     OpenDirectory(PathBuf, u32),
-    /// Somebody else owns the directory, and with it what is in there.
+    /// The directory belongs to another user, who can replace the socket.
     #[error(
-        "the directory {0} belongs to uid {1}, who could put a socket of their own there; it must belong to root or to the daemon's user"
+        "the directory {0} belongs to uid {1}, who could replace the socket; it must belong to root or to the daemon's user"
     )]
     ForeignDirectory(PathBuf, u32),
-    /// The operating system says no.
+    /// A system call failed.
     #[error("cannot {1} {0}")]
     Os(PathBuf, &'static str, #[source] io::Error),
-    /// Socket activation gave something unexpected.
+    /// Socket activation passed other sockets than expected.
     #[error(
         "socket activation passed {0} sockets named \"{1}\"; the socket units must pass two, named `broker` and `admin` (FileDescriptorName=)"
     )]
     Activation(usize, String),
-    /// Socket activation gave something that cannot be served.
+    /// Socket activation passed a descriptor that cannot be served.
     #[error(
         "what socket activation passed as `{0}` is no listening unix socket with a path; set ListenStream= of its socket unit to a path"
     )]
@@ -64,7 +65,7 @@ pub enum ListenError {
 pub struct Bound {
     /// The listener.
     pub(crate) listener: UnixListener,
-    /// Where it is, which an inherited one knows better than the configuration.
+    /// The path that it is bound to. For an inherited socket the configuration may have another one.
     path: PathBuf,
     /// Removes the file at the end; absent for an inherited socket, which belongs to the service manager.
     _file: Option<SocketFile>,
@@ -77,7 +78,7 @@ pub struct Sockets {
     pub(crate) admin: Bound,
 }
 
-/// The socket's file and the lock that says that somebody is using it.
+/// The socket's file, and the lock of the daemon that uses it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -90,7 +91,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let present = fs::symlink_metadata(&self.path).ok().map(|meta| meta.ino());
         if present.is_some() && present == self.inode {
-            // Nothing to be done if it fails: the next daemon finds it dead and replaces it.
+            // If it fails, the next daemon finds a dead socket and replaces it.
             drop(fs::remove_file(&self.path));
         }
     }
@@ -169,7 +170,7 @@ fn inherited(listener: Option<UnixListener>, name: &'static str) -> Result<Bound
     })
 }
 
-/// Does something under a file mode mask that leaves `mode`. Tests have threads, and the mask is everybody's.
+/// Calls `work` under a file mode mask that leaves `mode`. The mask belongs to the process, and tests have threads.
 fn masked<T>(mode: u32, work: impl FnOnce() -> T) -> T {
     static MASK: Mutex<()> = Mutex::new(());
     let _one = MASK.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +191,7 @@ fn bind(
     directory::prepare(parent, directory_mode)?;
     let lock = lock(path)?;
     clear(path)?;
-    // Until it belongs to its group, the group that it has by chance gets nothing.
+    // No access for its initial group until the group is changed.
     let first = if group.is_some() { 0o600 } else { mode };
     let listener = masked(first, || UnixListener::bind(path)).map_err(os("bind"))?;
     let bound = Bound {
@@ -210,7 +211,7 @@ fn bind(
     Ok(bound)
 }
 
-/// Takes the lock beside the socket, which two daemons that start together cannot both have.
+/// Takes the lock beside the socket, so that two daemons that start together do not both bind it.
 fn lock(path: &Path) -> Result<File, ListenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

@@ -81,7 +81,7 @@ fn a_directory_that_others_can_replace_is_refused() {
     open(0o777);
     let error = Sockets::bind(&settings).unwrap_err();
     assert!(matches!(&error, ListenError::OpenDirectory(path, 0o777) if path == directory.path()));
-    // Where nobody touches what belongs to others, as in /tmp, all is well.
+    // With the sticky bit, as in /tmp, a user cannot replace the files of another.
     open(0o1777);
     drop(Sockets::bind(&settings).unwrap());
 
@@ -122,7 +122,7 @@ fn a_socket_for_a_group_belongs_to_it() {
 }
 
 #[test]
-fn inherited_sockets_are_told_apart_by_name() {
+fn inherited_sockets_are_assigned_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let listen = |name: &str| Some(UnixListener::bind(directory.path().join(name)).unwrap());
     assert!(Sockets::inherit(vec![listen("a"), listen("b")], "admin:broker").is_ok());
