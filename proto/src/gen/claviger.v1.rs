@@ -1405,7 +1405,7 @@ pub struct TokenEntry {
     pub upstream_requests: u64,
 }
 /// The sockets and their traffic.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerStatus {
     /// The path of the socket for programs.
     #[prost(string, tag = "1")]
@@ -1419,15 +1419,34 @@ pub struct ServerStatus {
     /// Connections closed because a limit was reached.
     #[prost(uint64, tag = "4")]
     pub connections_refused: u64,
-    /// Requests that succeeded.
+    /// Requests of programs that succeeded.
     #[prost(uint64, tag = "5")]
     pub requests_answered: u64,
-    /// Requests that policy refused.
+    /// Requests of programs that policy refused.
     #[prost(uint64, tag = "6")]
     pub requests_denied: u64,
-    /// Requests that failed for another reason.
+    /// Requests of programs that failed for another reason.
     #[prost(uint64, tag = "7")]
     pub requests_failed: u64,
+    /// The same by operation, with those of operators. Operations without a request are left out.
+    #[prost(message, repeated, tag = "8")]
+    pub operations: ::prost::alloc::vec::Vec<OperationCounts>,
+}
+/// Requests for one operation since the daemon started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperationCounts {
+    /// The operation, for example "get_token" or "watch_secret".
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// Requests that succeeded, and messages of watches.
+    #[prost(uint64, tag = "2")]
+    pub answered: u64,
+    /// Requests that policy refused.
+    #[prost(uint64, tag = "3")]
+    pub denied: u64,
+    /// Requests that failed for another reason.
+    #[prost(uint64, tag = "4")]
+    pub failed: u64,
 }
 /// One protection of the process, read back from the kernel.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,10 +1,12 @@
-//! Counts of decisions.
+//! Counts of decisions, by operation and outcome.
 //!
 //! Owns one set of counters per thread, up to a bound, each on cache lines of its own: all workers count every request, and
 //! one shared line would travel between their cores each time. Reading adds them up.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::audit::Operation;
 
 /// Sets of counters. With more threads than this, some share a set, which costs time and no count.
 const SHARDS: usize = 32;
@@ -17,9 +19,11 @@ thread_local! {
     static THREAD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Counts of decisions since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Counts of decisions about one operation, since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
+    /// The operation.
+    pub operation: Operation,
     /// Requests that were answered.
     pub answered: u64,
     /// Requests that policy denied, or whose peer was not the process that connected.
@@ -28,49 +32,59 @@ pub struct Counts {
     pub failed: u64,
 }
 
-/// One set of counters, on cache lines of its own. Two lines, because processors fetch them in pairs.
+/// The counters of one operation.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) answered: AtomicU64,
+    pub(super) denied: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+/// The counters of one thread, on cache lines of their own. Two lines, because processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard {
-    answered: AtomicU64,
-    denied: AtomicU64,
-    failed: AtomicU64,
+struct Shard([Counters; Operation::ALL.len()]);
+
+impl Shard {
+    fn of(&self, operation: Operation) -> Option<&Counters> {
+        self.0.get(operation as usize)
+    }
 }
 
 /// Counters of decisions.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     shards: [Shard; SHARDS],
 }
 
 impl Metrics {
-    /// The counts of all threads.
-    #[must_use]
-    pub fn read(&self) -> Counts {
-        self.shards
-            .iter()
-            .fold(Counts::default(), |sum, shard| Counts {
-                answered: sum.answered + shard.answered.load(Ordering::Relaxed),
-                denied: sum.denied + shard.denied.load(Ordering::Relaxed),
-                failed: sum.failed + shard.failed.load(Ordering::Relaxed),
+    /// The counts of all threads, for each operation.
+    pub(crate) fn read(&self) -> Vec<Counts> {
+        Operation::ALL
+            .into_iter()
+            .map(|operation| {
+                let sum = |counter: fn(&Counters) -> &AtomicU64| {
+                    self.shards
+                        .iter()
+                        .filter_map(|shard| shard.of(operation))
+                        .map(|counters| counter(counters).load(Ordering::Relaxed))
+                        .sum()
+                };
+                Counts {
+                    operation,
+                    answered: sum(|counters| &counters.answered),
+                    denied: sum(|counters| &counters.denied),
+                    failed: sum(|counters| &counters.failed),
+                }
             })
+            .collect()
     }
 
-    pub(super) fn count_answered(&self) {
-        self.count(|shard| &shard.answered);
-    }
-
-    pub(super) fn count_denied(&self) {
-        self.count(|shard| &shard.denied);
-    }
-
-    pub(super) fn count_failed(&self) {
-        self.count(|shard| &shard.failed);
-    }
-
-    fn count(&self, counter: fn(&Shard) -> &AtomicU64) {
-        if let Some(shard) = self.shards.get(thread() % SHARDS) {
-            counter(shard).fetch_add(1, Ordering::Relaxed);
+    /// Counts one decision about `operation` by the `counter` of its outcome.
+    pub(super) fn count(&self, operation: Operation, counter: fn(&Counters) -> &AtomicU64) {
+        let shard = self.shards.get(thread() % SHARDS);
+        if let Some(counters) = shard.and_then(|shard| shard.of(operation)) {
+            counter(counters).fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -20,7 +20,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-pub use metrics::{Counts, Metrics};
+pub use metrics::Counts;
+pub(crate) use metrics::Metrics;
 pub use operation::Operation;
 pub use released::Released;
 pub use trail::{Recorder, Trail};
@@ -81,7 +82,7 @@ impl Audit {
     }
 
     /// Counts of decisions since the start.
-    pub fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
@@ -94,10 +95,10 @@ impl Audit {
         generation: Option<u64>,
         value: T,
     ) -> Released<T> {
+        self.metrics
+            .count(entry.operation, |counters| &counters.answered);
         if entry.operation.is_operators() {
             operated(entry);
-        } else {
-            self.metrics.count_answered();
         }
         if let Some(generation) = generation
             && recorder.is_first(entry, generation, &*self.clock)
@@ -110,9 +111,11 @@ impl Audit {
     /// Records that a request got no answer.
     pub fn refuse(&self, recorder: &Recorder, entry: &Entry<'_>, refusal: &Refusal<'_>) {
         if refusal.denied {
-            self.metrics.count_denied();
+            self.metrics
+                .count(entry.operation, |counters| &counters.denied);
         } else {
-            self.metrics.count_failed();
+            self.metrics
+                .count(entry.operation, |counters| &counters.failed);
         }
         if let Some(suppressed) = recorder.may_record_refusal(self.clock.now()) {
             refused(entry, refusal, suppressed);

@@ -32,6 +32,22 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Every operation, in the order of their discriminants.
+    pub(super) const ALL: [Self; 12] = [
+        Self::GetToken,
+        Self::WatchToken,
+        Self::ReportRejected,
+        Self::RevokeToken,
+        Self::GetSecret,
+        Self::WatchSecret,
+        Self::Status,
+        Self::Readiness,
+        Self::Metadata,
+        Self::Explain,
+        Self::Refresh,
+        Self::Reload,
+    ];
+
     /// The word for it in records.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -112,7 +112,24 @@ async fn the_first_release_of_each_generation_to_an_identity_is_an_event() {
         let _released = audit.release(recorder, entry, generation, ());
         assert_eq!(log.lines().len(), events, "{entry:?} {generation:?}");
     }
-    assert_eq!(audit.metrics().read().answered, 10);
+    let counted = |operation: Operation| {
+        let all = audit.metrics().read();
+        all.into_iter().find(|counts| counts.operation == operation)
+    };
+    for (operation, answered) in [
+        (Operation::GetToken, 8),
+        (Operation::WatchToken, 1),
+        (Operation::GetSecret, 1),
+        (Operation::Reload, 0),
+    ] {
+        let counts = Counts {
+            operation,
+            answered,
+            denied: 0,
+            failed: 0,
+        };
+        assert_eq!(counted(operation), Some(counts));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,11 +179,12 @@ async fn a_flood_of_refusals_is_counted_and_throttled() {
     assert!(lines[0].contains("Rate limit exceeded") && lines[0].contains("suppressed=95"));
     audit.refuse(&recorder, &asked, &refusal(false, false));
     let expected = Counts {
+        operation: Operation::GetSecret,
         answered: 0,
         denied: 100,
         failed: 2,
     };
-    assert_eq!(audit.metrics().read(), expected);
+    assert!(audit.metrics().read().contains(&expected));
 }
 
 #[test]
@@ -174,8 +192,20 @@ fn counts_of_all_threads_are_added_up() {
     let metrics = Metrics::default();
     std::thread::scope(|scope| {
         for _ in 0..40 {
-            scope.spawn(|| (0..1000).for_each(|_| metrics.count_answered()));
+            scope.spawn(|| {
+                for operation in Operation::ALL.into_iter().cycle().take(12_000) {
+                    metrics.count(operation, |counters| &counters.failed);
+                }
+            });
         }
     });
-    assert_eq!(metrics.read().answered, 40_000);
+    let counts = metrics.read();
+    assert_eq!(counts.len(), Operation::ALL.len());
+    for (index, counts) in counts.iter().enumerate() {
+        assert_eq!(counts.operation as usize, index, "its own counters");
+    }
+    assert!(
+        counts.iter().all(|counts| counts.failed == 40_000),
+        "{counts:?}"
+    );
 }

@@ -110,8 +110,8 @@ impl Broker {
         self.world().is_ready()
     }
 
-    /// Counts of decisions since the start.
-    pub fn counts(&self) -> Counts {
+    /// Counts of decisions since the start, for each operation.
+    pub fn counts(&self) -> Vec<Counts> {
         self.audit.metrics().read()
     }
 

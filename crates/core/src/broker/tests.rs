@@ -168,6 +168,16 @@ impl Stage {
         tokio::spawn(async move { broker.token(&session, &request).await })
     }
 
+    /// The operations that were requested, each with its answers, denials and failures.
+    fn counted(&self) -> Vec<(&'static str, [u64; 3])> {
+        self.broker
+            .counts()
+            .into_iter()
+            .map(|of| (of.operation.as_str(), [of.answered, of.denied, of.failed]))
+            .filter(|(_, counts)| *counts != [0, 0, 0])
+            .collect()
+    }
+
     async fn watch(&self, scopes: &str) -> Result<Following<tokens::Watch>, Error> {
         let scopes = set(scopes);
         self.broker.watch_token(&self.session, "api", &scopes).await
@@ -275,20 +285,24 @@ async fn each_release_is_counted_and_reloads_keep_the_counts() {
     stage.issuer.allowed.add_permits(1);
     stage.watch("").await.unwrap().next().await.unwrap();
     stage.ask().await.unwrap().unwrap();
-    let before = stage.broker.counts();
-    assert_eq!((before.answered, before.denied), (3, 0));
+    assert_eq!(
+        stage.counted(),
+        [("get_token", [1, 0, 0]), ("watch_token", [2, 0, 0])]
+    );
     stage.reload(Vec::new());
     stage.ask().await.unwrap().unwrap_err();
     assert_eq!(
         stage.watch("").await.unwrap_err().reason().label(),
         "denied"
     );
-    let after = stage.broker.counts();
-    assert_eq!((after.answered, after.denied, after.failed), (3, 2, 0));
+    assert_eq!(
+        stage.counted(),
+        [("get_token", [1, 1, 0]), ("watch_token", [2, 1, 0])]
+    );
 }
 
 #[tokio::test]
-async fn an_operators_request_is_released_without_a_rule_and_not_counted() {
+async fn an_operators_request_is_released_without_a_rule() {
     let stage = Stage::new(20).await;
     stage.reload(Vec::new());
     let question = Question {
@@ -316,7 +330,10 @@ async fn an_operators_request_is_released_without_a_rule_and_not_counted() {
         })
         .collect();
     assert_eq!(outcomes, [("api", Ok(true)), ("other", Err("unknown"))]);
-    assert_eq!(stage.broker.counts(), Counts::default());
+    assert_eq!(
+        stage.counted(),
+        [("explain", [1, 0, 0]), ("refresh", [1, 0, 0])]
+    );
 }
 
 #[tokio::test]

@@ -162,7 +162,7 @@ struct Seen {
     overview: Overview,
     secrets: Vec<secrets::Status>,
     tokens: Vec<tokens::TokenStatus>,
-    counts: Counts,
+    counts: Vec<Counts>,
 }
 
 impl Service {
@@ -185,7 +185,7 @@ impl Service {
             issuers: overview.issuers.iter().map(issuer).collect(),
             secrets: secrets.into_iter().map(secret).collect(),
             tokens: tokens.into_iter().map(token).collect(),
-            server: Some(self.server(counts)),
+            server: Some(self.server(&counts)),
             protections: overview
                 .protections
                 .iter()
@@ -199,16 +199,28 @@ impl Service {
         }
     }
 
-    fn server(&self, counts: Counts) -> v1::ServerStatus {
+    fn server(&self, counts: &[Counts]) -> v1::ServerStatus {
         let shared = &self.context.shared;
+        let of_programs = |count: fn(&Counts) -> u64| {
+            counts
+                .iter()
+                .filter(|counts| !counts.operation.is_operators())
+                .map(count)
+                .sum()
+        };
         v1::ServerStatus {
             broker_socket: shared.settings.socket.display().to_string(),
             admin_socket: shared.settings.admin_socket.display().to_string(),
             connections: u32::try_from(shared.metrics.open()).unwrap_or(u32::MAX),
             connections_refused: shared.metrics.refused(),
-            requests_answered: counts.answered,
-            requests_denied: counts.denied,
-            requests_failed: counts.failed,
+            requests_answered: of_programs(|counts| counts.answered),
+            requests_denied: of_programs(|counts| counts.denied),
+            requests_failed: of_programs(|counts| counts.failed),
+            operations: counts
+                .iter()
+                .map(operation)
+                .filter(|of| of.answered + of.denied + of.failed > 0)
+                .collect(),
         }
     }
 }
@@ -300,6 +312,15 @@ fn description(facts: &Facts) -> v1::PeerDescription {
             .as_ref()
             .map(|path| path.display().to_string())
             .unwrap_or_default(),
+    }
+}
+
+fn operation(counts: &Counts) -> v1::OperationCounts {
+    v1::OperationCounts {
+        operation: counts.operation.as_str().to_owned(),
+        answered: counts.answered,
+        denied: counts.denied,
+        failed: counts.failed,
     }
 }
 
