@@ -17,8 +17,6 @@ pub struct Info {
     pub pid: u32,
     /// Effective user id in the caller's user namespace, at this moment.
     pub euid: u32,
-    /// Effective group id, likewise.
-    pub egid: u32,
     /// The id of its cgroup in the version 2 hierarchy, if the kernel has one. Equals the directory's inode.
     pub cgroup_id: Option<u64>,
 }
@@ -69,7 +67,6 @@ pub fn pidfd_info(pidfd: BorrowedFd<'_>) -> Result<Info, InfoError> {
     Ok(Info {
         pid: info.tgid,
         euid: info.euid,
-        egid: info.egid,
         cgroup_id: (info.mask & CGROUP != 0).then_some(info.cgroupid),
     })
 }
@@ -139,7 +136,6 @@ mod tests {
             Ok(info) => {
                 assert_eq!(info.pid, std::process::id());
                 assert_eq!(info.euid, rustix::process::geteuid().as_raw());
-                assert_eq!(info.egid, rustix::process::getegid().as_raw());
             }
             Err(error) => assert_eq!(error, InfoError::Unsupported, "only an old kernel may fail"),
         }

@@ -37,7 +37,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use listen::{Bound, ListenError, Sockets};
-pub use metrics::Metrics;
 pub use operator::{
     BackendOverview, EndpointsOverview, IssuerOverview, MetadataOverview, Operator, Overview,
     ProtectionOverview, ResourceMetadataOverview, ResourceOverview,
@@ -55,6 +54,7 @@ use claviger_core::peer;
 use claviger_runtime::clock::{Clock, Pace};
 use claviger_runtime::shutdown::Drain;
 use context::{Face, Shared};
+use metrics::Metrics;
 use operators::Operators;
 use standard::StandardServices;
 use workers::Workers;
@@ -85,7 +85,6 @@ pub fn make_room(limits: &Limits) -> Option<String> {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    metrics: Arc<Metrics>,
     health: tonic_health::server::HealthReporter,
     /// Kept until the drain is over: a thread ends, with its connections, when its queue is dropped.
     workers: Arc<Workers>,
@@ -138,16 +137,7 @@ impl Server {
             };
             tokio::spawn(acceptor.run(bound));
         }
-        Ok(Self {
-            metrics,
-            health,
-            workers,
-        })
-    }
-
-    /// Counts of connections.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        Ok(Self { health, workers })
     }
 
     /// Whether the threads that serve still work.

@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Counts of connections.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     open: AtomicUsize,
     refused: AtomicU64,
 }
 
 impl Metrics {
     /// Connections open now.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
     /// Connections refused because a limit was reached or the peer could not be identified.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 

@@ -50,7 +50,7 @@ pub struct Limits {
 impl Limits {
     /// What holds unless the configuration says otherwise. Together they keep the daemon within the memory of the shipped
     /// unit, whatever peers do.
-    pub const DEFAULT: Self = Self {
+    pub(crate) const DEFAULT: Self = Self {
         connections: 1024,
         connections_per_uid: 256,
         open_requests: 2048,

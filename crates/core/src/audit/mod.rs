@@ -1,6 +1,6 @@
 //! The record of what leaves the daemon.
 //!
-//! Owns [`Released`], which the encoders of answers accept and nothing else: [`Audit::release`] alone makes one, and it
+//! Owns [`Released`], which the encoders of answers accept and nothing else: `Audit::release` alone makes one, and it
 //! writes the record first. So an answer without a record does not compile. Owns the counts of decisions, and what has been
 //! recorded about each peer: the first release of each generation to an identity is an event, repeats are counted alone, and
 //! a flood of refusals is throttled. Never decides anything and never holds a credential: a record says who, what, by which
@@ -24,7 +24,7 @@ pub use metrics::Counts;
 pub(crate) use metrics::Metrics;
 pub use operation::Operation;
 pub use released::Released;
-pub use trail::{Recorder, Trail};
+pub(crate) use trail::{Recorder, Trail};
 
 use crate::peer::Facts;
 use claviger_runtime::clock::Clock;
@@ -33,28 +33,28 @@ use claviger_runtime::telemetry::{Causes, EVENTS};
 
 /// What was asked for, by which peer, and the rule that allowed it.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// What was asked for.
-    pub operation: Operation,
+    pub(crate) operation: Operation,
     /// The name of the configuration that it is about, as the peer wrote it; empty if it is about none.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The peer.
-    pub peer: &'a Facts,
+    pub(crate) peer: &'a Facts,
     /// The rule that allowed it, counted from 1; `None` if no rule did, or none is needed.
-    pub rule: Option<u32>,
+    pub(crate) rule: Option<u32>,
 }
 
 /// Why a request got no answer.
 #[derive(Clone, Copy)]
-pub struct Refusal<'a> {
+pub(crate) struct Refusal<'a> {
     /// Whether policy denied it, or the peer is not the process that connected; else it was allowed, and failed.
-    pub denied: bool,
+    pub(crate) denied: bool,
     /// Whether the peer is over its budget.
-    pub limited: bool,
+    pub(crate) limited: bool,
     /// The reason that the caller is given.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// The error itself. Holds no secret and no text of a third party.
-    pub detail: &'a (dyn StdError + 'static),
+    pub(crate) detail: &'a (dyn StdError + 'static),
 }
 
 impl fmt::Debug for Refusal<'_> {
@@ -67,14 +67,14 @@ impl fmt::Debug for Refusal<'_> {
 
 /// Records decisions.
 #[derive(Debug)]
-pub struct Audit {
+pub(crate) struct Audit {
     metrics: Metrics,
     clock: Arc<dyn Clock>,
 }
 
 impl Audit {
     /// Nothing recorded yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             metrics: Metrics::default(),
             clock,
@@ -88,7 +88,7 @@ impl Audit {
 
     /// Records that `value` goes to the peer, and gives it in the form that the encoders accept. `generation` is that of the
     /// credential in it; `None` if it holds none.
-    pub fn release<T>(
+    pub(crate) fn release<T>(
         &self,
         recorder: &Recorder,
         entry: &Entry<'_>,
@@ -109,7 +109,7 @@ impl Audit {
     }
 
     /// Records that a request got no answer.
-    pub fn refuse(&self, recorder: &Recorder, entry: &Entry<'_>, refusal: &Refusal<'_>) {
+    pub(crate) fn refuse(&self, recorder: &Recorder, entry: &Entry<'_>, refusal: &Refusal<'_>) {
         if refusal.denied {
             self.metrics
                 .count(entry.operation, |counters| &counters.denied);

@@ -87,8 +87,7 @@ impl Operation {
     }
 
     /// Whether it changes something, so that it is done once and cannot be undone.
-    #[must_use]
-    pub fn changes(self) -> bool {
+    pub(crate) fn changes(self) -> bool {
         match self {
             Self::ReportRejected | Self::RevokeToken | Self::Refresh | Self::Reload => true,
             Self::GetToken

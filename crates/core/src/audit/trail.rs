@@ -79,7 +79,7 @@ fn lock(remembered: &Mutex<Remembered>) -> MutexGuard<'_, Remembered> {
 
 /// What has been recorded about one identity.
 #[derive(Debug)]
-pub struct Trail {
+pub(crate) struct Trail {
     refusals: Pace,
     releases: Pace,
     /// Refusals that were not recorded since the last one that was.
@@ -100,14 +100,14 @@ impl Default for Trail {
 
 impl Trail {
     /// Whether both rates are whole again, so that forgetting the trail makes room for no flood.
-    pub fn is_whole(&self, now: Moment) -> bool {
+    pub(crate) fn is_whole(&self, now: Moment) -> bool {
         self.refusals.is_whole(now) && self.releases.is_whole(now)
     }
 }
 
 /// What one connection's peer leaves behind. Connections of one identity share its [`Trail`].
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     trail: Arc<Trail>,
     /// What this connection knows to be recorded, so that repeats do not meet at the lock of the trail.
     remembered: Mutex<Remembered>,
@@ -115,8 +115,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// The recorder of a new connection.
-    #[must_use]
-    pub fn new(trail: Arc<Trail>) -> Self {
+    pub(crate) fn new(trail: Arc<Trail>) -> Self {
         Self {
             trail,
             remembered: Mutex::default(),

@@ -70,15 +70,14 @@ struct Identity {
 
 /// All budgets.
 #[derive(Debug)]
-pub struct Budgets {
+pub(crate) struct Budgets {
     settings: BudgetSettings,
     tracked: Mutex<HashMap<Identity, Arc<Budget>>>,
 }
 
 impl Budgets {
     /// No budgets yet; each begins whole.
-    #[must_use]
-    pub fn new(settings: BudgetSettings) -> Self {
+    pub(crate) fn new(settings: BudgetSettings) -> Self {
         Self {
             settings,
             tracked: Mutex::default(),

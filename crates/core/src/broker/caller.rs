@@ -14,8 +14,7 @@ pub enum Caller {
 
 impl Caller {
     /// What policy judges.
-    #[must_use]
-    pub fn facts(&self) -> &Facts {
+    pub(crate) fn facts(&self) -> &Facts {
         match self {
             Self::Process(peer) => peer.facts(),
         }
@@ -25,7 +24,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Changed`] if it is not; the connection is then of no further use.
-    pub fn confirm(&self) -> Result<(), Changed> {
+    pub(crate) fn confirm(&self) -> Result<(), Changed> {
         match self {
             Self::Process(peer) => peer.confirm(),
         }

@@ -45,8 +45,7 @@ impl From<tokens::Error> for Error {
 
 impl Error {
     /// Whether policy or identity refused it, rather than an outage.
-    #[must_use]
-    pub fn is_denial(&self) -> bool {
+    pub(crate) fn is_denial(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::PeerChanged(_))
     }
 }

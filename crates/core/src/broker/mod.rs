@@ -26,7 +26,7 @@ mod token;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-pub use budget::{BudgetSettings, Budgets};
+pub use budget::BudgetSettings;
 pub use caller::Caller;
 pub use error::Error;
 pub use follow::Following;
@@ -37,6 +37,7 @@ pub use token::TokenRequest;
 
 use crate::audit::{Audit, Counts, Entry, Refusal, Released};
 use crate::broker::ask::{Ask, Subject};
+use crate::broker::budget::Budgets;
 use crate::policy::Policy;
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;

@@ -60,7 +60,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::PeerChanged`] if it is not; the connection is then of no further use.
-    pub fn confirm(&self) -> Result<(), Error> {
+    pub(crate) fn confirm(&self) -> Result<(), Error> {
         self.caller.confirm().map_err(Error::PeerChanged)
     }
 

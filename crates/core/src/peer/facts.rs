@@ -44,8 +44,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// The owner in terms that only root can set: the unit, or else the container. `None` if other users can name the
     /// directories, as in a session: there, one peer could pose as any number of them.
-    #[must_use]
-    pub fn owner(&self) -> Option<&str> {
+    pub(crate) fn owner(&self) -> Option<&str> {
         // The name of a container in a delegated subtree contains its owner, before a colon.
         let container = self.container.as_deref().filter(|id| !id.contains(':'));
         self.unit.as_deref().or(container)

@@ -108,12 +108,6 @@ impl Pinned {
         })
     }
 
-    /// The user that the kernel recorded when the process connected.
-    #[must_use]
-    pub fn uid(&self) -> u32 {
-        self.facts.uid
-    }
-
     /// Reads the cgroup of the process and runs the attestors. Waits as long as the attestors do.
     ///
     /// # Errors

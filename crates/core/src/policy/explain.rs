@@ -1,7 +1,7 @@
 //! Why policy decides as it does, for operators.
 //!
 //! Owns the sentences of `claviger explain`: per rule, which selector does not match, which name or scope is missing, and
-//! whether something nearly fits. Decides nothing: the decision is that of [`Rights`](crate::policy::Rights).
+//! whether something nearly fits. Decides nothing: the decision is that of `Rights`.
 //! The sentences show rules, so they are for the admin socket and never for the peer that was refused.
 
 use std::path::Path;

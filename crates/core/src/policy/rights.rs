@@ -1,6 +1,6 @@
 //! Rules, compiled: what one peer may do.
 //!
-//! Owns [`Policy`], the rules in force, and [`Rights`], the answers that they have for one peer. Rights are made once per
+//! Owns [`Policy`], the rules in force, and `Rights`, the answers that they have for one peer. Rights are made once per
 //! connection and never change; a reload makes a new policy, and each connection computes its rights anew at its next request.
 //! Permits are made in advance and shared, so that a decision hands one out without copying it.
 
@@ -38,8 +38,7 @@ impl Policy {
     }
 
     /// What a peer with these facts may do. Computed once per connection.
-    #[must_use]
-    pub fn rights(&self, facts: &Facts) -> Rights {
+    pub(crate) fn rights(&self, facts: &Facts) -> Rights {
         let mut rights = Rights::default();
         for (number, rule) in self.numbered() {
             if rule.selector.mismatch(facts).is_some() {
@@ -61,7 +60,7 @@ impl Policy {
 
 /// What one peer may do.
 #[derive(Debug, Default)]
-pub struct Rights {
+pub(crate) struct Rights {
     /// Whether any rule selects the peer at all, for the reason of a denial.
     selected: bool,
     /// One map for all kinds of things, so that a request costs one lookup of the name as it stands.
@@ -89,7 +88,7 @@ impl Rights {
     ///
     /// # Errors
     /// A [`Denial`], which reveals nothing about the rules.
-    pub fn token(&self, name: &str, scopes: &Scopes) -> Result<TokenPermit, Denial> {
+    pub(crate) fn token(&self, name: &str, scopes: &Scopes) -> Result<TokenPermit, Denial> {
         self.reach(name, scopes).map(TokenPermit::new)
     }
 
@@ -97,7 +96,7 @@ impl Rights {
     ///
     /// # Errors
     /// As [`Rights::token`].
-    pub fn revocation(&self, name: &str, scopes: &Scopes) -> Result<RevokePermit, Denial> {
+    pub(crate) fn revocation(&self, name: &str, scopes: &Scopes) -> Result<RevokePermit, Denial> {
         self.reach(name, scopes).map(RevokePermit::new)
     }
 
@@ -105,7 +104,7 @@ impl Rights {
     ///
     /// # Errors
     /// A [`Denial`], which reveals nothing about the rules.
-    pub fn secret(&self, name: &str) -> Result<SecretPermit, Denial> {
+    pub(crate) fn secret(&self, name: &str) -> Result<SecretPermit, Denial> {
         self.by_name
             .get(name)
             .and_then(|granted| granted.secret.clone())
@@ -139,8 +138,7 @@ impl Rights {
 
 impl ScopeLimit {
     /// Whether a request for `scopes` is within the limit. Asking for none in particular is always within a limit.
-    #[must_use]
-    pub fn covers(&self, scopes: &Scopes) -> bool {
+    pub(crate) fn covers(&self, scopes: &Scopes) -> bool {
         match self {
             Self::Definition => true,
             Self::Only(limit) => limit.covers(scopes),

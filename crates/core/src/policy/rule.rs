@@ -82,8 +82,7 @@ impl Rule {
     }
 
     /// The scopes to which the rule limits `action`. Secrets have none.
-    #[must_use]
-    pub fn limit(&self, action: Action) -> &ScopeLimit {
+    pub(crate) fn limit(&self, action: Action) -> &ScopeLimit {
         match action {
             Action::Token | Action::Revoke => &self.scopes,
             Action::Secret => &ScopeLimit::Definition,

@@ -46,14 +46,16 @@ impl Selector {
     }
 
     /// Every reason why the selector does not match; none if it does.
-    pub fn mismatches<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = Mismatch> + 'a {
+    pub(crate) fn mismatches<'a>(
+        &'a self,
+        facts: &'a Facts,
+    ) -> impl Iterator<Item = Mismatch> + 'a {
         CHECKS.iter().filter_map(|check| check(self, facts))
     }
 
     /// Whether it has a selector that may stand alone. An executable may not: a process can execute an allowed program
     /// after it has connected, and leave the connection to its child.
-    #[must_use]
-    pub fn has_primary(&self) -> bool {
+    pub(crate) fn has_primary(&self) -> bool {
         self.user.is_some()
             || self.group.is_some()
             || self.unit.is_some()
