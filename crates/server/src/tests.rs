@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -103,15 +103,38 @@ impl Operator for Idle {
     }
 }
 
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A directory for the sockets of one test, one test at a time: sockets are bound under a file mode mask, which belongs to the
+/// process, and `tracing` caches for the whole process whether any thread wants the records of a place in the code.
+pub(crate) struct Folder {
+    directory: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            _alone: alone,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
 /// A server on sockets of its own, served on the runtime of the test. This process may have the token `api`.
 struct Stage {
-    folder: tempfile::TempDir,
+    folder: Folder,
     _server: Server,
 }
 
 impl Stage {
     fn new(attestors: Vec<Arc<dyn Attestor>>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let (clock, drain) = (Arc::new(SystemClock), Drain::new(Handle::current()));
         let world = World {
             generation: 1,

@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::SocketAddr;
 
 use super::*;
+use crate::tests::Folder;
 
 fn settings(directory: &Path) -> Settings {
     Settings {
@@ -21,7 +22,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn sockets_have_their_modes_and_disappear_with_the_daemon() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let settings = settings(directory.path());
     let sockets = Sockets::bind(&settings).unwrap();
     assert_eq!(mode(&settings.socket), 0o666);
@@ -33,7 +34,7 @@ fn sockets_have_their_modes_and_disappear_with_the_daemon() {
 
 #[test]
 fn a_live_daemon_is_not_pushed_aside() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let settings = settings(directory.path());
     let _first = Sockets::bind(&settings).unwrap();
     assert!(matches!(
@@ -48,7 +49,7 @@ fn a_live_daemon_is_not_pushed_aside() {
 
 #[test]
 fn a_dead_socket_is_replaced_and_anything_else_is_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let settings = settings(directory.path());
     fs::create_dir(settings.socket.parent().unwrap()).unwrap();
     drop(UnixListener::bind(&settings.socket).unwrap());
@@ -64,7 +65,7 @@ fn a_dead_socket_is_replaced_and_anything_else_is_left_alone() {
 
 #[test]
 fn a_directory_that_others_can_write_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let settings = settings(directory.path());
     let run = settings.socket.parent().unwrap();
     fs::create_dir(run).unwrap();
@@ -75,7 +76,7 @@ fn a_directory_that_others_can_write_is_refused() {
 
 #[test]
 fn a_directory_that_others_can_replace_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let settings = settings(directory.path());
     let open = |mode| fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
     open(0o777);
@@ -100,7 +101,7 @@ fn a_directory_that_others_can_replace_is_refused() {
 
 #[test]
 fn a_foreign_directory_on_the_way_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     if chown(directory.path(), Some(42_001), None).is_err() {
         return; // Only root gives a directory away.
     }
@@ -110,7 +111,7 @@ fn a_foreign_directory_on_the_way_is_refused() {
 
 #[test]
 fn a_socket_for_a_group_belongs_to_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let group = rustix::process::getegid().as_raw();
     let settings = Settings {
         socket_group: Some(group),
@@ -123,7 +124,7 @@ fn a_socket_for_a_group_belongs_to_it() {
 
 #[test]
 fn inherited_sockets_are_assigned_by_name() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let listen = |name: &str| Some(UnixListener::bind(directory.path().join(name)).unwrap());
     assert!(Sockets::inherit(vec![listen("a"), listen("b")], "admin:broker").is_ok());
     for (names, count) in [
@@ -140,7 +141,7 @@ fn inherited_sockets_are_assigned_by_name() {
 
 #[test]
 fn what_cannot_be_served_is_not_taken_over() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let listen = |name: &str| Some(UnixListener::bind(directory.path().join(name)).unwrap());
     let abstract_name = format!("claviger-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(abstract_name).unwrap();
@@ -165,7 +166,7 @@ fn what_cannot_be_served_is_not_taken_over() {
 
 #[test]
 fn an_inherited_socket_is_where_the_service_manager_says() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::new();
     let [broker, admin] = ["elsewhere", "admin"].map(|name| directory.path().join(name));
     let listeners = [&broker, &admin].map(|path| Some(UnixListener::bind(path).unwrap()));
     let sockets = Sockets::inherit(listeners.into(), "broker:admin").unwrap();
