@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Version};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -59,9 +58,9 @@ pub(crate) struct Context {
 
 impl Context {
     /// The context of one request on this connection.
-    pub(crate) fn of_request<B>(&self, request: &Request<B>) -> Self {
+    pub(crate) fn of_request(&self, method: impl FnOnce() -> String) -> Self {
         Self {
-            span: request_span(self.session.facts(), request),
+            span: request_span(self.session.facts(), method),
             ..self.clone()
         }
     }
@@ -87,27 +86,22 @@ impl Context {
     }
 }
 
-fn request_span<B>(peer: &Facts, request: &Request<B>) -> Span {
-    tracing::debug_span!(
+/// `method` is called only if there is a span.
+fn request_span(peer: &Facts, method: impl FnOnce() -> String) -> Span {
+    let span = tracing::debug_span!(
         target: "claviger::request",
         "request",
         peer.uid = peer.uid,
         peer.pid = peer.pid,
-        method = method(request),
+        method = tracing::field::Empty,
         name = tracing::field::Empty,
         cache = tracing::field::Empty,
         outcome = tracing::field::Empty,
-    )
-}
-
-/// The path of a gRPC method, which is always posted over HTTP/2; else the HTTP method and the path.
-fn method<B>(request: &Request<B>) -> String {
-    let path = request.uri().path();
-    if request.version() == Version::HTTP_2 && request.method() == Method::POST {
-        cut(path)
-    } else {
-        cut(&format!("{} {path}", request.method()))
+    );
+    if !span.is_disabled() {
+        span.record("method", cut(&method()));
     }
+    span
 }
 
 /// A text that the peer has chosen, as a span has it: cut, and printed quoted.

@@ -1,4 +1,4 @@
-//! One connection's requests: guarded, then given to the dialect they speak.
+//! One connection's requests: guarded, then given to their dialect.
 //!
 //! Owns the guard that every request passes: the `claviger-request` header, which a browser or a tricked server does not set,
 //! the refusal of anything that looks forwarded or browser-made, and the number of requests in flight. Health checks alone
@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::answers::Problem;
 use crate::caps::{AnswerBody, Requests};
 use crate::context::Context;
-use crate::{grpc, http1};
+use crate::dialect::Dialect;
 use claviger_runtime::reason::Reason;
 
 /// Headers that a proxy or a browser adds. Nothing legitimate on a unix socket has them.
@@ -77,44 +77,15 @@ fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
     }
 }
 
-/// Whether it is a gRPC request. Not over HTTP/1.1, which cannot carry gRPC.
-fn is_grpc(request: &Request<Incoming>) -> bool {
-    let kind = request.headers().get(http::header::CONTENT_TYPE);
-    request.version() == Version::HTTP_2
-        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// The answer to a request over the limit.
-fn crowded(request: &Request<Incoming>) -> Response<Body> {
-    if is_grpc(request) {
-        grpc::refuse(Problem::crowded())
-    } else {
-        http1::refuse(&Problem::crowded())
-    }
-}
-
-/// What became of a request, read from its answer, so that no method can forget to say it.
-fn outcome(response: &Response<Body>) -> &'static str {
-    http1::failure(response)
-        .or_else(|| grpc::failure(response))
-        .unwrap_or("answered")
-}
-
 impl Dispatch {
-    async fn answer(&self, context: &Context, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, dialect: Dialect, request: Request<Incoming>) -> Response<Body> {
         // The semaphore is never closed, so a permit is free sooner or later.
         let _permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
-        let welcome = guard(request.headers());
-        if !is_grpc(&request) {
-            return http1::answer(context, request, welcome.map_err(Problem::from)).await;
-        }
-        let health = request.uri().path().starts_with("/grpc.health.v1.");
-        match welcome {
-            Err(Unwelcome::NoHeader) if health => {}
-            Err(unwelcome) => return grpc::refuse(unwelcome.into()),
-            Ok(()) => {}
-        }
-        grpc::answer(context, request.map(Body::new)).await
+        let welcome = match guard(request.headers()) {
+            Err(Unwelcome::NoHeader) if dialect.asks_for_health(&request) => Ok(()),
+            guarded => guarded.map_err(Problem::from),
+        };
+        dialect.answer(&self.context, request, welcome).await
     }
 }
 
@@ -124,19 +95,21 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let dialect = Dialect::of(&request);
+        let outcome = move |response: &_| dialect.failure(response).unwrap_or("answered");
         let dispatch = Self {
-            context: self.context.of_request(&request),
+            context: self.context.of_request(|| dialect.method(&request)),
             ..self.clone()
         };
         let Some(open) = self.requests.open() else {
-            let response = crowded(&request);
+            let response = dialect.refuse(Problem::crowded());
             dispatch.context.answered(|| outcome(&response));
             let response = response.map(AnswerBody::uncounted);
             return Box::pin(std::future::ready(Ok(response)));
         };
         let span = dispatch.context.span.clone();
         let answered = async move {
-            let response = dispatch.answer(&dispatch.context, request).await;
+            let response = dispatch.answer(dialect, request).await;
             dispatch.context.answered(|| outcome(&response));
             Ok(response.map(|body| AnswerBody::of(open, body)))
         };

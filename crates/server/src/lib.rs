@@ -16,6 +16,7 @@ mod caps;
 mod connection;
 mod context;
 mod descriptors;
+mod dialect;
 mod dispatch;
 mod grpc;
 mod http1;

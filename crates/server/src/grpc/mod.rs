@@ -35,8 +35,15 @@ pub(crate) use status::{failure, refuse};
 /// The header that names the compression of a request's messages (the gRPC protocol over HTTP/2).
 const ENCODING: &str = "grpc-encoding";
 
-/// Answers one gRPC request that has passed the guard.
-pub(crate) async fn answer(context: &Context, request: Request<Body>) -> Response<Body> {
+/// Answers one request.
+pub(crate) async fn answer(
+    context: &Context,
+    request: Request<Body>,
+    welcome: Result<(), Problem>,
+) -> Response<Body> {
+    if let Err(problem) = welcome {
+        return refuse(problem);
+    }
     let encoding = request.headers().get(ENCODING);
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return status::compressed();
