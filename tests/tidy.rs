@@ -38,7 +38,7 @@ use architecture::Architecture;
 use source::Source;
 
 /// Functions that still take a tuple apart where a type is missing. The number only falls.
-const PACKED: usize = 4;
+const PACKED: usize = 2;
 
 /// Pronouns that still stand where the sentence must name its subject. The number only falls.
 const PRONOUNS: usize = 48;

@@ -102,24 +102,21 @@ fn limit(
         let message = "scopes limit tokens, and this rule names none";
         context.report.problem(&place, message);
     }
-    warn_beyond_definition(context, section, (tokens, &scopes), defined);
+    let definitions: Vec<_> = tokens
+        .iter()
+        .filter_map(|token| defined.iter().find(|settings| settings.name == *token))
+        .collect();
+    warn_beyond_definition(section, &scopes, &definitions);
     ScopeLimit::Only(scopes)
 }
 
 /// A scope that the definition does not have is never given, whatever the rule says.
-fn warn_beyond_definition(
-    context: &Context<'_>,
-    section: &Section<'_>,
-    (tokens, scopes): (&[Arc<str>], &Scopes),
-    defined: &[TokenSettings],
-) {
-    for token in tokens {
-        let definition = defined.iter().find(|settings| settings.name == *token);
-        let beyond = definition
-            .is_some_and(|settings| !settings.scopes.is_empty() && !settings.scopes.covers(scopes));
-        if beyond {
+fn warn_beyond_definition(section: &Section<'_>, scopes: &Scopes, definitions: &[&TokenSettings]) {
+    for definition in definitions {
+        if !definition.scopes.is_empty() && !definition.scopes.covers(scopes) {
+            let token = &definition.name;
             let message = format!("allows scopes that the token \"{token}\" does not have");
-            context.report.warning(&section.place_at("scopes"), message);
+            section.report.warning(&section.place_at("scopes"), message);
         }
     }
 }

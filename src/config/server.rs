@@ -126,16 +126,22 @@ fn limits(section: &Section<'_>) -> Limits {
     let default = Limits::default();
     let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
     let instants = |to| Duration::from_millis(100)..=Duration::from_secs(to);
-    let (connections, connections_per_uid) = shared(
-        section,
-        ("connections", "connections_per_uid", 65_536),
-        (default.connections, default.connections_per_uid),
-    );
-    let (open_requests, open_requests_per_uid) = shared(
-        section,
-        ("open_requests", "open_requests_per_uid", 1_048_576),
-        (default.open_requests, default.open_requests_per_uid),
-    );
+    let (connections, connections_per_uid) = SharedLimit {
+        key: "connections",
+        per_uid_key: "connections_per_uid",
+        most: 65_536,
+        default: default.connections,
+        per_uid_default: default.connections_per_uid,
+    }
+    .read(section);
+    let (open_requests, open_requests_per_uid) = SharedLimit {
+        key: "open_requests",
+        per_uid_key: "open_requests_per_uid",
+        most: 1_048_576,
+        default: default.open_requests,
+        per_uid_default: default.open_requests_per_uid,
+    }
+    .read(section);
     Limits {
         connections,
         connections_per_uid,
@@ -184,17 +190,31 @@ fn budget(section: &Section<'_>) -> BudgetSettings {
     }
 }
 
-/// Reads a limit on all together and that on one user, which cannot be larger.
-fn shared(
-    section: &Section<'_>,
-    (of_all, of_one, most): (&'static str, &'static str, usize),
-    default: (usize, usize),
-) -> (usize, usize) {
-    let all = section.number(of_all, 1..=most).unwrap_or(default.0);
-    let one = section.number(of_one, 1..=most);
-    if one.is_some_and(|one| one > all) {
-        let message = format!("one user cannot have more than `{of_all}` allows to all");
-        section.report.problem(&section.place_at(of_one), message);
+/// A limit on all users together, with one on each user that cannot be larger.
+struct SharedLimit {
+    key: &'static str,
+    per_uid_key: &'static str,
+    most: usize,
+    default: usize,
+    per_uid_default: usize,
+}
+
+impl SharedLimit {
+    /// Returns the limit on all users, then that on each.
+    fn read(self, section: &Section<'_>) -> (usize, usize) {
+        let range = 1..=self.most;
+        let all = section
+            .number(self.key, range.clone())
+            .unwrap_or(self.default);
+        let each = section.number(self.per_uid_key, range);
+        if each.is_some_and(|each| each > all) {
+            let message = format!(
+                "one user cannot have more than `{}` allows to all",
+                self.key
+            );
+            let place = section.place_at(self.per_uid_key);
+            section.report.problem(&place, message);
+        }
+        (all, each.unwrap_or(self.per_uid_default).min(all))
     }
-    (all, one.unwrap_or(default.1).min(all))
 }
