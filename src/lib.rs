@@ -10,7 +10,18 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
-pub mod config;
-pub mod daemon;
-pub mod import;
-pub mod registry;
+mod config;
+mod daemon;
+mod import;
+mod registry;
+
+/// What integration tests and fuzz targets use of the other rooms, with the types in its signatures. Not an API.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::config::{Accounts, AccountsUnavailable, Config, HeldReference, Problems};
+    pub use crate::daemon::{Error as DaemonError, Launch, Running, start};
+    pub use crate::import::dotenv;
+    pub use crate::registry::{
+        BackendSettings, Backends, Error as RegistryError, file_store, open_all,
+    };
+}

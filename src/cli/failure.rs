@@ -16,8 +16,8 @@ use claviger_runtime::telemetry::Causes;
 
 /// A failed command: what happened, and what to do.
 #[derive(Debug)]
-pub struct Failure {
-    exit: Exit,
+pub(crate) struct Failure {
+    pub(super) exit: Exit,
     what: String,
     remedy: Option<String>,
     /// The reason that the daemon's answer names.
@@ -30,7 +30,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure with its remedy; an empty remedy is none.
-    pub fn new(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = remedy.into();
         Self {
             exit,
@@ -57,14 +57,8 @@ impl Failure {
     }
 
     /// A failure with its causes, whose texts name the remedy.
-    pub fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
+    pub(crate) fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
         Self::new(exit, Causes(error).to_string(), "")
-    }
-
-    /// The exit code.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        self.exit
     }
 
     /// Prints it to standard error.
@@ -260,11 +254,11 @@ mod tests {
             Failure::from(Status::with_error_details(code, "no", details))
         };
         let mistake = answered(Reason::InvalidClient);
-        assert_eq!(mistake.exit(), Exit::Config);
+        assert_eq!(mistake.exit, Exit::Config);
         assert!(!mistake.to_string().contains("try again"), "{mistake}");
         assert_eq!(mistake.describe()["error"]["reason"], "INVALID_CLIENT");
         let outage = answered(Reason::Unreachable);
-        assert_eq!(outage.exit(), Exit::Unavailable);
+        assert_eq!(outage.exit, Exit::Unavailable);
         assert_eq!(outage.describe()["error"]["retry_in"], 59);
     }
 
@@ -275,7 +269,7 @@ mod tests {
         details.set_retry_info(Some(Duration::from_millis(1500)));
         let status = Status::with_error_details(Code::ResourceExhausted, "no", details);
         let failure = Failure::from(status);
-        assert_eq!(failure.exit(), Exit::Unavailable);
+        assert_eq!(failure.exit, Exit::Unavailable);
         assert_eq!(
             failure.to_string(),
             "claviger: the daemon answered RATE_LIMITED (try again in 1 s)\n  → ask an operator"
@@ -285,14 +279,14 @@ mod tests {
     #[test]
     fn what_is_not_the_daemons_own_word_is_not_passed_off_as_a_remedy() {
         let failure = Failure::from(Status::out_of_range("message too large"));
-        assert_eq!(failure.exit(), Exit::Usage);
+        assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(
             failure.to_string(),
             "claviger: the daemon answered OUT_OF_RANGE: message too large"
         );
         let broken = io::Error::from(io::ErrorKind::ConnectionReset);
         let failure = Failure::from(Status::from_error(Box::new(broken)));
-        assert_eq!(failure.exit(), Exit::Unavailable);
+        assert_eq!(failure.exit, Exit::Unavailable);
         let said = failure.to_string();
         assert!(
             said.starts_with("claviger: the connection to the daemon was lost"),
@@ -303,8 +297,8 @@ mod tests {
     #[test]
     fn a_reader_that_has_seen_enough_is_no_failure() {
         let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert_eq!(failure.exit().code(), 0);
+        assert_eq!(failure.exit.code(), 0);
         let failure = Failure::from(io::Error::from(io::ErrorKind::StorageFull));
-        assert_eq!(failure.exit(), Exit::System);
+        assert_eq!(failure.exit, Exit::System);
     }
 }

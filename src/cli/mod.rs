@@ -12,7 +12,7 @@ mod check;
 mod client;
 mod explain;
 mod failure;
-pub mod file;
+mod file;
 mod import_env;
 mod manual;
 mod output;
@@ -29,16 +29,16 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-pub use claviger_runtime::reason::Exit;
-pub use failure::Failure;
+pub(crate) use claviger_runtime::reason::Exit;
+pub(crate) use failure::Failure;
 pub use surroundings::Surroundings;
 
 /// The default path of the broker socket.
-pub const BROKER_SOCKET: &str = "/run/claviger/broker.sock";
+pub(crate) const BROKER_SOCKET: &str = "/run/claviger/broker.sock";
 /// The default path of the admin socket.
-pub const ADMIN_SOCKET: &str = "/run/claviger/admin/admin.sock";
+pub(crate) const ADMIN_SOCKET: &str = "/run/claviger/admin/admin.sock";
 /// The default path of the configuration.
-pub const CONFIG: &str = "/etc/claviger/claviger.toml";
+pub(crate) const CONFIG: &str = "/etc/claviger/claviger.toml";
 
 /// Hands short-lived tokens to local processes, and keeps the secrets to itself.
 #[derive(Debug, Parser)]
@@ -56,13 +56,9 @@ struct Cli {
     command: Command,
 }
 
-/// How results are printed.
+/// How results are printed. Its values have no documentation, which clap would print in the help of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(
-    missing_docs,
-    reason = "clap prints documented values one a line, in the help of every command"
-)]
-pub enum Format {
+pub(crate) enum Format {
     Text,
     Json,
 }
@@ -110,7 +106,7 @@ Examples:
 
 /// Where operators connect.
 #[derive(Args, Clone, Debug)]
-pub struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// The daemon's admin socket
     #[arg(long, value_name = "PATH", default_value = ADMIN_SOCKET)]
     admin_socket: PathBuf,

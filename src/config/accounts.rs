@@ -30,7 +30,7 @@ pub trait Accounts: Debug {
 
 /// The accounts of this machine.
 #[derive(Clone, Copy, Debug)]
-pub struct SystemAccounts;
+pub(crate) struct SystemAccounts;
 
 impl Accounts for SystemAccounts {
     fn user(&self, name: &str) -> Result<Option<u32>, AccountsUnavailable> {

@@ -14,11 +14,11 @@ const LONGEST: usize = 2048;
 /// What the keys say.
 #[derive(Debug)]
 pub(super) struct Audience {
-    pub resources: Vec<String>,
+    pub(crate) resources: Vec<String>,
     /// The key `audience`.
-    pub other: Option<String>,
-    pub style: AudienceStyle,
-    pub verify: bool,
+    pub(crate) other: Option<String>,
+    pub(crate) style: AudienceStyle,
+    pub(crate) verify: bool,
 }
 
 /// Reads the keys one by one, then refuses what the style cannot say of a token with these scopes.

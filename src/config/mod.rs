@@ -35,11 +35,14 @@ mod tests;
 mod tokens;
 mod values;
 
-pub use accounts::{Accounts, AccountsUnavailable, SystemAccounts};
-pub use problems::{Problem, Problems};
+pub(crate) use accounts::SystemAccounts;
+pub use accounts::{Accounts, AccountsUnavailable};
+pub(crate) use problems::Problem;
+pub use problems::Problems;
 pub(crate) use report::nearest;
-pub use secrets::{NamedSecret, Refresh};
-pub use settings::{Config, HeldReference, Mode, PeerConfig};
+pub(crate) use secrets::{NamedSecret, Refresh};
+pub use settings::{Config, HeldReference};
+pub(crate) use settings::{Mode, PeerConfig};
 pub(crate) use values::is_placeholder;
 
 use crate::config::names::Declared;

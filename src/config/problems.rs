@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 /// One fault of a configuration, or a warning about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The key that it is about, for example `tokens.billing-api.client`; empty for the file as a whole.
-    pub path: String,
+    pub(crate) path: String,
     /// The line, counted from 1, where there is one.
-    pub line: Option<u32>,
+    pub(crate) line: Option<u32>,
     /// What is wrong, and what would be right.
-    pub message: String,
+    pub(crate) message: String,
     /// A name that was probably meant.
-    pub suggestion: Option<String>,
+    pub(crate) suggestion: Option<String>,
 }
 
 impl Problem {
@@ -79,13 +79,13 @@ impl Problems {
 
     /// The file.
     #[must_use]
-    pub fn origin(&self) -> &Path {
+    pub(crate) fn origin(&self) -> &Path {
         &self.origin
     }
 
     /// One line for each, with the file and the line in it.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.list.iter().map(|problem| self.line(problem)).collect()
     }
 
@@ -99,7 +99,7 @@ impl Problems {
 
     /// The faults.
     #[must_use]
-    pub fn list(&self) -> &[Problem] {
+    pub(crate) fn list(&self) -> &[Problem] {
         &self.list
     }
 }

@@ -24,15 +24,15 @@ const LONGEST_PATH: usize = 4096;
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Found<T> {
-    pub value: T,
-    pub place: Place,
+    pub(crate) value: T,
+    pub(crate) place: Place,
 }
 
 /// One table of the file.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
-    pub report: &'a Report,
-    pub place: Place,
+    pub(crate) report: &'a Report,
+    pub(crate) place: Place,
     table: &'a DeTable<'a>,
     known: RefCell<Vec<&'a str>>,
 }

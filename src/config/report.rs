@@ -21,9 +21,9 @@ const ALIKE: f64 = 0.8;
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// The key, from the top.
-    pub path: String,
+    pub(crate) path: String,
     /// The line, counted from 1.
-    pub line: Option<u32>,
+    pub(crate) line: Option<u32>,
 }
 
 /// The problems and warnings found so far.

@@ -23,11 +23,11 @@ const STALE_REFRESHES: u32 = 5;
 
 /// How fresh a value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refresh {
+pub(crate) struct Refresh {
     /// After which time it is fetched again.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// How long it is served without being confirmed by its backend.
-    pub max_stale: Duration,
+    pub(crate) max_stale: Duration,
 }
 
 impl Refresh {
@@ -49,13 +49,13 @@ impl Default for Refresh {
 
 /// A secret that programs may ask for by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedSecret {
+pub(crate) struct NamedSecret {
     /// Its name in the configuration.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Where its value is.
-    pub reference: SecretRef,
+    pub(crate) reference: SecretRef,
     /// How fresh it is kept.
-    pub refresh: Refresh,
+    pub(crate) refresh: Refresh,
 }
 
 /// Reads `[refresh]`, the defaults of every secret.

@@ -31,44 +31,44 @@ use claviger_server as server;
 #[derive(Clone)]
 pub struct Config {
     /// The file.
-    pub origin: PathBuf,
+    pub(crate) origin: PathBuf,
     /// The first 16 hexadecimal digits of the file's SHA-256.
-    pub digest: String,
+    pub(crate) digest: String,
     /// How strict the daemon is.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// Whether the daemon refuses to start while a backend does not answer.
-    pub require_backend_at_start: bool,
+    pub(crate) require_backend_at_start: bool,
     /// How long requests in flight are waited for when the daemon stops.
-    pub drain_grace: Duration,
+    pub(crate) drain_grace: Duration,
     /// How much is logged.
-    pub log: telemetry::Settings,
+    pub(crate) log: telemetry::Settings,
     /// The sockets.
     pub server: server::Settings,
     /// What one peer may cost.
-    pub budget: BudgetSettings,
+    pub(crate) budget: BudgetSettings,
     /// How peers are identified.
-    pub peer: PeerConfig,
+    pub(crate) peer: PeerConfig,
     /// The backends, by name.
     pub backends: Vec<(BackendName, BackendSettings)>,
     /// The issuers.
-    pub issuers: Vec<Arc<IssuerSettings>>,
+    pub(crate) issuers: Vec<Arc<IssuerSettings>>,
     /// The clients. Each one's issuer is one of the issuers.
-    pub clients: Vec<Arc<ClientSettings>>,
+    pub(crate) clients: Vec<Arc<ClientSettings>>,
     /// The tokens. Each one's client is one of the clients.
-    pub tokens: Vec<TokenSettings>,
+    pub(crate) tokens: Vec<TokenSettings>,
     /// The secrets that programs may ask for.
-    pub secrets: Vec<NamedSecret>,
+    pub(crate) secrets: Vec<NamedSecret>,
     /// How fresh everything else is kept.
-    pub refresh: Refresh,
+    pub(crate) refresh: Refresh,
     /// The rules, in the order of the file.
     pub rules: Vec<Rule>,
     /// What works but is probably not meant.
-    pub warnings: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// How strict the daemon is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// As strict as it can be.
     #[default]
     Production,
@@ -78,18 +78,18 @@ pub enum Mode {
 
 /// How peers are identified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerConfig {
+pub(crate) struct PeerConfig {
     /// Whether units, containers and executables are believed where the kernel cannot pin the process (before Linux 6.5).
-    pub allow_legacy_pid_attestation: bool,
+    pub(crate) allow_legacy_pid_attestation: bool,
 }
 
 /// A reference that the daemon keeps live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldReference {
     /// Where the value is.
-    pub reference: SecretRef,
+    pub(crate) reference: SecretRef,
     /// How fresh it is kept.
-    pub refresh: Refresh,
+    pub(crate) refresh: Refresh,
 }
 
 impl Config {

@@ -19,7 +19,7 @@ use claviger_oauth::{ClientId, ClientSettings};
 
 /// Two tokens of different environments that share a part of their client. Prints one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedClient {
+pub(crate) struct SharedClient {
     /// Each token, and its environment.
     tokens: [TokenOf; 2],
     /// Which part: `identifier` or `secret`.

@@ -25,8 +25,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-pub use environments::SharedClient;
-pub use probe::{Finding, Probe, ProbeError, probe};
+pub(crate) use probe::{Probe, ProbeError, probe};
 
 use crate::config::{Config, Problems};
 use crate::registry::Backends;
@@ -93,7 +92,7 @@ pub enum Error {
 ///
 /// # Errors
 /// If it cannot start. What goes wrong later is logged and shown by `claviger status`.
-pub fn run(launch: Launch) -> Result<(), Error> {
+pub(crate) fn run(launch: Launch) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

@@ -19,15 +19,15 @@ use claviger_runtime::telemetry::Causes;
 
 /// What one subject answered.
 #[derive(Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// What was asked, for example `backend prod` or `issuer acme`.
-    pub subject: String,
+    pub(crate) subject: String,
     /// Whether the daemon is not ready without it.
-    pub needed: bool,
+    pub(crate) needed: bool,
     /// What was found.
-    pub outcome: Result<Finding, ProbeError>,
+    pub(crate) outcome: Result<Finding, ProbeError>,
     /// The mark that it must be rotated now, if it is a client's secret and its current version has one.
-    pub mark: Option<Mark>,
+    pub(crate) mark: Option<Mark>,
 }
 
 impl Probe {
@@ -43,7 +43,7 @@ impl Probe {
 
 /// What a probe found in order. Prints a few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// A backend answers.
     Answers,
     /// A secret is there.
@@ -72,7 +72,7 @@ impl fmt::Display for Finding {
 
 /// What a probe found wrong. Prints what it is and what to do, in one line.
 #[derive(Debug)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     /// The backend cannot be opened.
     Unopened(registry::Error),
     /// The backend refused, or did not answer.
@@ -98,7 +98,7 @@ pub enum ProbeError {
 impl ProbeError {
     /// Whether it is an outage ([`Exit::Unavailable`]) or a mistake ([`Exit::Config`]).
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Backend(error) => secrets::reason(error.kind).exit(),
             Self::Issuer(kind) | Self::Resource(kind) => kind.reason().exit(),
@@ -114,7 +114,7 @@ impl ProbeError {
 
     /// Whether the daemon would refuse to start: it opens the same backends and reads the same files.
     #[must_use]
-    pub fn is_fatal(&self) -> bool {
+    pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Unopened(_) | Self::Setup(_) | Self::Shared(_))
     }
 }
@@ -153,7 +153,7 @@ impl fmt::Display for ProbeError {
 }
 
 /// Asks all of them. Reads the secrets that the configuration refers to, and forgets them at once.
-pub async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) -> Vec<Probe> {
+pub(crate) async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (name, source) in backends.sources() {
         let outcome = source.probe().await;

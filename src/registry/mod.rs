@@ -21,10 +21,10 @@ use claviger_runtime::clock::Clock;
 use crate::registry::guard::{Guard, guarded};
 use crate::registry::keeper::PageKeeper;
 
-pub use guard::Health;
+pub(crate) use guard::Health;
 
 /// The types of backends that this build knows, as the configuration writes them.
-pub const TYPES: &[&str] = &["file"];
+pub(crate) const TYPES: &[&str] = &["file"];
 
 /// The sealed local file as a store that people fill, for `claviger file`.
 pub mod file_store {
@@ -100,7 +100,7 @@ impl Backends {
 
     /// The source of secrets of each backend, guarded. The same one as before a reload if its settings are the same.
     #[must_use]
-    pub fn sources(&self) -> BTreeMap<BackendName, Arc<dyn SecretSource>> {
+    pub(crate) fn sources(&self) -> BTreeMap<BackendName, Arc<dyn SecretSource>> {
         self.opened
             .iter()
             .map(|(name, opened)| (name.clone(), Arc::clone(&opened.backend.secrets)))
@@ -109,13 +109,13 @@ impl Backends {
 
     /// One backend, guarded: every call ends within seconds, and all its capabilities share the limits and the breaker.
     #[must_use]
-    pub fn get(&self, name: &BackendName) -> Option<&Backend> {
+    pub(crate) fn get(&self, name: &BackendName) -> Option<&Backend> {
         self.opened.get(name).map(|opened| &opened.backend)
     }
 
     /// The health of each backend, by name. Sends nothing.
     #[must_use]
-    pub fn health(&self) -> Vec<Health> {
+    pub(crate) fn health(&self) -> Vec<Health> {
         self.opened
             .values()
             .map(|opened| opened.guard.health(opened.backend.kind))
@@ -134,7 +134,7 @@ pub enum Error {
 impl Error {
     /// Which backend, and what is wrong with it.
     #[must_use]
-    pub fn parts(&self) -> (&BackendName, &(dyn std::error::Error + 'static)) {
+    pub(crate) fn parts(&self) -> (&BackendName, &(dyn std::error::Error + 'static)) {
         match self {
             Self::File(name, error) => (name, error),
         }
@@ -142,7 +142,7 @@ impl Error {
 
     /// Whether it may be gone at the next start, without a change to the configuration or to what it names.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         let Self::File(_, error) = self;
         // What the store reports of its own contents is nothing that passes, whatever it means to what is held.
         !matches!(

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use claviger::config::Config;
-use claviger::daemon::{Launch, Running, start};
-use claviger::registry::{Backends, open_all};
+use claviger::testing::{Backends, Config, Launch, Running, open_all, start};
 use claviger_kernel as memory;
 use claviger_runtime::clock::{Clock, SystemClock};
 use claviger_server::{Limits, Sockets};

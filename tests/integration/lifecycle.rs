@@ -757,7 +757,7 @@ const FAULTS: &[Fault] = &[
         "another key",
         |node| {
             fs::remove_file(node.path("store.key")).unwrap();
-            claviger::registry::file_store::generate_key_file(&node.path("store.key")).unwrap();
+            claviger::testing::file_store::generate_key_file(&node.path("store.key")).unwrap();
         },
         78,
         &["backends.local"],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use claviger::registry::file_store::{
+use claviger::testing::file_store::{
     Expected, FileSettings, FileStore, StoreKey, generate_key_file,
 };
 use claviger_backend::Secret;

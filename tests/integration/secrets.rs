@@ -1,6 +1,6 @@
 //! Secrets, served to programs with a rule for them.
 
-use claviger::registry::file_store::{Expected, FileSettings, FileStore, StoreKey};
+use claviger::testing::file_store::{Expected, FileSettings, FileStore, StoreKey};
 use claviger_backend::Secret;
 use claviger_proto::v1::Freshness;
 use tonic::Code;

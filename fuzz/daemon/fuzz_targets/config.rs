@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use claviger::config::{Accounts, AccountsUnavailable, Config};
+use claviger::testing::{Accounts, AccountsUnavailable, Config, Problems};
 use claviger_core::policy::Policy;
 use libfuzzer_sys::fuzz_target;
 
@@ -24,7 +24,7 @@ impl Accounts for FixedAccounts {
     }
 }
 
-fn parse(text: &str) -> Result<Config, claviger::config::Problems> {
+fn parse(text: &str) -> Result<Config, Problems> {
     Config::parse_with(text, Path::new("claviger.toml"), &FixedAccounts)
 }
 
@@ -37,7 +37,6 @@ fuzz_target!(|text: &str| match parse(text) {
         let _policy = Policy::new(config.rules.clone());
     }
     Err(problems) => {
-        assert!(!problems.list().is_empty());
         assert!(!problems.to_string().is_empty());
     }
 });

@@ -2,7 +2,7 @@
 //! others unchanged.
 #![no_main]
 
-use claviger::import::dotenv::{Variable, parse};
+use claviger::testing::dotenv::{Variable, parse};
 use libfuzzer_sys::fuzz_target;
 
 /// Name and value.

@@ -12,14 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use claviger_runtime::clock::SystemClock;
-use claviger::config::Config;
-use claviger::daemon::{Launch, start};
-use claviger_server::Sockets;
-use claviger::registry;
-use claviger_kernel as memory;
+use claviger::testing::{Backends, Config, Launch, open_all, start};
 use claviger_backend::Secret;
 use claviger_backend_file::{Expected, FileSettings, FileStore, StoreKey, generate_key_file};
+use claviger_kernel as memory;
+use claviger_runtime::clock::SystemClock;
+use claviger_server::Sockets;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -138,9 +136,9 @@ secrets = ["value"]
         .enable_all()
         .build()
         .expect("a runtime");
-    let none = registry::Backends::none(Arc::new(SystemClock));
+    let none = Backends::none(Arc::new(SystemClock));
     let backends = runtime
-        .block_on(registry::open_all(&config.backends, &none))
+        .block_on(open_all(&config.backends, &none))
         .expect("the store opens");
     let sockets = Sockets::bind(&config.server).expect("bindable");
     let launch = Launch {

@@ -10,7 +10,7 @@ use claviger_backend::{FieldName, SecretName, VersionId};
 
 /// Keep secrets in a sealed directory of this host.
 #[derive(Debug, Subcommand)]
-pub enum FileCommand {
+pub(crate) enum FileCommand {
     /// Make a new store.
     #[command(after_help = "\
 Examples:
@@ -59,7 +59,7 @@ A copy of the store from before opens with the old key for ever: rotate what is 
 
 /// Which store, and what opens it.
 #[derive(Debug, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// The directory of the store.
     #[arg(long, value_name = "DIR")]
     pub(super) store: PathBuf,
@@ -73,7 +73,7 @@ pub struct Place {
 
 /// The arguments of `init`.
 #[derive(Debug, Args)]
-pub struct Init {
+pub(crate) struct Init {
     #[command(flatten)]
     pub(super) place: Place,
     /// Write a new random key to FILE, which must not exist, and seal the store with it.
@@ -83,7 +83,7 @@ pub struct Init {
 
 /// The arguments of `put`.
 #[derive(Debug, Args)]
-pub struct Put {
+pub(crate) struct Put {
     /// The name of the secret, for example oauth/billing.
     pub(super) name: SecretName,
     #[command(flatten)]
@@ -104,7 +104,7 @@ pub struct Put {
 
 /// The arguments of `get`.
 #[derive(Debug, Args)]
-pub struct Get {
+pub(crate) struct Get {
     /// The name of the secret.
     pub(super) name: SecretName,
     #[command(flatten)]
@@ -122,14 +122,14 @@ pub struct Get {
 
 /// The arguments of `list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(crate) struct List {
     #[command(flatten)]
     pub(super) place: Place,
 }
 
 /// The arguments of `versions`.
 #[derive(Debug, Args)]
-pub struct Versions {
+pub(crate) struct Versions {
     /// The name of the secret.
     pub(super) name: SecretName,
     #[command(flatten)]
@@ -138,7 +138,7 @@ pub struct Versions {
 
 /// The arguments of `retire`.
 #[derive(Debug, Args)]
-pub struct Retire {
+pub(crate) struct Retire {
     /// The name of the secret.
     pub(super) name: SecretName,
     /// The version to destroy, as `versions` lists it.
@@ -149,7 +149,7 @@ pub struct Retire {
 
 /// The arguments of `rekey`.
 #[derive(Debug, Args)]
-pub struct Rekey {
+pub(crate) struct Rekey {
     #[command(flatten)]
     pub(super) place: Place,
     /// Write a new random key to FILE, which must not exist, and use it.

@@ -14,7 +14,7 @@ use claviger_core::secrets::object::ObjectFault;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -84,7 +84,7 @@ impl From<ObjectFault> for Error {
 impl Error {
     /// The exit code for this failure.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Store(error) | Self::KeyLeft { source: error, .. } => exit_of_store(error),
             Self::NoKey | Self::Mismatch | Self::WouldReveal | Self::IsCurrent | Self::Field(_) => {

@@ -18,17 +18,17 @@ use super::{Error, Place};
 use crate::registry::file_store::{Error as StoreError, FileSettings, FileStore, StoreKey};
 
 /// Where a subcommand reads from and writes to.
-pub struct Console<'a> {
+pub(crate) struct Console<'a> {
     /// Values, if it is not a terminal.
-    pub input: &'a mut dyn Read,
+    pub(crate) input: &'a mut dyn Read,
     /// Whether somebody sits at `input` who can be asked.
-    pub input_is_terminal: bool,
+    pub(crate) input_is_terminal: bool,
     /// Answers.
-    pub out: &'a mut dyn Write,
+    pub(crate) out: &'a mut dyn Write,
     /// Whether somebody looks at `out`.
-    pub out_is_terminal: bool,
+    pub(crate) out_is_terminal: bool,
     /// Asks a question and reads the answer without echo; [`ask`] outside tests.
-    pub ask: &'a mut dyn FnMut(&str) -> io::Result<Secret>,
+    pub(crate) ask: &'a mut dyn FnMut(&str) -> io::Result<Secret>,
 }
 
 impl fmt::Debug for Console<'_> {
@@ -52,7 +52,7 @@ pub(super) struct Input {
 ///
 /// # Errors
 /// If there is no terminal, or it was closed.
-pub fn ask(question: &str) -> io::Result<Secret> {
+pub(crate) fn ask(question: &str) -> io::Result<Secret> {
     // At Ctrl-C, SIGINT is raised before the terminal has its echo back, and would leave it like that. So it is held until the
     // terminal is as it was, and only then ends the process.
     let mut interrupt = SigSet::empty();

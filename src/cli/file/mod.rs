@@ -30,9 +30,9 @@ use crate::registry::file_store::{
 };
 use claviger_core::secrets::object;
 
-pub use args::{FileCommand, Get, Init, List, Place, Put, Rekey, Retire, Versions};
-pub use error::Error;
-pub use input::{Console, ask};
+pub(crate) use args::{FileCommand, Get, Init, List, Place, Put, Rekey, Retire, Versions};
+pub(crate) use error::Error;
+pub(crate) use input::{Console, ask};
 
 /// How often a field is edited anew because somebody else wrote meanwhile.
 const ATTEMPTS: usize = 5;
@@ -41,7 +41,11 @@ const ATTEMPTS: usize = 5;
 ///
 /// # Errors
 /// [`Error`], with the remedy where there is one. Nothing was changed, unless the error says that it is in doubt.
-pub fn run(command: FileCommand, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+pub(crate) fn run(
+    command: FileCommand,
+    console: &mut Console<'_>,
+    json: bool,
+) -> Result<(), Error> {
     match command {
         FileCommand::Init(args) => init(args, console, json),
         FileCommand::Put(args) => put(args, console, json),

@@ -66,17 +66,17 @@ struct Record {
 
 /// The health of a backend, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
+pub(crate) struct Health {
     /// Its name in the configuration.
-    pub name: BackendName,
+    pub(crate) name: BackendName,
     /// Its type, for example `file`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Whether it answered the last request; true before the first.
-    pub reachable: bool,
+    pub(crate) reachable: bool,
     /// Why the last request failed, if it did.
-    pub last_error: Option<Kind>,
+    pub(crate) last_error: Option<Kind>,
     /// When a request last succeeded.
-    pub last_success: Option<Moment>,
+    pub(crate) last_success: Option<Moment>,
 }
 
 impl Guard {
