@@ -208,6 +208,7 @@ fn control_stray_crates_and_features_are_caught() {
             "src/cli/a.rs",
             "use claviger_proto::v1;\n#[cfg(feature = \"file\")]\nfn f() {}\n",
         ),
+        Source::parse("src/cli/mod.rs", "#[cfg(feature = \"demo\")]\nmod demo;\n"),
         Source::parse(
             "src/registry/mod.rs",
             "#[cfg(feature = \"file\")]\nuse claviger_backend_file as file;\n",

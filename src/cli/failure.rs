@@ -10,7 +10,6 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::cli::output;
-use claviger_demo as demo;
 use claviger_runtime::reason::{Exit, Reason};
 use claviger_runtime::telemetry::Causes;
 
@@ -112,24 +111,6 @@ impl From<io::Error> for Failure {
             "",
         )
         .after_result()
-    }
-}
-
-impl From<demo::Error> for Failure {
-    fn from(error: demo::Error) -> Self {
-        let exit = match error {
-            demo::Error::Output(error) => return error.into(),
-            demo::Error::NoExecutable
-            | demo::Error::System(..)
-            | demo::Error::Folder { .. }
-            | demo::Error::Unfit(_) => Exit::System,
-            demo::Error::Interrupted => Exit::Interrupted,
-            demo::Error::NotReady(_)
-            | demo::Error::Refused(_)
-            | demo::Error::Unexpected(_)
-            | demo::Error::Leaked(_) => Exit::Internal,
-        };
-        Self::new(exit, Causes(&error).to_string(), error.remedy())
     }
 }
 

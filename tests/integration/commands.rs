@@ -552,12 +552,9 @@ fn a_closed_output_causes_no_panic() -> Result<(), String> {
 }
 
 fn commands_without_json_output_say_so() -> Result<(), String> {
-    for arguments in [
-        &["demo"] as &[&str],
-        &["run"],
-        &["man"],
-        &["completions", "zsh"],
-    ] {
+    let demo = cfg!(feature = "demo").then_some(&["demo"] as &[&str]);
+    let others = [&["run"] as &[&str], &["man"], &["completions", "zsh"]];
+    for arguments in demo.into_iter().chain(others) {
         let finished = claviger(&[arguments, &["--output", "json"]].concat());
         assert_eq!(finished.code, Some(64), "{arguments:?}: {finished:?}");
         assert_eq!(finished.out, "", "{arguments:?}");

@@ -36,6 +36,7 @@ mod runner;
 mod wire;
 
 mod commands;
+#[cfg(feature = "demo")]
 mod demo;
 mod dialect;
 mod guard;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         lifecycle::ALL,
         commands::ALL,
         terminal::ALL,
+        #[cfg(feature = "demo")]
         demo::ALL,
         readme::ALL,
         import::ALL,
