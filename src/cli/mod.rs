@@ -1,12 +1,12 @@
 //! The command line.
 //!
 //! Owns the subcommands, what they print and the exit codes. Most are clients of a running daemon; `run` becomes one, `check`
-//! judges a configuration, `file` works on a sealed store, `import-env` fills one, `demo` shows it all. Prints for people by default and as JSON with
-//! `--output json`; a secret goes to standard output alone, and only when it was asked for. Reads no environment: `main`
+//! judges a configuration, `file` works on a sealed store, `import-env` fills one, `demo` shows it all. Prints for people by
+//! default and as JSON with `--output json`; a secret goes to standard output alone, and only when it was asked for. Reads no environment: `main`
 //! passes what there is ([`Surroundings`]).
 //!
-//! Each subcommand is a file of its own; `manual` is the manual page. Errors are a [`Failure`]: what happened, what to do, and
-//! an exit code.
+//! Each subcommand is a file of its own; `manual` makes the manual pages. Errors are a `Failure`: what happened, what to
+//! do, and an exit code.
 
 mod check;
 mod client;
@@ -41,6 +41,11 @@ pub(crate) const BROKER_SOCKET: &str = "/run/claviger/broker.sock";
 pub(crate) const ADMIN_SOCKET: &str = "/run/claviger/admin/admin.sock";
 /// The default path of the configuration.
 pub(crate) const CONFIG: &str = "/etc/claviger/claviger.toml";
+
+/// What the help of commands begins its examples with.
+const EXAMPLES: &str = "Examples:\n";
+/// What the help of the program begins its exit codes with.
+const EXIT_CODES: &str = "Exit codes:";
 
 /// Hands short-lived tokens to local processes, and keeps the secrets to itself.
 #[derive(Debug, Parser)]
@@ -99,12 +104,8 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (troff), which has all of this help
-    #[command(after_help = "\
-Examples:
-  claviger man > /usr/local/share/man/man1/claviger.1
-  claviger man | man -l -")]
-    Man,
+    /// Print a manual page (troff), or write all of them
+    Man(manual::ManArgs),
 }
 
 /// Where operators connect.
@@ -122,7 +123,7 @@ fn after_help() -> String {
     } else {
         ""
     };
-    format!("{demo}Exit codes:{}", codes.concat())
+    format!("{demo}{EXIT_CODES}{}", codes.concat())
 }
 
 /// Parses the command line and runs it. Everything that is printed goes to `out` or, for errors, to standard error.
@@ -173,7 +174,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Re
             clap_complete::generate(shell, &mut Cli::command(), "claviger", &mut script);
             Ok(out.write_all(&script)?)
         }
-        Command::Man => Ok(manual::print(Cli::command(), out)?),
+        Command::Man(args) => manual::man(&args, Cli::command(), out),
     }
 }
 
@@ -182,7 +183,7 @@ impl Command {
         match self {
             #[cfg(feature = "demo")]
             Self::Demo(_) => true,
-            Self::Run(_) | Self::Completions { .. } | Self::Man => true,
+            Self::Run(_) | Self::Completions { .. } | Self::Man(_) => true,
             Self::Check(_)
             | Self::Token(_)
             | Self::Status(_)
