@@ -21,7 +21,5 @@ pub mod testing {
     pub use crate::config::{Accounts, AccountsUnavailable, Config, HeldReference, Problems};
     pub use crate::daemon::{Error as DaemonError, Launch, Running, start};
     pub use crate::import::dotenv;
-    pub use crate::registry::{
-        BackendSettings, Backends, Error as RegistryError, file_store, open_all,
-    };
+    pub use crate::registry::{BackendSettings, Backends, Unopened, file_store, open_all};
 }

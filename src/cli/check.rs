@@ -80,7 +80,7 @@ impl Findings {
                 let none = Backends::none(Arc::clone(&clock));
                 Ok(match registry::open_all(&config.backends, &none).await {
                     Ok(backends) => probe(&config, &backends, clock).await,
-                    Err(errors) => errors.into_iter().map(broken).collect(),
+                    Err(unopened) => unopened.into_errors().into_iter().map(broken).collect(),
                 })
             })?
         };
@@ -185,9 +185,8 @@ impl Findings {
 
 /// A backend that cannot even be opened. The others are not asked: one such fault ends the daemon, too.
 fn broken(error: registry::Error) -> Probe {
-    let (backend, _) = error.parts();
     Probe {
-        subject: format!("backend {backend}"),
+        subject: format!("backend {}", error.backend),
         needed: true,
         outcome: Err(ProbeError::Unopened(error)),
         mark: None,

@@ -14,7 +14,7 @@ use claviger_backend::BackendName;
 use crate::cli::{CONFIG, Exit, Failure, Surroundings, client};
 use crate::config::{Config, Mode};
 use crate::daemon::{self, Launch};
-use crate::registry::{self, BackendSettings, Backends};
+use crate::registry::{self, BackendSettings, Backends, Unopened};
 use claviger_runtime::clock::SystemClock;
 use claviger_runtime::telemetry;
 use claviger_runtime::telemetry::Causes;
@@ -68,7 +68,7 @@ pub(super) fn open(settings: &[(BackendName, BackendSettings)]) -> Result<Backen
     client::block_on(async {
         registry::open_all(settings, &Backends::none(Arc::new(SystemClock)))
             .await
-            .map_err(|errors| unusable(&errors))
+            .map_err(|unopened| unusable(&unopened))
     })
 }
 
@@ -80,16 +80,14 @@ fn exit_of(error: &daemon::Error) -> Exit {
     }
 }
 
-/// Why the backends cannot be opened: all of it. What another start may heal by itself is no faulty configuration, on which a
-/// service manager would give up.
-pub(super) fn unusable(errors: &[registry::Error]) -> Failure {
-    let exit = if errors.iter().all(registry::Error::is_passing) {
+/// What another start may heal by itself is no faulty configuration, on which a service manager would give up.
+fn unusable(unopened: &Unopened) -> Failure {
+    let exit = if unopened.is_passing() {
         Exit::System
     } else {
         Exit::Config
     };
-    let lines = errors.iter().map(|error| Causes(error).to_string());
-    Failure::new(exit, lines.collect::<Vec<_>>().join("\n"), "")
+    Failure::new(exit, unopened.to_string(), "")
 }
 
 /// How to exit over a configuration that cannot be read: a file that is not there is no faulty one.

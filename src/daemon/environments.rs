@@ -221,7 +221,8 @@ mod tests {
             keys: None,
         };
         let clock = Arc::new(SteppedClock::new());
-        let shared = shared(&config, &Backends::of_test(name, settings, backend, clock)).await;
+        let backends = Backends::none(clock).with(name, settings, backend);
+        let shared = shared(&config, &backends).await;
         shared.iter().map(ToString::to_string).collect()
     }
 

@@ -15,6 +15,7 @@ mod operator;
 mod probe;
 mod reload;
 mod service_manager;
+mod warning;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,10 +37,10 @@ use claviger_core::tokens::{Fingerprints, NoFingerprints};
 use claviger_kernel::Report;
 use claviger_runtime::clock::{Clock, SystemClock};
 use claviger_runtime::shutdown::Drain;
-use claviger_runtime::telemetry::Causes;
 use claviger_server::{Limits, Operator, Parts, Server, Sockets};
 use current::{Current, InForce};
 use operator::{Daemon, Host};
+use warning::Warning;
 
 /// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
@@ -239,13 +240,13 @@ async fn begin(launch: Launch, clock: Arc<dyn Clock>, threads: usize) -> Result<
     })
 }
 
-/// What this host does not give, logged and for operators to see.
-fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<String> {
-    let mut shortcomings: Vec<String> = match peer::Support::probe() {
-        Ok(support) => support.warnings(settings).map(str::to_owned).collect(),
-        Err(error) => vec![Causes(&error).to_string()],
+/// What this host lacks, logged and for operators to see.
+fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<Warning> {
+    let mut shortcomings: Vec<_> = match peer::Support::probe() {
+        Ok(support) => support.warnings(settings).map(Warning::Kernel).collect(),
+        Err(error) => vec![Warning::Unprobed(error)],
     };
-    shortcomings.extend(claviger_server::make_room(limits));
+    shortcomings.extend(claviger_server::make_room(limits).map(Warning::Descriptors));
     for shortcoming in &shortcomings {
         tracing::warn!(target: "claviger", "{shortcoming}");
     }

@@ -11,6 +11,7 @@ use claviger_backend::Kind;
 
 use crate::daemon::assembly::Ground;
 use crate::daemon::current::{Current, InForce};
+use crate::daemon::warning::Warning;
 use crate::registry::Health;
 use claviger_core::secrets::Secrets;
 use claviger_kernel::Report;
@@ -29,7 +30,7 @@ use claviger_server::{
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) protections: Report,
-    pub(super) shortcomings: Vec<String>,
+    pub(super) shortcomings: Vec<Warning>,
 }
 
 /// The daemon as operators see it.
@@ -94,8 +95,9 @@ impl Operator for Daemon {
                 })
                 .collect(),
             warnings: warnings(&in_force)
-                .into_iter()
-                .chain(self.host.shortcomings.iter().map(String::clone))
+                .iter()
+                .chain(&self.host.shortcomings)
+                .map(ToString::to_string)
                 .collect(),
         }
     }
@@ -208,17 +210,16 @@ fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
 }
 
 /// What waits for an operator, then what is odd about the configuration.
-fn warnings(in_force: &InForce) -> Vec<String> {
+fn warnings(in_force: &InForce) -> Vec<Warning> {
     let waiting = in_force.issuers.iter().filter_map(|issuer| {
         let fields = issuer.metadata()?.differences();
-        let name = issuer.name();
-        (!fields.is_empty()).then(|| {
-            format!(
-                "issuers.{name}: its metadata changed ({}), and what was read before is used on; look at it, then take it with `claviger refresh --issuer {name}`",
-                fields.join(", ")
-            )
+        (!fields.is_empty()).then(|| Warning::Metadata {
+            issuer: Arc::clone(issuer.name()),
+            fields,
         })
     });
-    let configured = in_force.config.warnings.iter().map(ToString::to_string);
-    waiting.chain(configured).collect()
+    let configured = in_force.config.warnings.iter().cloned();
+    waiting
+        .chain(configured.map(Warning::Configuration))
+        .collect()
 }

@@ -122,7 +122,7 @@ impl ProbeError {
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unopened(error) => Causes(error.parts().1).fmt(f),
+            Self::Unopened(error) => Causes(&error.fault).fmt(f),
             Self::Backend(error) => {
                 if error.blocked().is_some() {
                     f.write_str("not asked, after repeated failures: ")?;

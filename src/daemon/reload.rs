@@ -120,11 +120,11 @@ async fn open(
 ) -> Result<registry::Backends, Problems> {
     registry::open_all(&config.backends, opened)
         .await
-        .map_err(|errors| {
-            let problems = errors.iter().map(|error| {
-                let (backend, fault) = error.parts();
-                Problem::at(format!("backends.{backend}"), Causes(fault).to_string())
-            });
+        .map_err(|unopened| {
+            let problems = unopened
+                .errors()
+                .iter()
+                .map(|error| Problem::at(error.to_string(), Causes(&error.fault).to_string()));
             Problems::new(&config.origin, problems.collect())
         })
 }

@@ -480,7 +480,7 @@ impl Troubled {
             keys: None,
         };
         let settings = scene.config.backends[0].1.clone();
-        let backends = Backends::of_test(name, settings, backend, Arc::new(SystemClock));
+        let backends = Backends::none(Arc::new(SystemClock)).with(name, settings, backend);
         (troubled, backends)
     }
 

@@ -1,22 +1,25 @@
 //! Turns configured backends into guarded [`Backend`] values.
 //!
-//! Owns the choice of backend crates: the only file that names one. Hands out no backend without its `guard`. A local fault (a store that is not there,
-//! a key file that others can read, a key that does not fit) is an error here and so at the start, because it does not heal
-//! by itself; a backend that is merely out of reach is not. Keys of a backend's own are kept in `keeper`. Never reads a
-//! secret of the configuration itself.
+//! Owns the choice of backend crates: the only file that names one. Hands out no backend without its `guard`. A local fault
+//! (a store that does not exist, a key file that others can read, a wrong key) is an error here and so at the start, because
+//! it stays until an operator acts; a backend that is merely unreachable is not. Keys of a backend's own are kept in
+//! `keeper`. Never reads a secret of the configuration itself.
 //!
-//! A new backend is a crate in `backends/` with plain settings, a feature, a variant of [`BackendSettings`], an arm of `open`,
-//! and a file in `config/backends`. The sealed file has no feature of its own: it has no SDK, and the command line works on it without a daemon.
+//! A new backend is a crate in `backends/` with plain settings, a feature, a variant of [`BackendSettings`], an arm of
+//! `open`, and a file in `config/backends`. The sealed file has no feature of its own: it has no SDK, and the command line
+//! works on it without a daemon.
 
 mod guard;
 mod keeper;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use claviger_backend::{Backend, BackendName, Class, SecretSource};
 use claviger_backend_file as file;
 use claviger_runtime::clock::Clock;
+use claviger_runtime::telemetry::Causes;
 
 use crate::registry::guard::{Guard, guarded};
 use crate::registry::keeper::PageKeeper;
@@ -84,18 +87,17 @@ impl Backends {
         }
     }
 
-    /// One backend that a test has made.
+    /// These, and one more that a test has made.
     #[cfg(test)]
-    pub(crate) fn of_test(
+    pub(crate) fn with(
+        mut self,
         name: BackendName,
         settings: BackendSettings,
         backend: Backend,
-        clock: Arc<dyn Clock>,
     ) -> Self {
-        let mut backends = Self::none(clock);
-        let opened = Opened::new(&name, settings, backend, &backends.clock);
-        backends.opened.insert(name, opened);
-        backends
+        let opened = Opened::new(&name, settings, backend, &self.clock);
+        self.opened.insert(name, opened);
+        self
     }
 
     /// The source of secrets of each backend, guarded. The same one as before a reload if its settings are the same.
@@ -123,28 +125,29 @@ impl Backends {
     }
 }
 
-/// Why a backend cannot be used at all. Each text says what to do.
+/// Why a backend cannot be used at all.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+#[error("backends.{backend}")]
+pub(crate) struct Error {
+    /// Which backend, by its name in the configuration.
+    pub(crate) backend: BackendName,
+    #[source]
+    pub(crate) fault: Fault,
+}
+
+/// What is wrong with it. Prints what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
     /// The sealed local file is not in order.
-    #[error("backends.{0}")]
-    File(BackendName, #[source] file::Error),
+    #[error(transparent)]
+    File(file::Error),
 }
 
 impl Error {
-    /// Which backend, and what is wrong with it.
-    #[must_use]
-    pub(crate) fn parts(&self) -> (&BackendName, &(dyn std::error::Error + 'static)) {
-        match self {
-            Self::File(name, error) => (name, error),
-        }
-    }
-
     /// Whether it may be gone at the next start, without a change to the configuration or to what it names.
-    #[must_use]
-    pub(crate) fn is_passing(&self) -> bool {
-        let Self::File(_, error) = self;
-        // What the store reports of its own contents is nothing that passes, whatever it means to what is held.
+    fn is_passing(&self) -> bool {
+        let Fault::File(error) = &self.fault;
+        // What the store reports of its own contents does not pass, whatever it means to readers of cached values.
         !matches!(
             error,
             file::Error::Damaged { .. } | file::Error::WrongKey(_)
@@ -152,17 +155,50 @@ impl Error {
     }
 }
 
+/// Why backends cannot be opened: at least one, and at most one error of each. Prints one line for each.
+#[derive(Debug)]
+pub struct Unopened(Vec<Error>);
+
+impl Unopened {
+    /// The error of each backend, in the order of the configuration.
+    pub(crate) fn errors(&self) -> &[Error] {
+        &self.0
+    }
+
+    /// The same, to keep.
+    pub(crate) fn into_errors(self) -> Vec<Error> {
+        self.0
+    }
+
+    /// Whether all of them may be gone at the next start, without a change to the configuration or to what it names.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.0.iter().all(Error::is_passing)
+    }
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            let line_end = if number == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{}", Causes(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unopened {}
+
 /// Opens every backend; those of `previous` with the same settings are kept, with their logins and their health. Needs a
 /// tokio runtime. A backend that is out of reach opens all the same.
 ///
 /// # Errors
-/// Every local fault, at most one of each backend.
+/// Every local fault.
 pub async fn open_all(
     settings: &[(BackendName, BackendSettings)],
     previous: &Backends,
-) -> Result<Backends, Vec<Error>> {
+) -> Result<Backends, Unopened> {
     let mut opened = BTreeMap::new();
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     for (name, settings) in settings {
         let kept = previous
             .opened
@@ -176,11 +212,11 @@ pub async fn open_all(
         };
         match backend {
             Ok(backend) => drop(opened.insert(name.clone(), backend)),
-            Err(fault) => faults.push(fault),
+            Err(error) => errors.push(error),
         }
     }
-    if !faults.is_empty() {
-        return Err(faults);
+    if !errors.is_empty() {
+        return Err(Unopened(errors));
     }
     Ok(Backends {
         opened,
@@ -206,7 +242,10 @@ async fn open(
             })
             .await
             .unwrap_or_else(|_stopped| Err(file::Error::Stopped { wrote: false }))
-            .map_err(|error| Error::File(name.clone(), error))
+            .map_err(|error| Error {
+                backend: name.clone(),
+                fault: Fault::File(error),
+            })
         }
     }
 }

@@ -111,11 +111,17 @@ async fn a_local_fault_is_an_error_of_opening() {
     fs::remove_file(home.path().join("key")).unwrap();
     generate_key_file(&home.path().join("key")).unwrap();
     let none = Backends::none(Arc::new(SteppedClock::new()));
-    let faults = open_all(&[(name(), BackendSettings::File(settings))], &none).await;
-    let faults = faults.unwrap_err();
+    let unopened = open_all(&[(name(), BackendSettings::File(settings))], &none)
+        .await
+        .unwrap_err();
+    let [error] = unopened.errors() else {
+        panic!("{unopened}")
+    };
     assert!(
-        matches!(&faults[..], [Error::File(_, file::Error::WrongKey(_))]),
-        "{faults:?}"
+        matches!(&error.fault, Fault::File(file::Error::WrongKey(_))),
+        "{error:?}"
     );
-    assert!(!faults[0].is_passing());
+    let text = unopened.to_string();
+    assert!(text.starts_with("backends.local: "), "{text}");
+    assert!(!unopened.is_passing());
 }
