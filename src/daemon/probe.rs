@@ -5,9 +5,10 @@ use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 
-use claviger_backend::{BackendError, Kind, SecretRef, VersionId};
+use claviger_backend::{BackendError, BackendName, Kind, SecretRef, SecretSource, VersionId};
+use futures_util::future::join_all;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, HeldReference};
 use crate::daemon::environments::{self, SharedClient};
 use crate::registry::{self, Backends};
 use claviger_core::rotation::{self, Mark};
@@ -153,26 +154,12 @@ impl fmt::Display for ProbeError {
 }
 
 /// Asks all of them. Reads the secrets that the configuration refers to, and forgets them at once.
-pub(crate) async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn Clock>) -> Vec<Probe> {
-    let mut probes = Vec::new();
-    for (name, source) in backends.sources() {
-        let outcome = source.probe().await;
-        probes.push(Probe::unmarked(
-            format!("backend {name}"),
-            true,
-            outcome
-                .map(|()| Finding::Answers)
-                .map_err(ProbeError::Backend),
-        ));
-    }
-    for held in config.references() {
-        probes.push(Probe {
-            subject: format!("secret {}", held.reference),
-            needed: true,
-            outcome: secret(backends, &held.reference).await,
-            mark: mark(config, backends, &held.reference).await,
-        });
-    }
+pub(crate) async fn probe(
+    config: &Config,
+    backends: &Backends,
+    clock: Arc<dyn Clock>,
+) -> Vec<Probe> {
+    let mut probes = probe_backends(config, backends).await;
     for shared in environments::shared(config, backends).await {
         probes.push(Probe::unmarked(
             "environments".to_owned(),
@@ -204,6 +191,49 @@ pub(crate) async fn probe(config: &Config, backends: &Backends, clock: Arc<dyn C
         }
     }
     probes
+}
+
+/// Asks the backends at the same time, so that one that hangs delays no other. The probes of the backends come first, then
+/// those of the secrets.
+async fn probe_backends(config: &Config, backends: &Backends) -> Vec<Probe> {
+    let sources = backends.sources();
+    let asked = sources
+        .iter()
+        .map(|(name, source)| probe_backend(config, backends, name, &**source));
+    let (answers, secrets): (Vec<_>, Vec<_>) = join_all(asked).await.into_iter().unzip();
+    answers
+        .into_iter()
+        .chain(secrets.into_iter().flatten())
+        .collect()
+}
+
+/// Asks one backend whether it works, then for each of its secrets.
+async fn probe_backend(
+    config: &Config,
+    backends: &Backends,
+    name: &BackendName,
+    source: &dyn SecretSource,
+) -> (Probe, Vec<Probe>) {
+    let outcome = source.probe().await;
+    let answer = Probe::unmarked(
+        format!("backend {name}"),
+        true,
+        outcome
+            .map(|()| Finding::Answers)
+            .map_err(ProbeError::Backend),
+    );
+    let mut secrets = Vec::new();
+    for HeldReference { reference, .. } in config.references() {
+        if reference.backend == *name {
+            secrets.push(Probe {
+                subject: format!("secret {reference}"),
+                needed: true,
+                outcome: secret(backends, &reference).await,
+                mark: mark(config, backends, &reference).await,
+            });
+        }
+    }
+    (answer, secrets)
 }
 
 /// Whether a resource names the issuer. What is wrong is wrong with the resource, so the issuer's error is put in its words.
@@ -276,7 +306,101 @@ async fn mark(config: &Config, backends: &Backends, reference: &SecretRef) -> Op
 mod tests {
     use std::path::Path;
 
+    use async_trait::async_trait;
+    use claviger_backend::{Backend, Fetched, Secret, SecretName, VersionSelector};
+    use claviger_runtime::clock::SteppedClock;
+    use tokio::sync::watch;
+
     use super::*;
+
+    const NAMES: [&str; 3] = ["a", "b", "hangs"];
+
+    /// A backend that answers a probe once all of them are probed, or hangs.
+    #[derive(Debug)]
+    struct Together {
+        name: String,
+        probed: watch::Sender<BTreeSet<String>>,
+        hangs: bool,
+    }
+
+    #[async_trait]
+    impl SecretSource for Together {
+        async fn fetch(
+            &self,
+            _name: &SecretName,
+            _version: &VersionSelector,
+        ) -> Result<Fetched, BackendError> {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
+            Ok(Fetched {
+                value: Secret::from_text("value".to_owned()),
+                version: "1".parse().unwrap(),
+                created: None,
+            })
+        }
+
+        async fn probe(&self) -> Result<(), BackendError> {
+            self.probed.send_modify(|probed| {
+                probed.insert(self.name.clone());
+            });
+            let expected = if self.hangs { usize::MAX } else { NAMES.len() };
+            let mut probed = self.probed.subscribe();
+            probed
+                .wait_for(|probed| probed.len() == expected)
+                .await
+                .unwrap();
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backends_are_asked_at_the_same_time_and_reported_in_order() {
+        let mut text = String::new();
+        for name in NAMES {
+            text.extend([format!(
+                "[backends.{name}]\ntype = 'file'\ndirectory = '/{name}'\nkey_file = '/k'\n\
+                 [secrets.of-{name}]\nreference = '{name}:it'\n"
+            )]);
+        }
+        let config = Config::parse(&text, Path::new("claviger.toml"))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let seen = watch::Sender::default();
+        let mut backends = Backends::none(Arc::new(SteppedClock::new()));
+        for (name, settings) in config.backends.clone() {
+            let source = Together {
+                name: name.to_string(),
+                probed: seen.clone(),
+                hangs: name.as_str() == "hangs",
+            };
+            let backend = Backend {
+                kind: "together",
+                secrets: Arc::new(source),
+                versions: None,
+                creator: None,
+                rotator: None,
+                register: None,
+                keys: None,
+            };
+            backends = backends.with(name, settings, backend);
+        }
+        let probes = probe(&config, &backends, Arc::new(SteppedClock::new())).await;
+        let verdicts: Vec<_> = probes
+            .iter()
+            .map(|probe| (probe.subject.as_str(), probe.outcome.is_ok()))
+            .collect();
+        assert_eq!(
+            verdicts,
+            [
+                ("backend a", true),
+                ("backend b", true),
+                ("backend hangs", false),
+                ("secret a:it", true),
+                ("secret b:it", true),
+                ("secret hangs:it", false),
+            ]
+        );
+    }
 
     #[test]
     fn the_resources_of_an_issuer_are_asked_once_each_where_that_is_wanted() {
