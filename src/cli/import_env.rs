@@ -5,16 +5,16 @@
 //! Talks to no daemon.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use claviger_backend::Class;
-use serde::Serialize;
+use claviger_backend::{Class, VersionId};
+use serde_json::{Value, json};
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::config::Config;
-use crate::import::{self, Error, Import, Outcome, SourceFault, Wish};
+use crate::import::{self, Choice, Error, Import, Outcome, SourceFault, Wish};
 use claviger_core::rotation::{Change, PlaceError, Placement};
 use claviger_kernel::NotOpened;
 use claviger_runtime::clock::SystemClock;
@@ -42,7 +42,7 @@ Examples:
       What would happen: names and lengths, never values.
   claviger import-env .env
   claviger import-env /srv/app/.env --client billing --token billing-api
-  claviger import-env .env --prefix PARTNER_ --keep-file")]
+  claviger import-env .env --prefix PARTNER_")]
 pub(super) struct ImportEnvArgs {
     /// The file, at most 64 KiB of NAME=value lines
     file: PathBuf,
@@ -61,9 +61,6 @@ pub(super) struct ImportEnvArgs {
     /// Say what would happen; ask no issuer and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Leave the file as it is
-    #[arg(long)]
-    keep_file: bool,
 }
 
 /// Moves a credential, and says what was done and what is left to do.
@@ -77,7 +74,7 @@ pub(super) fn import_env(
         Failure::new(exit, problems.to_string(), "Fix the configuration first.")
     })?;
     // A dry run finds out as well whether the file could be removed.
-    let source = import::open(&args.file, args.keep_file)?;
+    let source = import::open(&args.file)?;
     let backends = run::open(&config.backends)?;
     let wish = Wish {
         client: args.client.as_deref(),
@@ -86,21 +83,18 @@ pub(super) fn import_env(
     };
     client::block_on(async {
         let import = Import::prepare(&config, &backends, source, &wish).await?;
-        let mut report = Report::of(&import, args);
-        if !args.dry_run {
-            let issuer = &*import.choice.client.issuer.name;
-            drop(writeln!(
-                io::stderr(),
-                "asking issuer \"{issuer}\" for a token …"
-            ));
-            let outcome = import
-                .carry_out(Arc::new(SystemClock), args.keep_file)
-                .await?;
-            report.add(&outcome);
-        }
+        let outcome = if args.dry_run {
+            None
+        } else {
+            Some(import.carry_out(Arc::new(SystemClock)).await?)
+        };
+        let report = Report {
+            file: &args.file,
+            import: &import,
+            outcome: outcome.as_ref(),
+        };
         if as_json {
-            let report = serde_json::to_value(&report).map_err(io::Error::from)?;
-            output::json(out, &report)?;
+            output::json(out, &report.describe())?;
         } else {
             report.print(out)?;
         }
@@ -108,94 +102,47 @@ pub(super) fn import_env(
     })
 }
 
-/// What is told, to programs as JSON and to people by [`Report::print`].
-#[derive(Serialize)]
-struct Report {
-    dry_run: bool,
-    client: String,
-    issuer: String,
-    token: String,
-    variables: Vec<VariableRow>,
-    secrets: Vec<SecretRow>,
-    file: String,
-    /// What becomes of the file: `removed`, `rewritten` or `kept`.
-    file_is: &'static str,
-    rotate_now: String,
-    /// Whether the secret is marked for rotation; null in a dry run.
-    marked: Option<bool>,
-    not_marked_because: Option<String>,
+/// What was done, or would be.
+struct Report<'a> {
+    file: &'a Path,
+    import: &'a Import<'a>,
+    /// `None` in a dry run.
+    outcome: Option<&'a Outcome>,
 }
 
-#[derive(Serialize)]
-struct VariableRow {
-    name: String,
-    line: usize,
-    bytes: usize,
-}
-
-#[derive(Serialize)]
-struct SecretRow {
-    secret: String,
-    change: &'static str,
-    before: Option<String>,
-    version: Option<String>,
-}
-
-impl SecretRow {
-    fn of(placement: &Placement) -> Self {
-        let (change, before) = match placement.change() {
-            Change::Created => ("created", None),
-            Change::Replaced(before) => ("replaced", Some(before.to_string())),
-            Change::Unchanged(before) => ("unchanged", Some(before.to_string())),
-        };
-        Self {
-            secret: placement.target().address.clone(),
-            change,
-            before,
-            version: None,
-        }
-    }
-}
-
-impl Report {
-    fn of(import: &Import<'_>, args: &ImportEnvArgs) -> Self {
-        let choice = &import.choice;
-        let variables = choice.id.iter().chain([&choice.secret]);
-        Self {
-            dry_run: args.dry_run,
-            client: choice.client.name.to_string(),
-            issuer: choice.client.issuer.name.to_string(),
-            token: choice.token.name.to_string(),
-            variables: variables
-                .map(|variable| VariableRow {
-                    name: variable.name.clone(),
-                    line: variable.line,
-                    bytes: variable.value.len(),
+impl Report<'_> {
+    fn describe(&self) -> Value {
+        let Choice { client, token, .. } = &self.import.choice;
+        let mark = self.outcome.map(|outcome| &outcome.mark);
+        json!({
+            "dry_run": self.outcome.is_none(),
+            "client": *client.name,
+            "issuer": *client.issuer.name,
+            "token": *token.name,
+            "variables": self.import.choice.variables().map(|variable| json!({
+                "name": variable.name, "line": variable.line, "bytes": variable.value.len(),
+            })).collect::<Vec<_>>(),
+            "secrets": self.secrets().map(|(placement, version)| {
+                let (change, before) = words(placement.change());
+                json!({
+                    "secret": placement.target().address,
+                    "change": change,
+                    "before": before.map(VersionId::as_str),
+                    "version": version.map(VersionId::as_str),
                 })
-                .collect(),
-            secrets: import.placements.iter().map(SecretRow::of).collect(),
-            file: args.file.display().to_string(),
-            file_is: match (args.keep_file, choice.has_others) {
-                (true, _) => "kept",
-                (false, true) => "rewritten",
-                (false, false) => "removed",
-            },
-            rotate_now: choice.client.auth.secret().to_string(),
-            marked: None,
-            not_marked_because: None,
-        }
-    }
-
-    fn add(&mut self, outcome: &Outcome) {
-        for (secret, version) in self.secrets.iter_mut().zip(&outcome.versions) {
-            secret.version = Some(version.to_string());
-        }
-        self.marked = Some(outcome.mark.is_ok());
-        self.not_marked_because = outcome.mark.as_ref().err().map(ToString::to_string);
+            }).collect::<Vec<_>>(),
+            "file": self.file.display().to_string(),
+            "file_is": self.file_is(),
+            "rotate_now": client.auth.secret().to_string(),
+            "marked": mark.map(Result::is_ok),
+            "not_marked_because": mark.and_then(|mark| mark.as_ref().err()).map(ToString::to_string),
+        })
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.dry_run {
+        let Choice { client, token, .. } = &self.import.choice;
+        let issuer = &client.issuer.name;
+        if self.outcome.is_none() {
             writeln!(
                 out,
                 "Dry run: nothing was changed. An import would do this:"
@@ -203,50 +150,71 @@ impl Report {
         }
         writeln!(
             out,
-            "Credential of client \"{}\", proved by token \"{}\" of issuer \"{}\".",
-            self.client, self.token, self.issuer
+            "Credential of client \"{}\", proved by token \"{}\" of issuer \"{issuer}\".",
+            client.name, token.name
         )?;
-        let rows = self.variables.iter().map(|variable| {
-            let VariableRow { name, line, bytes } = variable;
-            vec![name.clone(), line.to_string(), bytes.to_string()]
-        });
-        output::table(
-            out,
-            &["VARIABLE", "LINE", "BYTES"],
-            &rows.collect::<Vec<_>>(),
-        )?;
-        let rows = self.secrets.iter().map(|secret| {
-            let version =
-                |version: &Option<String>| output::or_dash(version.as_deref().unwrap_or(""));
-            let SecretRow {
-                before,
-                version: after,
-                ..
-            } = secret;
-            vec![
-                secret.secret.clone(),
-                secret.change.to_owned(),
-                version(before),
-                version(after),
-            ]
-        });
-        let head = ["SECRET", "CHANGE", "BEFORE", "NOW"];
-        output::table(out, &head, &rows.collect::<Vec<_>>())?;
-        writeln!(out, "{}: {}", output::plain(&self.file), self.file_is)?;
-        let Some(marked) = self.marked else {
+        for variable in self.import.choice.variables() {
+            let (line, bytes) = (variable.line, variable.value.len());
+            writeln!(out, "{}: line {line}, {bytes} bytes", variable.name)?;
+        }
+        for (placement, version) in self.secrets() {
+            let (change, before) = words(placement.change());
+            write!(out, "{}: {change}", placement.target().address)?;
+            if let Some(before) = before {
+                write!(out, ", before version {before}")?;
+            }
+            match version {
+                Some(version) => writeln!(out, ", now version {version}")?,
+                None => writeln!(out)?,
+            }
+        }
+        let file = output::plain(&self.file.display().to_string());
+        writeln!(out, "{file}: {}", self.file_is())?;
+        let Some(outcome) = self.outcome else {
             return Ok(());
         };
         writeln!(
             out,
             "Overwriting reaches no git history, backup or snapshot, and not every old block of an SSD.\n\
-             Run `claviger refresh`, and restart what was started with the file.\n\
-             ROTATE NOW: {} has lain in the clear. Make a new secret at issuer \"{}\", put it in, then revoke this one.",
-            self.rotate_now, self.issuer
+             Run `claviger refresh`, and restart what was started with the file."
         )?;
-        if let (false, Some(why)) = (marked, &self.not_marked_because) {
+        if let Err(why) = &outcome.mark {
             writeln!(out, "`claviger check` will not remind of it: {why}.")?;
         }
-        Ok(())
+        writeln!(
+            out,
+            "ROTATE NOW: {} has lain in the clear. Make a new secret at issuer \"{issuer}\", put it in, then revoke this one.",
+            client.auth.secret()
+        )
+    }
+
+    /// Each secret, with its version after an import.
+    fn secrets(&self) -> impl Iterator<Item = (&Placement, Option<&VersionId>)> {
+        self.import
+            .placements
+            .iter()
+            .enumerate()
+            .map(|(at, placement)| {
+                let version = self.outcome.and_then(|outcome| outcome.versions.get(at));
+                (placement, version)
+            })
+    }
+
+    fn file_is(&self) -> &'static str {
+        if self.import.choice.has_others {
+            "rewritten"
+        } else {
+            "removed"
+        }
+    }
+}
+
+/// What happens to a secret, and the version that readers saw before.
+fn words(change: &Change) -> (&'static str, Option<&VersionId>) {
+    match change {
+        Change::Created => ("created", None),
+        Change::Replaced(before) => ("replaced", Some(before)),
+        Change::Unchanged(before) => ("unchanged", Some(before)),
     }
 }
 

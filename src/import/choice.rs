@@ -31,6 +31,13 @@ pub(crate) struct Choice<'a> {
     pub(crate) has_others: bool,
 }
 
+impl Choice<'_> {
+    /// The variables that hold the credential.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.id.iter().chain([&self.secret])
+    }
+}
+
 /// Chooses.
 pub(super) fn choose<'a>(
     config: &'a Config,

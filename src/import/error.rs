@@ -56,7 +56,7 @@ pub(crate) enum Error {
     Place(#[from] PlaceError),
     #[error("cannot ask the issuer")]
     Issuer(#[source] SetupError),
-    #[error("the credential is not proved: {0}")]
+    #[error("the credential is not proved: {0}; the backend and the file are as they were")]
     Refused(claviger_oauth::Error),
     #[error("the credential is imported, but {} is not removed", path.display())]
     Unfinished { path: PathBuf, source: SourceFault },
@@ -66,14 +66,14 @@ pub(crate) enum Error {
 
 impl Error {
     /// What to do about it.
-    pub(crate) fn remedy(&self) -> String {
-        let remedy = match self {
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
             Self::Source {
                 source: SourceFault::Changed,
                 ..
             } => "Run the same command again.",
             Self::Source { .. } => {
-                "Run it as the user who owns the store, with the path of a file that this user can read and remove; or add --keep-file, and remove the file yourself."
+                "Run it as the user who owns the store, with the path of a file that this user can read and remove."
             }
             Self::Line { .. } => "Fix the line, or remove it.",
             Self::Client(_) => "Name a client of the configuration with --client NAME.",
@@ -100,19 +100,15 @@ impl Error {
                 "The file is as it was. When the backend works again, run the same command again."
             }
             Self::Issuer(_) => "Check the configuration with `claviger check`.",
-            Self::Refused(source) => {
-                let remedy = refused_remedy(source.kind);
-                return format!("{remedy} The backend and the file are as they were.");
+            Self::Refused(source) if source.kind == ErrorKind::InvalidClient => {
+                "The issuer does not accept this identifier with this secret: compare both with what it shows, and the client's `auth.method` with what it expects. Programs read quotes, blanks, `#`, `$` and `\\` in different ways: put the values in single quotes."
             }
-            Self::Unfinished { path, .. } => {
-                let path = path.display();
-                return format!(
-                    "Remove the credential from {path} yourself, or run the same command again."
-                );
+            Self::Refused(source) => source.kind.remedy(),
+            Self::Unfinished { .. } => {
+                "Remove the credential from the file yourself, or run the same command again."
             }
             Self::Internal => "This is a defect, please report it.",
-        };
-        remedy.to_owned()
+        }
     }
 }
 
@@ -121,12 +117,4 @@ fn list(names: &[String]) -> String {
         return "none".to_owned();
     }
     names.join(", ")
-}
-
-fn refused_remedy(kind: ErrorKind) -> &'static str {
-    if kind == ErrorKind::InvalidClient {
-        "The issuer does not accept this identifier with this secret: compare both with what it shows, and the client's `auth.method` with what it expects. Programs read quotes, blanks, `#`, `$` and `\\` in different ways: put the values in single quotes."
-    } else {
-        kind.remedy()
-    }
 }

@@ -24,16 +24,14 @@ use claviger_backend::{
 };
 
 use crate::config::Config;
-use crate::import::choice::Choice;
 use crate::registry::Backends;
 use claviger_core::rotation::{self, Mark, Placement, Reason, Target, Unmarked};
 use claviger_core::secrets::{Live, object, pick_one};
 use claviger_core::tokens::source::{Ask, TokenSource as _, Urgency};
-use claviger_kernel::Access;
 use claviger_oauth::{ClientId, Credential, Issuer, IssuerSettings, TokenClient};
 use claviger_runtime::clock::Clock;
 
-pub(crate) use choice::Wish;
+pub(crate) use choice::{Choice, Wish};
 pub(crate) use error::Error;
 pub(crate) use source::{Source, SourceFault};
 
@@ -64,15 +62,12 @@ struct Part<'a> {
     value: &'a Secret,
 }
 
-/// Opens a file to import it; for writing as well, unless it is to be kept.
-pub(crate) fn open(path: &Path, keep_file: bool) -> Result<Source, Error> {
-    let access = if keep_file {
-        Access::Read
-    } else {
-        Access::ReadWrite
-    };
-    let path = path.to_owned();
-    Source::open(&path, access).map_err(|source| Error::Source { path, source })
+/// Opens a file to import it.
+pub(crate) fn open(path: &Path) -> Result<Source, Error> {
+    Source::open(path).map_err(|source| Error::Source {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl<'a> Import<'a> {
@@ -105,19 +100,14 @@ impl<'a> Import<'a> {
     /// # Errors
     /// [`Error`]. The file is as it was unless it is [`Error::Unfinished`], and readers see what they saw before unless it is
     /// that or [`PlaceError::Unconfirmed`](rotation::PlaceError::Unconfirmed).
-    pub(crate) async fn carry_out(
-        self,
-        clock: Arc<dyn Clock>,
-        keep_file: bool,
-    ) -> Result<Outcome, Error> {
+    pub(crate) async fn carry_out(&self, clock: Arc<dyn Clock>) -> Result<Outcome, Error> {
         self.prove(Arc::clone(&clock)).await?;
-        let operation = format!("import-env-{:032x}", fastrand::u128(..));
-        let operation: OperationId = operation.parse().map_err(|_never| Error::Internal)?;
+        let operation: OperationId = format!("import-env-{:032x}", fastrand::u128(..))
+            .parse()
+            .map_err(|_never| Error::Internal)?;
         let versions = rotation::place(&self.placements, &operation).await?;
         let mark = self.mark(&versions, &*clock).await;
-        if !keep_file {
-            self.end()?;
-        }
+        self.clear_file()?;
         Ok(Outcome { versions, mark })
     }
 
@@ -163,26 +153,29 @@ impl<'a> Import<'a> {
         rotation::set(register.ok_or(Unmarked::NoRegister)?, name, &mark).await
     }
 
-    fn end(self) -> Result<(), Error> {
-        let Choice { id, secret, .. } = self.choice;
-        let path = self.source.path().to_owned();
-        let spans: Vec<_> = id.into_iter().chain([secret]).map(|one| one.span).collect();
-        let ended = if self.choice.has_others {
+    fn clear_file(&self) -> Result<(), Error> {
+        let cleared = if self.choice.has_others {
+            let spans: Vec<_> = self
+                .choice
+                .variables()
+                .map(|one| one.span.clone())
+                .collect();
             self.source.rewrite_without(&spans)
         } else {
             self.source.remove()
         };
-        ended.map_err(|source| Error::Unfinished { path, source })
+        cleared.map_err(|source| Error::Unfinished {
+            path: self.source.path().to_owned(),
+            source,
+        })
     }
 }
 
 /// The values and where they belong. An identifier of the configuration belongs nowhere, but must be the same.
 fn parts<'a>(choice: &'a Choice<'_>) -> Result<Vec<Part<'a>>, Error> {
     let Choice { client, secret, .. } = choice;
-    for variable in choice.id.iter().chain([secret]) {
-        if variable.value.is_empty() {
-            return Err(Error::Empty(variable.line));
-        }
+    if let Some(empty) = choice.variables().find(|one| one.value.is_empty()) {
+        return Err(Error::Empty(empty.line));
     }
     let mut parts = Vec::new();
     if let Some(id) = &choice.id {

@@ -64,24 +64,23 @@ pub(crate) enum SourceFault {
 }
 
 impl Source {
-    /// Opens and reads a file, and makes sure that it can be removed if `access` is [`Access::ReadWrite`].
-    pub(super) fn open(path: &Path, access: Access) -> Result<Self, SourceFault> {
+    /// Opens and reads a file, and makes sure that it can be removed.
+    pub(super) fn open(path: &Path) -> Result<Self, SourceFault> {
         let name = path.file_name().ok_or(NotOpened::NotFile)?.to_owned();
         let parent = path.parent().filter(|parent| *parent != Path::new(""));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = parent.unwrap_or(Path::new("."));
         let directory = rustix::fs::openat(CWD, parent, flags, Mode::empty())
             .map_err(|errno| NotOpened::System(errno.into()))?;
-        let (mut file, seen) = claviger_kernel::open_regular(&directory, Path::new(&name), access)?;
+        let (mut file, seen) =
+            claviger_kernel::open_regular(&directory, Path::new(&name), Access::ReadWrite)?;
         if seen.nlink() != 1 {
             return Err(SourceFault::HardLinks(seen.nlink()));
         }
         let text = read(&mut file)?;
-        if access == Access::ReadWrite {
-            let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-            rustix::fs::accessat(&directory, ".", wanted, AtFlags::EACCESS)
-                .map_err(|_denied| SourceFault::Directory)?;
-        }
+        let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::accessat(&directory, ".", wanted, AtFlags::EACCESS)
+            .map_err(|_denied| SourceFault::Directory)?;
         Ok(Self {
             path: path.to_owned(),
             name,
@@ -103,7 +102,7 @@ impl Source {
     }
 
     /// Overwrites the file and removes it.
-    pub(super) fn remove(self) -> Result<(), SourceFault> {
+    pub(super) fn remove(&self) -> Result<(), SourceFault> {
         self.assert_same()?;
         self.overwrite()?;
         rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
@@ -112,7 +111,7 @@ impl Source {
     }
 
     /// Replaces the file by one without `spans` in one step, and overwrites the old one.
-    pub(super) fn rewrite_without(self, spans: &[Range<usize>]) -> Result<(), SourceFault> {
+    pub(super) fn rewrite_without(&self, spans: &[Range<usize>]) -> Result<(), SourceFault> {
         let mut name = OsString::from(".");
         name.push(&self.name);
         name.push(format!(".{:016x}", fastrand::u64(..)));

@@ -169,7 +169,6 @@ fn import(world: &World, said: &mut Said) {
     for output in ["text", "json"] {
         for (more, is_moved) in [
             ("--token good-0 --dry-run", false),
-            ("--token good-0 --keep-file", false),
             ("--token echoed-secret-0", false),
             ("--token in-error-0", false),
             ("--token status-500-0", false),
