@@ -1,6 +1,6 @@
 //! claviger: a node-local credential broker.
 //!
-//! This crate is the top of the house: it reads the configuration, opens the backends, wires the daemon and offers the command
+//! This is the top crate: it reads the configuration, opens the backends, wires the daemon and offers the command
 //! line. Everything below is in `crates/` and `backends/`. It is a library so that tests can start a daemon in their own
 //! process; its API is not stable, the wire protocol (`claviger-proto`) is.
 //!

@@ -1,4 +1,4 @@
-//! The `claviger` program: reads its surroundings, then hands over to the command line.
+//! The `claviger` program: reads its environment, then calls the command line.
 
 #![forbid(unsafe_code)]
 
@@ -19,16 +19,13 @@ fn main() -> ExitCode {
     cli::main(surroundings, &mut BufWriter::new(io::stdout().lock()))
 }
 
-/// The one place that reads the environment; of its values only the names of passed sockets.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "main reads the environment for everybody"
-)]
+/// The only reader of the environment; it keeps no value but the names of passed sockets.
+#[expect(clippy::disallowed_methods, reason = "only main reads the environment")]
 fn surroundings() -> Surroundings {
     // The names must be read first: taking the sockets clears the variables.
     let listener_names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut passed = ListenFd::from_env();
-    // What is something else keeps its place, or the others would be taken for each other.
+    // Other descriptors keep their position, because the names are matched by position.
     let listeners = (0..passed.len())
         .map(|index| passed.take_unix_listener(index).ok().flatten())
         .collect();

@@ -19,7 +19,7 @@ use claviger_runtime::clock::{Clock, SystemClock};
 #[command(after_help = "\
 Reads the configuration as the daemon would, reports every problem at once, then asks each backend for what the \
 configuration refers to and each issuer for its metadata. Hands out nothing, and spends no token request. Run it as the \
-daemon's user: what only that user may read, nobody else can check.
+daemon's user, because other users cannot read all that it reads.
 
 Examples:
   sudo claviger check
@@ -29,12 +29,12 @@ pub(super) struct CheckArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
-    /// Judge the file alone; ask no backend and no issuer
+    /// Check the file alone; contact no backend and no issuer
     #[arg(long)]
     offline: bool,
 }
 
-/// What was found about a configuration that is valid.
+/// The result for a valid configuration.
 struct Findings {
     config: Config,
     probes: Vec<Probe>,
@@ -143,7 +143,7 @@ impl Findings {
             if let Some(mark) = &probe.mark {
                 let why = match mark.reason {
                     Reason::LayInTheClear => {
-                        "it was imported from a file, where it lay in the clear"
+                        "it was imported from a file, where it was in plaintext"
                     }
                 };
                 writeln!(
@@ -157,14 +157,14 @@ impl Findings {
         Ok(())
     }
 
-    /// What the daemon would make of it.
+    /// How a daemon would start with it.
     fn verdict(&self) -> Result<(), Failure> {
         let errors: Vec<_> = self
             .probes
             .iter()
             .filter_map(|probe| Some((probe.needed, probe.outcome.as_ref().err()?)))
             .collect();
-        // A mistake outweighs an outage: it is still there when the outage is over.
+        // A mistake outweighs an outage, because it remains when the outage is over.
         let Some(exit) = errors.iter().map(|(_, error)| error.exit()).max() else {
             return Ok(());
         };
@@ -183,7 +183,7 @@ impl Findings {
     }
 }
 
-/// A backend that cannot even be opened. The others are not asked: one such fault ends the daemon, too.
+/// A backend that cannot be opened. The others are not probed: a daemon would not start, either.
 fn broken(error: registry::Error) -> Probe {
     Probe {
         subject: format!("backend {}", error.backend),

@@ -1,8 +1,8 @@
-//! The way to a running daemon.
+//! Connects to a running daemon.
 //!
-//! Owns the connection over a unix socket, the check of who is listening there, and the header that every request carries.
-//! A program that sends its request to whoever put a socket at the usual place could be given a false token; so the server's
-//! uid is checked first: root, this user, or the user named `claviger`.
+//! Owns the connection over a unix socket, the check of the server's user, and the header that every request carries. A
+//! process of another user that binds the usual path could hand out forged tokens, so the server's uid is checked first: it
+//! must be root, this user, or the user named `claviger`.
 
 use std::future::Future;
 use std::io;
@@ -27,8 +27,8 @@ use crate::cli::{Exit, Failure};
 /// How long a daemon may take to accept.
 const DIAL: Duration = Duration::from_secs(1);
 
-/// After this time without a word from the daemon it is pinged, and after as long again given up. A service manager may hold
-/// the socket while the daemon starts, which takes seconds; one that hangs must not keep a script for ever.
+/// After this time without data from the daemon it is pinged, and after as long again the connection is closed. A service
+/// manager may hold the socket while the daemon starts, which takes seconds; a hanging daemon must not block a script.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// The user that the shipped unit runs the daemon as.
@@ -49,7 +49,7 @@ impl Interceptor for ForClaviger {
 /// A connection whose requests carry the header.
 pub(super) type Connection = InterceptedService<Channel, ForClaviger>;
 
-/// Runs one command's conversation with the daemon.
+/// Runs one command's requests to the daemon.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -73,7 +73,7 @@ pub(super) async fn admin(socket: &Path) -> Result<AdminClient<Connection>, Fail
     Ok(AdminClient::with_interceptor(channel, ForClaviger))
 }
 
-/// Connects; `locked_out` is what to do if this user may not.
+/// Connects; `locked_out` is the remedy if this user may not.
 async fn connect(socket: &Path, locked_out: &str) -> Result<Channel, Failure> {
     let stream = tokio::time::timeout(DIAL, UnixStream::connect(socket))
         .await
@@ -136,7 +136,7 @@ fn unreachable_daemon(socket: &Path, error: &io::Error, locked_out: &str) -> Fai
     }
 }
 
-/// Whose a socket is, or its directory, if this user may not even look into that.
+/// The owner of a socket, or of its directory if this user may not enter that.
 fn owner(socket: &Path) -> String {
     for place in [Some(socket), socket.parent()].into_iter().flatten() {
         if let Ok(metadata) = place.symlink_metadata() {
@@ -160,7 +160,7 @@ fn user(uid: u32) -> String {
     known.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Refuses a server that is neither root, nor this user, nor the daemon's.
+/// Rejects a server that runs neither as root, nor as this user, nor as the daemon's.
 fn trust(socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
     let server = stream
         .peer_cred()

@@ -19,7 +19,7 @@ Examples:
 pub(super) struct ExplainArgs {
     /// The token or secret, by its name in the configuration
     name: String,
-    /// What the process wants: token, secret or revoke
+    /// What the process requests: token, secret or revoke
     #[arg(long, default_value = "token", value_parser = ["token", "secret", "revoke"])]
     action: String,
     /// A running process
@@ -40,14 +40,14 @@ pub(super) struct ExplainArgs {
     /// Its executable
     #[arg(long, value_name = "PATH")]
     exe: Option<String>,
-    /// A scope that it asks for; may be repeated
+    /// A scope that it requests; may be repeated
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
     #[command(flatten)]
     admin: AdminArgs,
 }
 
-/// Prints the decision and how each rule compares. A denial is printed as the result, and has an exit code of its own.
+/// Prints the decision and how each rule compares. A denial is a result, with an exit code of its own.
 pub(super) async fn explain(
     args: &ExplainArgs,
     as_json: bool,
@@ -57,7 +57,7 @@ pub(super) async fn explain(
     {
         return Err(Failure::new(
             Exit::Usage,
-            "no process is named or described",
+            "no process was given",
             "Name a running process with --pid, or describe one with --user, --unit or --container.",
         ));
     }

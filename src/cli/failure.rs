@@ -21,14 +21,14 @@ pub(crate) struct Failure {
     remedy: Option<String>,
     /// The reason that the daemon's answer names.
     reason: Option<String>,
-    /// After how many seconds it is worth asking again.
+    /// After how many seconds a retry may succeed.
     retry_in: Option<u64>,
-    /// Whether standard output has the command's result already, to which nothing is added.
+    /// Whether the command's result is already on standard output, where nothing may follow it.
     has_result: bool,
 }
 
 impl Failure {
-    /// A failure with its remedy; an empty remedy is none.
+    /// A failure with its remedy, which may be empty.
     pub(crate) fn new(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = remedy.into();
         Self {
@@ -41,12 +41,12 @@ impl Failure {
         }
     }
 
-    /// Only an exit code: the result, which was printed, says the rest.
+    /// Only an exit code; the printed result has the details.
     pub(crate) fn silent(exit: Exit) -> Self {
         Self::new(exit, "", "").after_result()
     }
 
-    /// A failure whose details the result on standard output has.
+    /// A failure whose details are in the result on standard output.
     #[must_use]
     pub(crate) fn after_result(self) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Failure {
 
     /// Prints it to standard error.
     pub(crate) fn print(&self) {
-        // If standard error is closed, the exit code still tells.
+        // If standard error is closed, the exit code remains.
         if !self.what.is_empty() {
             drop(writeln!(io::stderr(), "{self}"));
         }
@@ -102,7 +102,7 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            // The reader has seen enough, as `head` has: nothing went wrong.
+            // The reader closed the pipe, as `head` does: not a failure.
             return Self::silent(Exit::Done);
         }
         Self::new(
@@ -114,11 +114,11 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The daemon refused or failed, or the conversation with it did.
+/// The daemon refused or failed, or the connection to it was lost.
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         if let Some(mut cause) = status.source() {
-            // Only the innermost says what happened: "http2 error: keep-alive timed out".
+            // Only the innermost is specific: "http2 error: keep-alive timed out".
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
@@ -128,7 +128,7 @@ impl From<Status> for Failure {
         }
         let code = status.code();
         let Some(mut info) = status.get_details_error_info() else {
-            // The library's own answers, before ours see the request.
+            // tonic's own answers have no reason.
             let (code_name, message) = (screaming(code), status.message());
             let what = format!("the daemon answered {code_name}: {message}");
             return Self::new(exit_for(code), what, "");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_to_do() {
+    fn a_refusal_has_its_remedy() {
         let metadata = HashMap::from([("remedy".to_owned(), "ask an operator".to_owned())]);
         let mut details = ErrorDetails::with_error_info("RATE_LIMITED", "claviger", metadata);
         details.set_retry_info(Some(Duration::from_millis(1500)));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_daemons_own_word_is_not_passed_off_as_a_remedy() {
+    fn a_text_of_a_library_is_not_a_remedy() {
         let failure = Failure::from(Status::out_of_range("message too large"));
         assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_seen_enough_is_no_failure() {
+    fn a_closed_pipe_is_no_failure() {
         let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(failure.exit.code(), 0);
         let failure = Failure::from(io::Error::from(io::ErrorKind::StorageFull));

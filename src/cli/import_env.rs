@@ -1,8 +1,7 @@
 //! `claviger import-env`.
 //!
-//! Owns its arguments, its help, its exit codes and what it says; `import` does the work, in its order. Says names, lines and
-//! lengths, never a value, and nothing of variables that are not imported: a secret may have been pasted where a name belongs.
-//! Talks to no daemon.
+//! Owns its arguments, its help, its exit codes and its report; `import` does the work. Prints names, lines and lengths, never
+//! a value, and nothing about other variables: a secret may have been pasted in place of a name. Never contacts a daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,18 +23,19 @@ use claviger_runtime::telemetry::Causes;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Finds a client's identifier and secret in FILE by the names of their variables, PREFIX_ID and
-PREFIX_SECRET (by itself OAUTH_CLIENT_SECRET, GOOGLE_CLIENT_SECRET, OAUTH_GOOGLE_SECRET and the like),
-and moves them to where the configuration refers to (clients.NAME.id and clients.NAME.auth.secret):
+PREFIX_SECRET (without --prefix: OAUTH_CLIENT_SECRET, GOOGLE_CLIENT_SECRET, OAUTH_GOOGLE_SECRET and
+the like),
+and moves them to the configured references (clients.NAME.id and clients.NAME.auth.secret):
 
-  1. gets a token from the issuer with them, so that what is moved is known to work
-  2. writes them to the backend and compares what it gives back; only then do readers see them
-  3. marks the secret, because it has lain in the clear: `claviger check` says so until another
-     version takes its place
+  1. requests a token with them, which proves that they work
+  2. stages them in the backend, reads them back, and only then makes them current
+  3. marks the secret, because it was in plaintext: `claviger check` reports it until another version
+     replaces it
   4. overwrites and removes FILE; if it sets anything else, removes only these lines
 
-If a step fails, backend and FILE are as they were. After a crash, run the same command again. Needs
-no daemon; after `claviger refresh` a running one uses the new values at once. Run it as the user
-who owns the backend's store.
+If a step fails, backend and FILE are unchanged. After a crash, run the same command again. Needs no
+daemon; a running one uses the new values after `claviger refresh`. Run it as the user who owns the
+backend's store.
 
 Examples:
   claviger import-env .env --dry-run
@@ -58,12 +58,12 @@ pub(super) struct ImportEnvArgs {
     /// The part of both variables' names before ID and SECRET
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Say what would happen; ask no issuer and change nothing
+    /// Print what would happen; contact no issuer and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Moves a credential, and says what was done and what is left to do.
+/// Moves a credential, and prints what was done and what is left to do.
 pub(super) fn import_env(
     args: &ImportEnvArgs,
     as_json: bool,
@@ -73,7 +73,7 @@ pub(super) fn import_env(
         let exit = run::exit_of_faulty(&args.config);
         Failure::new(exit, problems.to_string(), "Fix the configuration first.")
     })?;
-    // A dry run finds out as well whether the file could be removed.
+    // A dry run checks as well whether the file can be removed.
     let source = import::open(&args.file)?;
     let backends = run::open(&config.backends)?;
     let wish = Wish {
@@ -179,11 +179,11 @@ impl Report<'_> {
              Run `claviger refresh`, and restart what was started with the file."
         )?;
         if let Err(why) = &outcome.mark {
-            writeln!(out, "`claviger check` will not remind of it: {why}.")?;
+            writeln!(out, "`claviger check` cannot remind of it: {why}.")?;
         }
         writeln!(
             out,
-            "ROTATE NOW: {} has lain in the clear. Make a new secret at issuer \"{issuer}\", put it in, then revoke this one.",
+            "ROTATE NOW: {} was in plaintext. Create a new secret at issuer \"{issuer}\", put it into the backend, then revoke this one.",
             client.auth.secret()
         )
     }

@@ -1,8 +1,7 @@
 //! The manual pages: `claviger.1`, and one for each command, such as `claviger-file-put.1`.
 //!
-//! Owns which pages there are and what clap does not know of them: examples apart from the description, exit codes and
-//! files. Everything else is the help of the commands, so that no page says anything else than `--help`. Never looks at the
-//! host.
+//! Owns which pages exist, and their sections that clap does not have: examples, exit codes and files. Everything else is the
+//! help of the commands, so that no page contradicts `--help`. Never reads anything of the host.
 
 use std::fs;
 use std::io::{self, Write};

@@ -1,9 +1,9 @@
 //! The command line.
 //!
-//! Owns the subcommands, what they print and the exit codes. Most are clients of a running daemon; `run` becomes one, `check`
-//! judges a configuration, `file` works on a sealed store, `import-env` fills one, `demo` shows it all. Prints for people by
-//! default and as JSON with `--output json`; a secret goes to standard output alone, and only when it was asked for. Reads no environment: `main`
-//! passes what there is ([`Surroundings`]).
+//! Owns the subcommands, their output and the exit codes. Most are clients of a running daemon; `run` becomes one, `check`
+//! checks a configuration, `file` edits a sealed store, `import-env` fills one, `demo` shows all of it. Prints text by default
+//! and JSON with `--output json`; a secret goes to standard output alone, and only on request. Never reads the environment:
+//! `main` passes it ([`Surroundings`]).
 //!
 //! Each subcommand is a file of its own; `manual` makes the manual pages. Errors are a `Failure`: what happened, what to
 //! do, and an exit code.
@@ -42,9 +42,9 @@ pub(crate) const ADMIN_SOCKET: &str = "/run/claviger/admin/admin.sock";
 /// The default path of the configuration.
 pub(crate) const CONFIG: &str = "/etc/claviger/claviger.toml";
 
-/// What the help of commands begins its examples with.
+/// The line before the examples in the help of commands.
 const EXAMPLES: &str = "Examples:\n";
-/// What the help of the program begins its exit codes with.
+/// The line before the exit codes in the help of the program.
 const EXIT_CODES: &str = "Exit codes:";
 
 /// Hands short-lived tokens to local processes, and keeps the secrets to itself.
@@ -77,19 +77,19 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the daemon in the foreground
     Run(run::RunArgs),
-    /// Validate a configuration, and probe what it names
+    /// Validate a configuration, and probe its backends and issuers
     Check(check::CheckArgs),
     /// Get a token from the running daemon
     Token(token::TokenArgs),
-    /// Show what the running daemon holds and how well it does
+    /// Show the tokens, secrets and health of the running daemon
     Status(status::StatusArgs),
-    /// Say which rule lets a process do something, or what is missing
+    /// Show which rule allows a process something, or what is missing
     Explain(explain::ExplainArgs),
     /// Fetch secrets and renew tokens now
     Refresh(refresh::RefreshArgs),
-    /// Have the running daemon read its configuration again
+    /// Make the running daemon read its configuration again
     Reload(reload::ReloadArgs),
-    /// Make, fill and look into a sealed local file
+    /// Create, fill and inspect a sealed local file
     #[command(subcommand)]
     File(file::FileCommand),
     /// Move a client's credential out of a .env file into its backend
@@ -130,7 +130,7 @@ fn after_help() -> String {
 pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
     let cli = match Cli::try_parse_from(&surroundings.arguments) {
         Ok(cli) => cli,
-        // Help and version are not errors; clap knows where each belongs.
+        // Help and version are not errors; clap prints each to the right stream.
         Err(error) => {
             return match error.print() {
                 Ok(()) if error.use_stderr() => Exit::Usage.code().into(),
@@ -141,7 +141,7 @@ pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
     };
     let as_json = cli.output == Format::Json;
     let done = dispatch(cli, surroundings, out);
-    // What was printed comes before what failed.
+    // The output goes out before the failure is printed.
     let printed = out.flush().map_err(Failure::from);
     match done.and(printed) {
         Ok(()) => ExitCode::SUCCESS,
@@ -152,7 +152,7 @@ pub fn main(surroundings: Surroundings, out: &mut dyn io::Write) -> ExitCode {
 fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Result<(), Failure> {
     let json = cli.output == Format::Json;
     if json && cli.command.is_for_people() {
-        let what = "this command prints nothing for programs";
+        let what = "this command has no JSON output";
         return Err(Failure::new(Exit::Usage, what, "Leave `--output json` out.").after_result());
     }
     let is_terminal = io::stdout().is_terminal();
@@ -228,7 +228,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Each of them is built only when it is used, so a clash of its arguments with those of the program shows only then.
+    /// clap builds a command only when it is used, so a clash of its arguments with those of the program shows only then.
     #[test]
     fn every_command_can_be_parsed() {
         fn paths(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {

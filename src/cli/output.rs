@@ -1,4 +1,4 @@
-//! How results look.
+//! The format of results.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) ->
     Ok(())
 }
 
-/// A duration as people say it: the two largest units.
+/// A duration for people: its two largest units.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -51,7 +51,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A duration of the wire as people say it; `-` if there is none.
+/// A duration of the wire for people; `-` if there is none.
 pub(super) fn wire_duration(value: Option<&prost_types::Duration>) -> String {
     let seconds = value.and_then(|value| u64::try_from(value.seconds).ok());
     seconds.map_or_else(
@@ -73,7 +73,7 @@ pub(super) fn json_time(value: Option<&Timestamp>) -> Value {
     value.map_or(Value::Null, |_| time(value).into())
 }
 
-/// The text without what a terminal would obey.
+/// The text without control characters, which a terminal would interpret.
 pub(super) fn plain(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_obeys_no_cell() {
+    fn no_cell_controls_the_terminal() {
         let mut out = Vec::new();
         let rows = [vec!["\u{1b}[31mred\nline".into(), "x".into()]];
         table(&mut out, &["N", "V"], &rows).unwrap();

@@ -19,14 +19,14 @@ Examples:
 pub(super) struct RefreshArgs {
     /// Names of tokens or secrets, or references; none for everything
     names: Vec<String>,
-    /// Read the metadata of this issuer and believe it; may be repeated
+    /// Re-read and accept this issuer's metadata; may be repeated
     #[arg(long = "issuer", value_name = "NAME")]
     issuers: Vec<String>,
     #[command(flatten)]
     admin: AdminArgs,
 }
 
-/// Has things fetched now, and prints what became of each.
+/// Refreshes now, and prints the result for each name.
 pub(super) async fn refresh(
     args: &RefreshArgs,
     as_json: bool,
@@ -50,7 +50,7 @@ pub(super) async fn refresh(
             .collect();
         output::json(out, &json!({ "results": results }))?;
     } else if results.is_empty() {
-        writeln!(out, "Nothing to refresh: no token has been asked for yet.")?;
+        writeln!(out, "Nothing to refresh: no token has been requested yet.")?;
     } else {
         let rows: Vec<_> = results.iter().map(row).collect();
         output::table(out, &["NAME", "RESULT", "REMEDY"], &rows)?;
@@ -64,7 +64,7 @@ pub(super) async fn refresh(
         failed.len(),
         results.len()
     );
-    // Waiting does not help a name that the configuration does not have.
+    // Waiting does not help if the configuration does not have the name.
     let misnamed = failed
         .iter()
         .all(|result| result.error == Reason::Unknown.label());

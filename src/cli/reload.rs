@@ -10,14 +10,14 @@ use crate::cli::{AdminArgs, Exit, Failure, client, output};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReloadArgs {
-    /// Check and compare only; put nothing into force
+    /// Check and compare only; change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     admin: AdminArgs,
 }
 
-/// Has the daemon read its configuration again, and prints what changed, or every problem.
+/// Reloads the configuration, and prints the changes, or every problem.
 pub(super) async fn reload(
     args: &ReloadArgs,
     as_json: bool,

@@ -1,8 +1,8 @@
 //! `claviger run`.
 //!
-//! Owns the order of the start. The configuration is read, the backends' own credentials are read, the sockets are made, and
-//! only then is the process hardened; the runtime and with it every thread comes last, so that each thread has what was
-//! taken from the process.
+//! Owns the order of the start. The configuration and the backends' own credentials are read and the sockets are bound before
+//! the process is hardened; the runtime and with it every thread comes last, so that each thread inherits
+//! the hardening.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,8 @@ use claviger_server::{ListenError, Sockets};
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The daemon stays in the foreground and tells a service manager when it is ready (sd_notify). SIGTERM ends it in good order, \
-SIGHUP makes it read its configuration again. It takes sockets over from a service manager if it passes two, named \
-`broker` and `admin`.
+The daemon stays in the foreground and notifies a service manager when it is ready (sd_notify). SIGTERM shuts it down gracefully, \
+SIGHUP reloads its configuration. It uses the sockets of a service manager that passes two, named `broker` and `admin`.
 
 Examples:
   sudo claviger run
@@ -80,7 +79,7 @@ fn exit_of(error: &daemon::Error) -> Exit {
     }
 }
 
-/// What another start may heal by itself is no faulty configuration, on which a service manager would give up.
+/// A passing fault must not exit as a faulty configuration, after which a service manager does not start it again.
 fn unusable(unopened: &Unopened) -> Failure {
     let exit = if unopened.is_passing() {
         Exit::System
@@ -90,7 +89,7 @@ fn unusable(unopened: &Unopened) -> Failure {
     Failure::new(exit, unopened.to_string(), "")
 }
 
-/// How to exit over a configuration that cannot be read: a file that is not there is no faulty one.
+/// The exit code for a configuration that cannot be read; a missing file has its own.
 pub(super) fn exit_of_faulty(config: &Path) -> Exit {
     match config.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Exit::NoInput,
@@ -101,13 +100,13 @@ pub(super) fn exit_of_faulty(config: &Path) -> Exit {
 /// What to do about such a configuration.
 pub(super) fn remedy_of_faulty(exit: Exit) -> &'static str {
     if exit == Exit::NoInput {
-        "Write it; the README's first configuration and deploy/claviger.toml are there to begin with."
+        "Write it; begin with the README's first configuration or deploy/claviger.toml."
     } else {
         "Fix the file, then run `claviger check`."
     }
 }
 
-/// Another daemon on the socket is told apart from what the operating system refuses.
+/// Another daemon on the socket has another exit code than a refusal of the operating system.
 fn exit_of_sockets(error: &ListenError) -> Exit {
     match error {
         ListenError::Live(_) => Exit::Exists,
@@ -121,7 +120,7 @@ fn exit_of_sockets(error: &ListenError) -> Exit {
 }
 
 fn remedy_of_sockets(error: &ListenError) -> &'static str {
-    // The others say themselves what to do.
+    // The texts of the others contain the remedy.
     if let ListenError::Os(_, _, source) = error
         && source.kind() == io::ErrorKind::PermissionDenied
     {
@@ -130,7 +129,7 @@ fn remedy_of_sockets(error: &ListenError) -> &'static str {
     ""
 }
 
-/// A secret in the environment is there for every child, every crash report and every `docker inspect` to see.
+/// Every child process, crash report and `docker inspect` shows a secret in the environment.
 fn refuse_secrets_in_environment(
     config: &Config,
     surroundings: &Surroundings,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::{AdminArgs, Failure, client, output};
 
-/// How often it is shown to those who watch.
+/// How often `--watch` repeats it.
 const EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Args, Clone, Debug)]
@@ -52,7 +52,7 @@ async fn ask(args: &StatusArgs) -> Result<StatusResponse, Failure> {
     Ok(client.status(StatusRequest {}).await?.into_inner())
 }
 
-/// The next status. Whoever watches wants to see the daemon come back, so its absence is told and waited out.
+/// The next status. `--watch` survives a restart of the daemon: it reports that the daemon is absent and tries again.
 async fn again(args: &StatusArgs) -> StatusResponse {
     let mut told = false;
     loop {
@@ -165,7 +165,7 @@ fn token_rows(token: &v1::TokenStatus) -> Vec<Vec<String>> {
                 entry.upstream_requests.to_string(),
                 output::or_dash(&entry.last_error),
             ],
-            None => ["-", "not asked for yet", "-", "0", "0", "-"]
+            None => ["-", "not requested yet", "-", "0", "0", "-"]
                 .map(str::to_owned)
                 .to_vec(),
         });

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-/// What the process was started with. `main` reads it; nobody else looks at the environment.
+/// What the process was started with. Only `main` reads the environment.
 #[derive(Debug)]
 pub struct Surroundings {
     /// The command line, program name first.
@@ -13,7 +13,7 @@ pub struct Surroundings {
     pub executable: Option<PathBuf>,
     /// The names of all environment variables. Never their values.
     pub variables: Vec<String>,
-    /// Sockets that a service manager passed, in order; `None` for what is no unix stream socket.
+    /// Sockets that a service manager passed, in order; `None` for another kind of descriptor.
     pub listeners: Vec<Option<UnixListener>>,
     /// Their names, separated by colons.
     pub listener_names: String,
@@ -43,8 +43,8 @@ const SECRET_NAMES: [&str; 9] = [
 ];
 
 impl Surroundings {
-    /// The variables whose names say that they hold a secret. The environment is no place for one: it is inherited by every
-    /// child, shown by `ps e` and `docker inspect`, and kept in crash reports.
+    /// The variables whose names suggest a secret. Every child inherits the environment, `ps e` and `docker inspect` show it,
+    /// and crash reports contain it.
     pub(crate) fn secret_variables(&self) -> Vec<&str> {
         self.variables
             .iter()
@@ -54,7 +54,7 @@ impl Surroundings {
     }
 }
 
-/// Whether the name of a variable says that it holds a secret.
+/// Whether the name of a variable suggests a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     SECRET_NAMES.contains(&name) || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }

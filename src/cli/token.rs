@@ -16,25 +16,24 @@ Examples:
   claviger token billing-api --scope read:invoices --min-remaining 600 --output json
   claviger token billing-api |
       sed 's/^/Authorization: Bearer /' | curl -H @- https://api.example.com
-      Not as an argument of curl: everybody on the host can read those.")]
+      Not as an argument of curl: every user of the host can read those.")]
 pub(super) struct TokenArgs {
     /// The token's name in the daemon's configuration
     name: String,
-    /// Ask for this scope only; may be repeated
+    /// Request this scope only; may be repeated
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
     /// Refuse a token that lives shorter than this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     min_remaining: u32,
-    /// Have it renewed even if the cached one is good
+    /// Renew it even if the cached one is valid
     #[arg(long)]
     force_refresh: bool,
     #[command(flatten)]
     broker: BrokerArgs,
 }
 
-/// Prints a token: the token alone for people and shells, all that is known of it as JSON. Whoever sees it on a terminal is
-/// told what they see.
+/// Prints a token: as text the token alone, as JSON with its details. On a terminal a warning follows.
 pub(super) async fn token(
     args: &TokenArgs,
     as_json: bool,
@@ -60,10 +59,10 @@ pub(super) async fn token(
     if is_terminal {
         out.flush()?;
         let left = output::wire_duration(answer.lifetime_left.as_ref());
-        // Nobody is told where nobody can be told.
+        // Without a terminal on standard error the warning would end up in a log.
         drop(writeln!(
             io::stderr(),
-            "  ! whoever sees this token can use it for the {left} that it is good for"
+            "  ! every reader of this terminal can use the token for the {left} until it expires"
         ));
     }
     Ok(())

@@ -1,30 +1,30 @@
 //! Users and groups by name.
 //!
-//! Owns [`Accounts`], the question that reading a configuration asks the system, and [`SystemAccounts`], which answers from
-//! the account database. The answer is asked for once, when the configuration is read: a user that is renumbered later
-//! needs a reload. May block on the network where the database is remote, so a configuration is not read on a request.
+//! Owns [`Accounts`], the lookup that reading a configuration needs, and [`SystemAccounts`], which uses the account database.
+//! A name is looked up once, when the configuration is read: a user whose id changes later needs a reload. May block on the
+//! network where the database is remote, so no request reads a configuration.
 
 use std::fmt::Debug;
 
 use nix::unistd::{Group, User};
 
-/// The account database could not be asked.
+/// The account database is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the account database cannot be asked")]
+#[error("the account database is not available")]
 pub struct AccountsUnavailable;
 
-/// Tells the numbers of users and groups.
+/// Looks up the ids of users and groups.
 pub trait Accounts: Debug {
     /// The id of the user `name`, or `None` if there is no such user.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the database is not available.
     fn user(&self, name: &str) -> Result<Option<u32>, AccountsUnavailable>;
 
     /// The id of the group `name`, or `None` if there is no such group.
     ///
     /// # Errors
-    /// If the database cannot be asked.
+    /// If the database is not available.
     fn group(&self, name: &str) -> Result<Option<u32>, AccountsUnavailable>;
 }
 

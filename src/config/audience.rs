@@ -1,4 +1,4 @@
-//! For whom a token is.
+//! The audience of a token.
 //!
 //! Owns the keys `resource`, `audience`, `audience_style` and `verify_resource` of a token, one by one and together.
 
@@ -11,7 +11,7 @@ use claviger_oauth_wire::Scopes;
 /// The longest resource or audience.
 const LONGEST: usize = 2048;
 
-/// What the keys say.
+/// The values of these keys.
 #[derive(Debug)]
 pub(super) struct Audience {
     pub(crate) resources: Vec<String>,
@@ -21,7 +21,7 @@ pub(super) struct Audience {
     pub(crate) verify: bool,
 }
 
-/// Reads the keys one by one, then refuses what the style cannot say of a token with these scopes.
+/// Reads the keys one by one, then rejects what the style cannot express for a token with these scopes.
 pub(super) fn read(context: &Context<'_>, section: &Section<'_>, scopes: &Scopes) -> Audience {
     let styles = [
         ("rfc8707", AudienceStyle::Rfc8707),
@@ -50,7 +50,7 @@ pub(super) fn read(context: &Context<'_>, section: &Section<'_>, scopes: &Scopes
             .unwrap_or_default(),
         verify,
     };
-    // A resource that is refused already is no second fault.
+    // A resource that was rejected is not reported twice.
     if texts.len() == audience.resources.len() {
         check(context, section, &audience, scopes);
     }

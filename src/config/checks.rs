@@ -1,4 +1,4 @@
-//! What only the whole file shows.
+//! Checks that need the whole file.
 //!
 //! Owns the checks across sections: deployments that share an identity, and definitions that nothing uses.
 
@@ -10,10 +10,10 @@ use crate::config::Context;
 use crate::config::report::Place;
 use claviger_oauth::{ClientId, ClientSettings, TokenSettings};
 
-/// Something that two deployments must not share. A version is no part of it: versions of one secret follow each other.
+/// Something that two deployments must not share. The version does not matter: versions of one secret replace each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Identity<'a> {
-    /// A client identifier that the file itself says.
+    /// A client identifier that the file contains.
     Literal(&'a str),
     /// A client identifier in a backend.
     Id(&'a str, &'a str, Option<&'a str>),
@@ -81,11 +81,11 @@ pub(super) fn unused(context: &Context<'_>) {
         (&context.clients, "no token names this client"),
         (
             &context.tokens,
-            "no rule names this token: nobody can ask for it",
+            "no rule names this token, so no process can request it",
         ),
         (
             &context.secrets,
-            "no rule names this secret: nobody can ask for it",
+            "no rule names this secret, so no process can request it",
         ),
     ];
     for (declared, message) in kinds {

@@ -1,6 +1,6 @@
 //! The sections `[clients.NAME]`.
 //!
-//! Owns what is said of a client: its issuer, its identifier, and how it proves itself. A credential is always a reference.
+//! Owns the keys of a client: its issuer, its identifier, and how it authenticates. A credential is always a reference.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const LONGEST_ID: usize = 1024;
 /// The methods that this build knows.
 const METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
-/// The other methods of the registry of RFC 7591 §4.2, which are no typing mistakes.
+/// The other methods of the registry of RFC 7591 §4.2, which are not typing mistakes.
 const LATER_METHODS: [&str; 4] = [
     "client_secret_jwt",
     "private_key_jwt",
@@ -48,13 +48,13 @@ fn client(
     let issuer = section
         .required_text("issuer", "the name of the issuer that knows the client")
         .and_then(|found| context.issuers.resolve(context.report, &found))
-        // An issuer with faults of its own is declared and not there: those faults are reported already.
+        // An issuer with faults is declared but absent here: its faults are reported already.
         .and_then(|name| issuers.iter().find(|issuer| issuer.name == name));
     let id = client_id(context, section);
     if !section.has("auth") {
         section.missing(
             "auth",
-            "how the client proves itself, a table with `method`",
+            "how the client authenticates, a table with `method`",
         );
     }
     let auth = section.table("auth", |section| auth(context, section));
@@ -72,7 +72,7 @@ fn client_id(context: &Context<'_>, section: &Section<'_>) -> Option<ClientId> {
     let Some(found) = section.any("id") else {
         section.missing(
             "id",
-            "a reference backend:path#field, or { literal = \"…\" } for an identifier that is no secret",
+            "a reference backend:path#field, or { literal = \"…\" } for an identifier that is not secret",
         );
         return None;
     };
@@ -100,7 +100,8 @@ fn client_id(context: &Context<'_>, section: &Section<'_>) -> Option<ClientId> {
 fn literal_id(context: &Context<'_>, section: &Section<'_>) -> Option<ClientId> {
     let found = section.required_text("literal", "the identifier at the issuer")?;
     if is_placeholder(found.value.as_bytes()) {
-        let message = "this is a placeholder; put in the identifier that the issuer gave";
+        let message =
+            "this is a placeholder; replace it with the identifier that the issuer assigned";
         context.report.problem(&found.place, message);
         return None;
     }

@@ -1,7 +1,7 @@
 //! What differs between two configurations.
 //!
 //! Owns the comparison that a reload reports: which named things were added, removed or changed, and which changes cannot
-//! take effect while the daemon runs. Compares settings, not texts: a comment or another order is no difference. A client
+//! take effect while the daemon runs. Compares settings, not texts: comments and order do not matter. A client
 //! does not differ because its issuer does, nor a token because its client does: each difference is reported once.
 
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn same_token(one: &TokenSettings, other: &TokenSettings) -> bool {
     one.client.name == other.client.name && relinked == *other
 }
 
-/// One difference for each thing that is in one list only, or is not the same in both.
+/// One difference for each named thing that is in one list only, or differs.
 fn named<T>(
     before: &[T],
     after: &[T],

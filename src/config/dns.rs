@@ -1,7 +1,7 @@
-//! The key `dns` of an issuer: who resolves its name, and which addresses are acceptable.
+//! The key `dns` of an issuer: how its name is resolved, and which addresses are acceptable.
 //!
-//! Owns the parsing of servers and networks. The policy that public issuers have public addresses is `oauth`'s; here stand
-//! the exceptions that an operator makes for one issuer.
+//! Owns the parsing of servers and networks. `outbound` requires public addresses of public issuers; this file
+//! reads the exceptions that an operator makes for one issuer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn settings(context: &Context<'_>, section: &Section<'_>) -> DnsSettings {
         ("tls", Kind::Tls),
         ("https", Kind::Https),
     ];
-    // With a resolver that is not understood, nobody knows what else it needs.
+    // Which other keys an unknown resolver needs is unknown, too.
     let kind = match section.choice("resolver", &kinds) {
         None if !section.has("resolver") => Some(Kind::System),
         kind => kind,
@@ -56,12 +56,12 @@ fn settings(context: &Context<'_>, section: &Section<'_>) -> DnsSettings {
     if dnssec && kind == Some(Kind::System) {
         context.report.problem(
             &section.place_at("dnssec"),
-            "the system's resolver cannot be asked for signatures; set resolver to \"tls\" or \"https\"",
+            "the system's resolver does not verify signatures; set resolver to \"tls\" or \"https\"",
         );
     }
     let allowed = section.texts("allow").unwrap_or_default();
     DnsSettings {
-        // A resolver that cannot be read is a problem that was noted, so these settings are never used.
+        // A faulty resolver is a reported problem, so these settings are never used.
         resolver: resolver.unwrap_or(ResolverSettings::System),
         dnssec,
         ca: section.path("ca").map(|found| found.value),

@@ -1,7 +1,7 @@
 //! Durations as people write them: `500ms`, `30s`, `15m`, `24h`, `90d`.
 //!
 //! Owns the parser and the printer of the one form that the file takes: a whole number and one unit. Pure and total. A day
-//! has 24 hours; nothing here knows a calendar.
+//! has 24 hours; there are no calendars here.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// Why a text is not a duration that may stand here. Never repeats the text.
+/// Why a text is not an acceptable duration. Never repeats the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidDuration {
     /// It is not a number with a unit.
@@ -27,7 +27,7 @@ pub(super) enum InvalidDuration {
     Bounds(RangeInclusive<Duration>),
 }
 
-/// Reads a duration that must lie within `range`.
+/// Parses a duration, which must be within `range`.
 pub(super) fn parse(
     text: &str,
     range: &RangeInclusive<Duration>,
@@ -41,7 +41,7 @@ pub(super) fn parse(
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(InvalidDuration::Form);
     }
-    // Only the size can be wrong with what consists of digits.
+    // A text of digits can only be too large.
     digits
         .parse::<u64>()
         .ok()

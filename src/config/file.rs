@@ -1,8 +1,8 @@
 //! The configuration as a file.
 //!
-//! Owns the checks that a text does not show: that nobody but root and the daemon's own user can have written it. The file
-//! is opened once and judged by its descriptor, so that what was checked is what is read. Never follows a link in the last
-//! part of the path.
+//! Owns the checks of the file's owner and mode: only root and the daemon's own user may be able to write it. The file is
+//! opened once and checked by its descriptor, so that the file that was checked is the one that is read. Never follows a link
+//! in the last part of the path.
 
 use std::fs::Metadata;
 use std::io::{ErrorKind, Read as _};
@@ -59,7 +59,7 @@ fn cannot_open(error: &NotOpened, path: &Path) -> String {
     format!("cannot be opened: {kind}")
 }
 
-/// What keeps a file from being trusted by a daemon that runs as user `own`.
+/// Why a daemon that runs as user `own` must not trust the file.
 pub(super) fn fault(metadata: &Metadata, own: u32, path: &Path) -> Option<String> {
     let path = path.display();
     if metadata.uid() != 0 && metadata.uid() != own {
@@ -74,5 +74,5 @@ pub(super) fn fault(metadata: &Metadata, own: u32, path: &Path) -> Option<String
         ));
     }
     let most = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
-    (metadata.len() > most).then(|| "is larger than 1 MiB; a configuration is not".to_owned())
+    (metadata.len() > most).then(|| "is larger than 1 MiB".to_owned())
 }

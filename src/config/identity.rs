@@ -1,7 +1,7 @@
 //! Users and groups of the file, by number or by name.
 //!
-//! Owns the two keys `user` and `group` in all the places where they occur. A number is taken as it is; a name is looked up
-//! when the configuration is read and must exist then.
+//! Owns the two keys `user` and `group` wherever they occur. A number is used as it is; a name is looked up when the
+//! configuration is read and must exist then.
 
 use toml::de::DeValue;
 
@@ -12,7 +12,7 @@ use crate::config::reader::{Found, Section};
 /// The largest id: the one above means "no id" to the kernel.
 const LARGEST_ID: u32 = u32::MAX - 1;
 
-/// Longer names exist nowhere, and are not looked up.
+/// Longer names cannot exist, and are not looked up.
 const LONGEST_ACCOUNT: usize = 256;
 
 /// The user of `key`.
@@ -53,7 +53,7 @@ fn read(
         return refuse(format!("expected the name or the id of a {kind}"));
     };
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return refuse(format!("the id of a {kind} stands without quotes"));
+        return refuse(format!("write the id of a {kind} without quotes"));
     }
     if name.is_empty() || name.len() > LONGEST_ACCOUNT || name.contains(char::is_control) {
         return refuse(format!("expected the name or the id of a {kind}"));

@@ -1,7 +1,7 @@
 //! The sections `[issuers.NAME]`.
 //!
-//! Owns what is said of an issuer: its identifier, endpoints, trust and limits. How its name is resolved is in `dns`.
-//! Nothing here talks to an issuer; `oauth` discovers what is not given.
+//! Owns the keys of an issuer: its identifier, endpoints, trust and limits; `dns` reads how its name is resolved. Sends
+//! nothing; `oauth` discovers the endpoints that are not configured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use claviger_outbound::endpoint;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Time limit of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Token requests per minute and client that we allow ourselves.
+/// Token requests per minute and client that the daemon allows itself.
 const REQUESTS_PER_MINUTE: u32 = 10;
 
 /// Reads every `[issuers.NAME]`.

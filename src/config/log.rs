@@ -1,7 +1,7 @@
 //! The section `[log]`: how much is logged, and in which form.
 //!
-//! Owns the words for the levels. Where the records go is not configurable: the daemon writes to its standard error, and
-//! whoever started it keeps them.
+//! Owns the names of the levels. The destination is not configurable: the daemon writes to its standard error, and the
+//! service manager keeps the records.
 
 use tracing::Level;
 

@@ -1,12 +1,12 @@
 //! TOML to a checked [`Config`].
 //!
-//! Owns the file's format: which keys there are, what they may say, and the one sentence for each thing that can be wrong.
+//! Owns the file's format: which keys exist, which values they take, and the message for each fault.
 //! A configuration holds no secret, only where to find it, and nothing of it comes from the environment. All problems are
 //! reported at once and none repeats a value of the file. Reading is all or nothing: a `Config` exists only if there is no
 //! problem, and then every name in it that refers to something does.
 //!
-//! One file per section; `reader` is the way they see their table, `checks` has what only the whole file shows, and `file`
-//! what only the file system does. [`Config::parse`] does no I/O but the lookup of user names. The reference of every key
+//! One file per section; `reader` gives them typed access to their table, `checks` compares sections, and `file` checks owner
+//! and mode. [`Config::parse`] does no I/O but the lookup of user names. The reference of every key
 //! is docs/configuration.md. Next: `daemon` builds the components from their settings.
 
 mod accounts;

@@ -33,7 +33,7 @@ impl<'a> Declared<'a> {
         }
     }
 
-    /// Whether `name` is one of them. Counts as its use.
+    /// Whether `name` is declared. Counts as a use of it.
     pub(super) fn uses(&self, name: &str) -> bool {
         let Some((name, _)) = self.places.get_key_value(name) else {
             return false;
@@ -48,7 +48,7 @@ impl<'a> Declared<'a> {
         nearest(name, known.filter(|name| is_name(name)))
     }
 
-    /// The name that stands at `found`, or a problem if it is not declared.
+    /// The declared name at `found`; reports a problem if it is not declared.
     pub(super) fn resolve(&self, report: &Report, found: &Found<&str>) -> Option<Arc<str>> {
         if self.uses(found.value) {
             return Some(found.value.into());
@@ -63,7 +63,7 @@ impl<'a> Declared<'a> {
         self.places.get(name)
     }
 
-    /// Where the names are declared that nothing used.
+    /// The places of the declared names that nothing used.
     pub(super) fn unused(&self) -> Vec<Place> {
         let used = self.used.borrow();
         let unused = self.places.iter().filter(|(name, _)| !used.contains(*name));
@@ -80,7 +80,7 @@ pub(super) fn is_name(text: &str) -> bool {
         && bytes.all(|byte| word(byte) || b"._-".contains(&byte))
 }
 
-/// The name under which `section` stands, or a problem if it cannot be one.
+/// The name of `section`; reports a problem if it is not a valid name.
 pub(super) fn checked(name: &str, section: &Section<'_>) -> Option<Arc<str>> {
     if is_name(name) {
         return Some(name.into());

@@ -1,8 +1,8 @@
 //! What is wrong with a configuration.
 //!
 //! Owns [`Problem`], one fault with its place and remedy, and [`Problems`], all faults of one file. A problem never repeats
-//! a value of the file, for people paste secrets into the wrong key: it says where the value stands, what was expected
-//! there, and at most a name that the configuration or the program itself declares.
+//! a value of the file, because people paste secrets into the wrong key: it names the place, what was expected there,
+//! and at most a name that the configuration or the program itself declares.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) struct Problem {
     pub(crate) path: String,
     /// The line, counted from 1, where there is one.
     pub(crate) line: Option<u32>,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what was expected.
     pub(crate) message: String,
     /// A name that was probably meant.
     pub(crate) suggestion: Option<String>,

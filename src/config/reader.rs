@@ -1,9 +1,9 @@
 //! Reads one table of the file.
 //!
-//! Owns [`Section`]: typed access to the keys of a table that notes a problem for what has the wrong type or is out of
-//! bounds, and remembers which keys were asked for. A section is only lent out, by [`Section::root`], [`Section::table`],
-//! [`Section::tables`] and [`Section::named`]; when the reader returns, every key that it did not ask for is an unknown
-//! one. So no reader can forget to refuse them.
+//! Owns [`Section`]: typed access to the keys of a table. It reports a problem for a value of the wrong type or out of
+//! bounds, and records which keys were read. [`Section::root`], [`Section::table`], [`Section::tables`] and
+//! [`Section::named`] lend a section to a reader; when the reader returns, every key that it did not read is reported as
+//! unknown. So no reader can forget to reject unknown keys.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::config::report::{Place, Report, nearest};
 /// The longest path of a file that Linux takes.
 const LONGEST_PATH: usize = 4096;
 
-/// A value, and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Found<T> {
     pub(crate) value: T,
@@ -82,7 +82,7 @@ impl<'a> Section<'a> {
     }
 
     fn join(&self, key: &str) -> String {
-        // What is not a plain word is nothing that a program wrote, and not shown.
+        // Only a plain word is shown: anything else may be a misplaced secret.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         let key = if (1..=63).contains(&key.len()) && key.bytes().all(plain) {
             key
@@ -99,7 +99,7 @@ impl<'a> Section<'a> {
         self.report.place(self.join(key.get_ref()), &key.span())
     }
 
-    /// Where `key` stands, or would stand.
+    /// The place of `key`, present or not.
     pub(super) fn place_at(&self, key: &str) -> Place {
         match self.table.get_key_value(key) {
             Some((key, _)) => self.place_of(key),
@@ -119,7 +119,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Refuses keys that the specification of the file has and this build does not.
+    /// Rejects keys that are specified but not supported by this build.
     pub(super) fn unsupported(&self, keys: &[&'static str]) {
         for key in keys {
             if let Some((name, _)) = self.table.get_key_value(*key) {
@@ -130,18 +130,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Keeps quiet about the keys that were not asked for.
+    /// Reports no unknown keys.
     pub(super) fn ignore_rest(&self) {
         let names = self.table.keys().map(|name| &**name.get_ref());
         self.known.borrow_mut().extend(names);
     }
 
-    /// Whether `key` is there, whatever its value.
+    /// Whether `key` is present, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Notes that `key` is missing.
+    /// Reports that `key` is missing.
     pub(super) fn missing(&self, key: &str, expected: &str) {
         let message = format!("missing: {expected}");
         self.report.problem(&self.place_at(key), message);
@@ -165,7 +165,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The text of `key`, which must be there.
+    /// The text of `key`, which is required.
     pub(super) fn required_text(
         &self,
         key: &'static str,
@@ -212,7 +212,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The truth of `key`, or `default`.
+    /// The boolean of `key`, or `default`.
     pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
         let Some(found) = self.get(key) else {
             return default;
@@ -224,7 +224,7 @@ impl<'a> Section<'a> {
             .unwrap_or(default)
     }
 
-    /// The whole number of `key` within `range`, or `None` if it is absent or refused.
+    /// The whole number of `key` within `range`, or `None` if it is absent or rejected.
     pub(super) fn number<T>(&self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
     where
         T: TryFrom<i64> + PartialOrd + Display,
@@ -244,7 +244,7 @@ impl<'a> Section<'a> {
         number
     }
 
-    /// The duration of `key` within `range`, or `None` if it is absent or refused.
+    /// The duration of `key` within `range`, or `None` if it is absent or rejected.
     pub(super) fn duration(
         &self,
         key: &'static str,
@@ -390,7 +390,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What is said of a key that is like none of those that were asked for.
+/// The message about an unknown key that resembles none of the known ones.
 fn unknown(known: &[&str]) -> String {
     let names: BTreeSet<_> = known.iter().copied().collect();
     let names: Vec<_> = names.into_iter().collect();

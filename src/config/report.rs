@@ -8,16 +8,16 @@ use std::ops::Range;
 
 use crate::config::problems::Problem;
 
-/// So many problems are enough for one run; a file of garbage must not fill memory or the terminal.
+/// Problems reported in one run, so that a file of garbage fills neither memory nor the terminal.
 const MOST_PROBLEMS: usize = 200;
 
 /// Names longer than this are not compared with others in search of a suggestion.
 const LONGEST_COMPARED: usize = 64;
 
-/// How alike (0 to 1) two names must be for one to be suggested for the other.
+/// How similar (0 to 1) a name must be to be suggested.
 const ALIKE: f64 = 0.8;
 
-/// Where in the file something stands.
+/// A place in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// The key, from the top.
@@ -59,7 +59,7 @@ impl Report {
         (u32::try_from(line).unwrap_or(u32::MAX), column)
     }
 
-    /// The place `path`, which stands at `span`.
+    /// The place `path` at `span`.
     pub(super) fn place(&self, path: String, span: &Range<usize>) -> Place {
         Place {
             path,
@@ -67,17 +67,17 @@ impl Report {
         }
     }
 
-    /// Whether further faults are no longer noted, so that nobody needs to work on them.
+    /// Whether further faults are dropped, so that readers can stop.
     pub(super) fn is_full(&self) -> bool {
         self.problems.borrow().len() >= MOST_PROBLEMS
     }
 
-    /// Notes a fault.
+    /// Reports a fault.
     pub(super) fn problem(&self, place: &Place, message: impl Into<String>) {
         push(&self.problems, place, message.into(), None);
     }
 
-    /// Notes a fault, with the name that was probably meant.
+    /// Reports a fault, with the name that was probably meant.
     pub(super) fn problem_meant(
         &self,
         place: &Place,
@@ -87,7 +87,7 @@ impl Report {
         push(&self.problems, place, message.into(), meant);
     }
 
-    /// Notes something that works but is probably not meant.
+    /// Warns of something that works but is probably not meant.
     pub(super) fn warning(&self, place: &Place, message: impl Into<String>) {
         push(&self.warnings, place, message.into(), None);
     }
@@ -116,7 +116,7 @@ fn push(list: &RefCell<Vec<Problem>>, place: &Place, message: String, meant: Opt
     });
 }
 
-/// The name of `known` that is most like `text`, if one is like it at all.
+/// The name of `known` that is most similar to `text`, if any is similar enough.
 pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > LONGEST_COMPARED {
         return None;

@@ -1,6 +1,6 @@
 //! The sections `[[allow]]`: rules.
 //!
-//! Owns the check that a rule says who and what. What a rule means is `policy`'s.
+//! Owns the check that a rule selects peers and allows something. `policy` evaluates rules.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use claviger_oauth_wire::Scopes;
 const LONGEST_UNIT: usize = 255;
 const LONGEST_CONTAINER: usize = 128;
 
-/// The length at which tools cut container ids for people.
+/// The length to which tools abbreviate container ids.
 const SHORT_CONTAINER: usize = 12;
 
 /// The kinds of units that have processes.
@@ -46,14 +46,14 @@ fn rule(context: &Context<'_>, section: &Section<'_>, defined: &[TokenSettings])
             "an executable only narrows a rule: a process can connect, leave the connection to its child and \
              execute the allowed program; add unit, container, user or group"
         } else {
-            "a rule must say whom it is about: unit, container, user or group"
+            "a rule must select peers: add unit, container, user or group"
         };
         context.report.problem(&section.place, message);
     }
     let tokens = subjects(context, section, "tokens", &context.tokens);
     let secrets = subjects(context, section, "secrets", &context.secrets);
     if !section.has("tokens") && !section.has("secrets") && !section.has("keys") {
-        let message = "a rule must say what it allows: tokens or secrets";
+        let message = "a rule must allow something: add tokens or secrets";
         context.report.problem(&section.place, message);
     }
     let scopes = limit(context, section, &tokens, defined);
@@ -110,7 +110,7 @@ fn limit(
     ScopeLimit::Only(scopes)
 }
 
-/// A scope that the definition does not have is never given, whatever the rule says.
+/// A rule cannot grant a scope that the token's definition does not have.
 fn warn_beyond_definition(section: &Section<'_>, scopes: &Scopes, definitions: &[&TokenSettings]) {
     for definition in definitions {
         if !definition.scopes.is_empty() && !definition.scopes.covers(scopes) {

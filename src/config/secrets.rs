@@ -1,4 +1,4 @@
-//! The sections `[refresh]` and `[secrets.NAME]`: which values are kept live, and how fresh.
+//! The sections `[refresh]` and `[secrets.NAME]`: which values are kept live, and how often they are refreshed.
 //!
 //! Owns the bounds of freshness. A value is fetched again after `refresh`, and served without confirmation for at most
 //! `max_stale`, which is never longer than a day.
@@ -18,13 +18,13 @@ const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
 const LONGEST_REFRESH: Duration = Duration::from_hours(12);
 const LONGEST_STALE: Duration = Duration::from_hours(24);
 
-/// Without a bound of its own, a value is served for so many missed refreshes.
+/// The default bound: how many missed refreshes a value is served for.
 const STALE_REFRESHES: u32 = 5;
 
-/// How fresh a value is kept.
+/// How often a value is refreshed, and how long it is served without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refresh {
-    /// After which time it is fetched again.
+    /// The time between two fetches.
     pub(crate) interval: Duration,
     /// How long it is served without being confirmed by its backend.
     pub(crate) max_stale: Duration,
@@ -47,14 +47,14 @@ impl Default for Refresh {
     }
 }
 
-/// A secret that programs may ask for by name.
+/// A secret that programs may request by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NamedSecret {
     /// Its name in the configuration.
     pub(crate) name: Arc<str>,
     /// Where its value is.
     pub(crate) reference: SecretRef,
-    /// How fresh it is kept.
+    /// How often it is refreshed.
     pub(crate) refresh: Refresh,
 }
 

@@ -15,17 +15,17 @@ use claviger_server::{Limits, Settings};
 /// Where programs look for the broker socket.
 const SOCKET: &str = "/run/claviger/broker.sock";
 
-/// The time that requests in flight are given when the daemon stops.
+/// How long a stopping daemon waits for requests in flight.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
-/// What `[server]` says, to three components.
+/// The values of `[server]`, for three components.
 #[derive(Debug)]
 pub(super) struct ServerSection {
     /// The sockets and their limits.
     pub(super) settings: Settings,
-    /// What one peer may cost; it stands among the limits.
+    /// How many requests of one peer may cost work; part of `[server.limits]`.
     pub(super) budget: BudgetSettings,
-    /// How long requests in flight are waited for when the daemon stops.
+    /// How long a stopping daemon waits for requests in flight.
     pub(super) drain_grace: Duration,
 }
 
@@ -87,7 +87,7 @@ fn default_admin_socket(socket: &Path) -> PathBuf {
 fn socket(section: &Section<'_>, key: &'static str) -> Option<Found<PathBuf>> {
     let found = section.path(key)?;
     let message = if is_too_long(&found.value) {
-        "a socket's path has at most 107 bytes; the kernel takes no longer one"
+        "a socket's path has at most 107 bytes, the limit of the kernel"
     } else if found.value.file_name().is_none()
         || found.value.to_str().is_some_and(|path| path.ends_with('/'))
     {
@@ -99,7 +99,7 @@ fn socket(section: &Section<'_>, key: &'static str) -> Option<Found<PathBuf>> {
     None
 }
 
-/// Whether the kernel has no room for the path in a socket's address.
+/// Whether the path does not fit into a socket's address.
 fn is_too_long(path: &Path) -> bool {
     SocketAddr::from_pathname(path).is_err()
 }
@@ -177,7 +177,7 @@ fn limits(section: &Section<'_>) -> Limits {
     }
 }
 
-/// Reads what `[server.limits]` says about the requests of one peer.
+/// Reads the limits of `[server.limits]` on the requests of one peer.
 fn budget(section: &Section<'_>) -> BudgetSettings {
     let default = BudgetSettings::default();
     BudgetSettings {
@@ -209,7 +209,7 @@ impl SharedLimit {
         let each = section.number(self.per_uid_key, range);
         if each.is_some_and(|each| each > all) {
             let message = format!(
-                "one user cannot have more than `{}` allows to all",
+                "one user cannot have more than all users, which is `{}`",
                 self.key
             );
             let place = section.place_at(self.per_uid_key);

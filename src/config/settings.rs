@@ -1,7 +1,7 @@
 //! The configuration as a whole.
 //!
 //! Owns [`Config`], the struct of the components' own settings, and the order in which the sections are read: names first,
-//! then definitions, then rules, then what only the whole shows.
+//! then definitions, then rules, then the checks that need all of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,13 +38,13 @@ pub struct Config {
     pub(crate) mode: Mode,
     /// Whether the daemon refuses to start while a backend does not answer.
     pub(crate) require_backend_at_start: bool,
-    /// How long requests in flight are waited for when the daemon stops.
+    /// How long a stopping daemon waits for requests in flight.
     pub(crate) drain_grace: Duration,
     /// How much is logged.
     pub(crate) log: telemetry::Settings,
     /// The sockets.
     pub server: server::Settings,
-    /// What one peer may cost.
+    /// How many requests of one peer may cost work.
     pub(crate) budget: BudgetSettings,
     /// How peers are identified.
     pub(crate) peer: PeerConfig,
@@ -56,9 +56,9 @@ pub struct Config {
     pub(crate) clients: Vec<Arc<ClientSettings>>,
     /// The tokens. Each one's client is one of the clients.
     pub(crate) tokens: Vec<TokenSettings>,
-    /// The secrets that programs may ask for.
+    /// The secrets that programs may request.
     pub(crate) secrets: Vec<NamedSecret>,
-    /// How fresh everything else is kept.
+    /// How often everything else is refreshed.
     pub(crate) refresh: Refresh,
     /// The rules, in the order of the file.
     pub rules: Vec<Rule>,
@@ -72,14 +72,14 @@ pub(crate) enum Mode {
     /// As strict as it can be.
     #[default]
     Production,
-    /// Issuers on a literal loopback address may be spoken to without TLS.
+    /// Issuers on a literal loopback address may be used without TLS.
     Dev,
 }
 
 /// How peers are identified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PeerConfig {
-    /// Whether units, containers and executables are believed where the kernel cannot pin the process (before Linux 6.5).
+    /// Whether units, containers and executables are accepted where the kernel cannot pin the process (before Linux 6.5).
     pub(crate) allow_legacy_pid_attestation: bool,
 }
 
@@ -88,12 +88,12 @@ pub(crate) struct PeerConfig {
 pub struct HeldReference {
     /// Where the value is.
     pub(crate) reference: SecretRef,
-    /// How fresh it is kept.
+    /// How often it is refreshed.
     pub(crate) refresh: Refresh,
 }
 
 impl Config {
-    /// Reads the file at `path`, which must be a regular file of root or of the daemon's user that nobody else can write.
+    /// Reads the file at `path`, which must be a regular file that only root or the daemon's user owns and can write.
     ///
     /// # Errors
     /// All [`Problems`] of the file or of its text.
@@ -119,7 +119,7 @@ impl Config {
         accounts: &dyn Accounts,
     ) -> Result<Self, Problems> {
         if text.len() > file::MOST_BYTES {
-            let message = "is larger than 1 MiB; a configuration is not".to_owned();
+            let message = "is larger than 1 MiB".to_owned();
             return Err(Problems::of_file(origin, message));
         }
         let report = Report::new(text);
@@ -191,7 +191,7 @@ impl Config {
         }
     }
 
-    /// Every reference that must be kept live, once each; what is wanted at two paces is kept at the faster.
+    /// Every reference that must be kept live, once each. If two sections want different intervals, the shorter one applies.
     #[must_use]
     pub fn references(&self) -> Vec<HeldReference> {
         let mut held = BTreeMap::<&SecretRef, Refresh>::new();
@@ -218,7 +218,7 @@ impl Config {
     }
 }
 
-/// Prints what identifies a configuration; what it says is for `claviger check`.
+/// Prints what identifies a configuration; `claviger check` shows its contents.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")

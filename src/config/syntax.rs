@@ -1,8 +1,8 @@
-//! Faults of the text before it has a meaning.
+//! Syntax errors.
 //!
-//! Owns the translation of the parser's errors. Their own words quote the file, which may hold a misplaced secret, so only
-//! the position and a fault from a closed list get through. The parser tells its errors apart only by its English, which a
-//! patch release may change; so where the words are not known, the fault is classified by what stands before it in its line.
+//! Owns the translation of the parser's errors. Their texts quote the file, which may hold a misplaced secret, so only the
+//! position and a fault from a closed list are reported. The parser distinguishes its errors only by their texts, which a
+//! patch release may change; so a fault with an unknown text is classified by what precedes it in its line.
 
 use std::ops::Range;
 
@@ -29,20 +29,20 @@ impl Fault {
     fn as_str(self) -> &'static str {
         match self {
             Self::Duplicate => "the key is given twice",
-            Self::Unquoted => "a text must stand in quotes",
+            Self::Unquoted => "a text needs quotes",
             Self::OpenString => "a string is not closed, or has a character that needs an escape",
             Self::LoneKey => "a key without `= value`",
             Self::NoValue => "a value is missing",
             Self::Array => "an array lacks a `,` or the `]` at its end",
             Self::InlineTable => "an inline table lacks a `,` or the `}` at its end",
             Self::Header => "the name of a table is not closed by `]`",
-            Self::Value => "not a value; a text must stand in quotes",
+            Self::Value => "not a value; a text needs quotes",
             Self::Unknown => "not valid TOML",
         }
     }
 }
 
-/// How the parser's descriptions begin. Where one is not here, or not any more, the place decides.
+/// How the parser's descriptions begin. If one is unknown, the place decides.
 const DESCRIPTIONS: [(&str, Fault); 12] = [
     ("duplicate key", Fault::Duplicate),
     ("invalid basic string", Fault::OpenString),
@@ -58,7 +58,7 @@ const DESCRIPTIONS: [(&str, Fault); 12] = [
     ("unclosed table", Fault::Header),
 ];
 
-/// Notes `errors` of `text`, and tells whether the rest of the file can still be understood.
+/// Reports `errors` of `text`, and returns whether the rest of the file can still be read.
 pub(super) fn note(report: &Report, text: &str, errors: &[Error]) -> bool {
     let mut readable = true;
     for error in errors {
@@ -85,7 +85,7 @@ fn by_description(description: &str) -> Option<Fault> {
         .map(|(_, fault)| *fault)
 }
 
-/// The fault at `span`, by what stands around it in its line. `None` if the span is not within the text.
+/// The fault at `span`, by what surrounds it in its line. `None` if the span is not within the text.
 fn by_place(text: &str, span: &Range<usize>) -> Option<Fault> {
     let before = text.get(..span.start)?;
     let before = before.rsplit('\n').next().unwrap_or(before).trim_start();
@@ -118,7 +118,7 @@ fn by_place(text: &str, span: &Range<usize>) -> Option<Fault> {
     })
 }
 
-/// Whether `at` is a key that is right in itself, in the place of a key: then it can only clash with another one.
+/// Whether `at` is a valid key in the place of a key: then it can only be a duplicate.
 fn is_whole_key(before: &str, at: &str, after: &str) -> bool {
     let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"_-\"'".contains(&byte);
     let in_header = before.starts_with('[') && !before.contains(['=', ',']);
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// Texts with one fault each, what is said about it, and what is said if the parser's words are not known.
+    /// Texts with one fault each, the fault, and the fault if the parser's text is unknown.
     const FAULTS: [(&str, Fault, Fault); 22] = [
         ("m = 1\nm = 2", Fault::Duplicate, Fault::Duplicate),
         ("[a]\n[a]", Fault::Duplicate, Fault::Duplicate),

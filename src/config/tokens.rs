@@ -1,7 +1,6 @@
 //! The sections `[tokens.NAME]`.
 //!
-//! Owns what is said of a token: whose it is, by which grant, with which scopes, and what it must look like. For whom it is
-//! stands in `audience`.
+//! Owns the keys of a token: its client, grant, scopes and format. `audience` reads its audience.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use claviger_oauth_wire::{InvalidPointer, Pointer, Scopes};
 
 /// The lifetime when the issuer does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
-/// The longest lifetime that is believed.
+/// The longest lifetime that is accepted.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
 /// The bounds of the time after which an unused token is not renewed any more.
@@ -25,7 +24,7 @@ const LONGEST_IDLE: Duration = Duration::from_hours(30 * 24);
 /// The grants that this build knows.
 const GRANTS: [&str; 1] = ["client_credentials"];
 
-/// Other grants, which are no typing mistakes.
+/// Other grants, which are not typing mistakes.
 const LATER_GRANTS: [&str; 5] = [
     "authorization_code",
     "refresh_token",
@@ -58,7 +57,7 @@ fn token(
             "the name of the client that the token is issued to",
         )
         .and_then(|found| context.clients.resolve(context.report, &found))
-        // A client with faults of its own is declared and not there: those faults are reported already.
+        // A client with faults is declared but absent here: its faults are reported already.
         .and_then(|name| clients.iter().find(|client| client.name == name));
     let expected = format!("one of: {}", GRANTS.join(", "));
     let grant = section
@@ -137,7 +136,7 @@ fn lifetimes(section: &Section<'_>) -> (Duration, Duration) {
     (default.unwrap_or(DEFAULT_LIFETIME.min(max)), max)
 }
 
-/// The scopes of the key `scopes`, or `None` if it is absent or refused.
+/// The scopes of the key `scopes`, or `None` if it is absent or rejected.
 pub(super) fn scopes(context: &Context<'_>, section: &Section<'_>) -> Option<Scopes> {
     let texts = section.texts("scopes")?;
     match Scopes::new(texts.iter().map(|found| found.value)) {

@@ -1,4 +1,4 @@
-//! Values that more than one section has: references, addresses, words.
+//! Values that several sections have: references, URLs, words.
 //!
 //! Owns the checks that turn a text of the file into a typed value or a problem. No message repeats the text.
 
@@ -9,14 +9,14 @@ use crate::config::reader::Found;
 use crate::config::{Context, Mode};
 use claviger_oauth_wire::path;
 
-/// The longest address that is taken.
+/// The longest URL that is accepted.
 const LONGEST_URL: usize = 2048;
 
-/// What every misplaced secret is answered with.
+/// The message about every value that may be a misplaced secret.
 const EXPECTED_REFERENCE: &str =
     "expected a reference backend:path#field; a secret never stands in this file";
 
-/// The refusal that people know from other programs, word for word.
+/// The text of other programs for this refusal, word for word, because operators search for it.
 const HTTP_REFUSED: &str = "HTTP OAuth endpoints not allowed in production";
 
 /// A reference to a secret in a configured backend.
@@ -44,7 +44,7 @@ pub(super) fn reference(context: &Context<'_>, found: &Found<&str>) -> Option<Se
     }
 }
 
-/// What an address is for.
+/// The purpose of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     /// An issuer identifier (RFC 8414 §2: no query, no fragment).
@@ -53,13 +53,13 @@ pub(super) enum Address {
     Endpoint,
 }
 
-/// The address of an issuer or endpoint, exactly as it is written. Discovery compares it byte by byte.
+/// The URL of an issuer or endpoint, exactly as it is written. Discovery compares it byte by byte.
 pub(super) fn address(context: &Context<'_>, found: &Found<&str>, kind: Address) -> Option<String> {
     let refuse = |message: &str| {
         context.report.problem(&found.place, message);
         None
     };
-    // The library repairs what it can; what is used later is the text itself, so it must need no repair.
+    // The library normalizes what it parses, but the daemon uses the text itself, so it must be normal already.
     let graphic = found
         .value
         .bytes()
@@ -126,7 +126,7 @@ pub(super) fn printable(
     None
 }
 
-/// Texts that templates have where a value belongs.
+/// Placeholders of templates.
 const PLACEHOLDERS: [&str; 9] = [
     "changeme",
     "change-me",
@@ -139,7 +139,7 @@ const PLACEHOLDERS: [&str; 9] = [
     "password",
 ];
 
-/// Whether `text` was left in place from a template, as in `your-client-id-here`. Copies nothing: it may be a secret.
+/// Whether `text` is a placeholder, such as `your-client-id-here`. Copies nothing: it may be a secret.
 pub(crate) fn is_placeholder(text: &[u8]) -> bool {
     let is = |word: &&str| text.eq_ignore_ascii_case(word.as_bytes());
     let begins = |word: &str| {

@@ -1,7 +1,7 @@
-//! From a configuration to a world: which component gets which.
+//! Builds a world from a configuration.
 //!
-//! Owns the order in which components are built, and the one adapter between two of them that do not know each other: the
-//! OAuth engine as the source of the token cache. Checks nothing that the configuration has checked already.
+//! Owns the order in which components are built, and connects the OAuth engine to the token cache as its source. Never
+//! repeats a check of the configuration.
 
 use std::sync::Arc;
 
@@ -28,8 +28,7 @@ pub(super) struct Ground {
     pub(super) fingerprints: Arc<Fingerprints>,
 }
 
-/// A configuration with everything that can fail to be made. Nothing of it is in force yet, and nothing that is in force
-/// knows of it: it may be dropped.
+/// A configuration with every component whose construction can fail. None of it is in use yet, so it may be dropped.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) config: Config,
@@ -37,8 +36,8 @@ pub(super) struct Prepared {
     pub(super) issuers: Vec<Arc<Issuer>>,
 }
 
-/// Begins to fetch the secrets of a configuration. Those of `previous` are not refreshed by it any more: from here on, nothing
-/// can fail, and [`assemble`] must follow.
+/// Begins to fetch the secrets of a configuration, and stops refreshing those of `previous`: from here on, nothing can fail,
+/// and [`assemble`] must follow.
 pub(super) fn secrets(
     prepared: &Prepared,
     ground: &Ground,
@@ -53,8 +52,8 @@ pub(super) fn secrets(
     )
 }
 
-/// Builds what comes into force next. Whatever `previous` has and did not change is carried over: cached tokens, metadata. Its
-/// tokens are not renewed any more from here on, so the result must be installed at once.
+/// Builds the next state. Cached tokens and metadata of `previous` that did not change are carried over. Its tokens are no
+/// longer renewed, so the result must be installed at once.
 pub(super) fn assemble(
     prepared: Prepared,
     secrets: Arc<Secrets>,
@@ -96,7 +95,7 @@ pub(super) fn peers(config: PeerConfig) -> peer::Settings {
     }
 }
 
-/// What must be kept live: everything that is referred to, and under its name what peers may ask for.
+/// The secrets to keep live: everything that the configuration refers to, and by name what peers may request.
 fn wanted(config: &Config) -> Vec<Wanted> {
     let held = config.references().into_iter().map(|held| Wanted {
         reference: held.reference,
@@ -113,10 +112,10 @@ fn wanted(config: &Config) -> Vec<Wanted> {
     held.chain(named).collect()
 }
 
-/// Makes the issuers of a configuration. Those of `known` that are alike are kept.
+/// Creates the issuers of a configuration. Equal ones of `known` are kept.
 ///
 /// # Errors
-/// Every reason why one cannot be made.
+/// One problem for each that cannot be created.
 pub(super) fn issuers(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -127,8 +126,8 @@ pub(super) fn issuers(
     for settings in &config.issuers {
         match Issuer::new(IssuerSettings::clone(settings), Arc::clone(clock)) {
             Ok(made) => {
-                // Of two that are alike the old one knows more: metadata, and how far the limits are used up. But certificates
-                // are read in any case, so that a reload takes back the trust in those that are gone.
+                // Of two equal ones the old one has the metadata and the state of the limits. Certificates are read in any
+                // case, so that a reload revokes trust in removed ones.
                 let kept = known.iter().find(|known| known.is_like(&made));
                 issuers.push(kept.map_or_else(|| Arc::new(made), Arc::clone));
             }
@@ -217,7 +216,7 @@ mod tests {
 
         std::fs::write(ca.path(), &two).unwrap();
         let without = issuers(&config, &clock, &first).unwrap();
-        assert!(!is_kept(&without), "one is gone");
+        assert!(!is_kept(&without), "one was removed");
         std::fs::write(ca.path(), "").unwrap();
         let problems = issuers(&config, &clock, &first).unwrap_err();
         let [problem] = problems.list() else {

@@ -1,8 +1,8 @@
-//! What is in force: one value, replaced by one pointer.
+//! The state in force: one value, replaced by one pointer.
 //!
-//! Owns [`InForce`], the configuration with everything that was built from it, and [`Current`], the only place that says which
-//! one it is. The broker reads the world in it, operators read the rest, so both always see the same configuration. Never
-//! changes a part of it: a reload makes the next one and installs it as a whole. Next: `assembly` makes one, `reload` installs it.
+//! Owns [`InForce`], the configuration with everything that was built from it, and [`Current`], the pointer to
+//! it. The broker reads the world in it, operators read the rest, so both always see the same configuration. Never changes a
+//! part of it: a reload builds the next one and installs it as a whole. Next: `assembly` builds one, `reload` installs it.
 
 use std::sync::Arc;
 use std::time::SystemTime;

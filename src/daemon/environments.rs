@@ -1,9 +1,9 @@
 //! One credential, one environment.
 //!
-//! Owns the check that tokens of different environments do not use the same client: an attacker who steals the credential of a test
-//! system would have that of production. References are compared when the configuration is read; here the values are,
-//! because the same credential is easily copied under two names. Reads nothing unless there are two environments, and keeps
-//! nothing. A backend that does not answer within the deadlines of its guard proves nothing and stops nothing.
+//! Owns the check that tokens of different environments do not use the same client: an attacker who steals the credential of
+//! a test system would have that of production. `config` compares the references; this module compares the values, because
+//! the same credential is easily copied under two names. Reads nothing unless there are two environments, and keeps nothing.
+//! Values of a backend that does not answer within the deadlines of its guard are not compared, and the start goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -129,7 +129,7 @@ fn identities(client: &ClientSettings) -> [(&'static str, Identity<'_>); 2] {
     [("identifier", id), ("secret", secret)]
 }
 
-/// The values that the backends give, once each. A value that cannot be read is not compared.
+/// The values of all references, fetched once each. A value that cannot be fetched is not compared.
 async fn read(used: &[Use<'_>], backends: &Backends) -> BTreeMap<SecretRef, Secret> {
     let wanted = used.iter().filter_map(|one| match one.identity {
         Identity::Literal(_) => None,
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// Has the value of each name in itself; what it does not have it never answers.
+    /// A source with fixed values; a fetch of any other name hangs.
     #[derive(Debug)]
     struct Shelf(&'static [(&'static str, &'static str)]);
 
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn values_that_two_environments_share_are_found_and_a_silent_backend_stops_nobody() {
+    async fn values_that_two_environments_share_are_found_and_a_silent_backend_stops_nothing() {
         const APART: &[(&str, &str)] = &[
             ("one-id", "a"),
             ("one-secret", "x"),

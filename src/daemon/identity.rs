@@ -148,7 +148,7 @@ impl IssuerIdentity {
             endpoints,
             on_metadata_change: _, // Decides about later requests, not about a token that was issued.
             outbound,
-            requests_per_minute: _, // How many requests there may be says nothing about the token.
+            requests_per_minute: _, // The rate does not affect which token is issued.
             missing_token_type_is_bearer,
         } = issuer;
         Self {
@@ -168,7 +168,7 @@ impl OutboundIdentity {
             pins,
             dns,
             allow_loopback_http,
-            timeout: _, // How long a request may take says nothing about the token.
+            timeout: _, // The time limit does not affect which token is issued.
             connect_timeout: _,
             proxy,
         } = settings;

@@ -1,8 +1,8 @@
 //! The daemon: wiring, in dependency order, and the life between start and end.
 //!
-//! Owns which component gets which other one (`assembly`), what is in force (`current`), what operators see (`operator`) and do
-//! (`reload`), the signals, and the order of the end. Decides nothing about requests. Called when the configuration is read, the sockets are made and the
-//! process is hardened; makes the runtime, and with it the first further thread.
+//! Owns the wiring of components (`assembly`), the state in force (`current`), what operators see (`operator`, `warning`) and
+//! do (`reload`), the signals, and the order of the shutdown. Never decides a request. Called when the configuration is read,
+//! the sockets are bound and the process is hardened; creates the runtime, and with it the first further thread.
 //!
 //! Three kinds of threads: this one, which runs everything beside the request path (flights to issuers, refreshes, signals);
 //! the ones that serve connections, one runtime each; and the blocking pool of the first, for files and name resolution.
@@ -42,18 +42,18 @@ use current::{Current, InForce};
 use operator::{Daemon, Host};
 use warning::Warning;
 
-/// How long the daemon waits for its secrets before it says that it is ready to serve what it has.
+/// How long the daemon waits for its secrets before it reports readiness with those that it has.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
 
 /// Threads for work that blocks: reading files, and one resolution by the system for each issuer, which may hang. They are
-/// made when they are needed.
+/// created when they are needed.
 const BLOCKING_THREADS: usize = 24;
 
-/// How long it waits for them before it serves anybody. Programs may have connected before it was started, and began to wait
-/// then; without this they would be told that there is no credential, a moment before there is.
+/// How long it waits for them before it serves the first request. With socket activation programs connect before the daemon
+/// starts; without this wait their requests would fail for lack of a credential that arrives a moment later.
 const HEAD_START: Duration = Duration::from_secs(2);
 
-/// How often readiness is looked at.
+/// How often readiness is updated.
 const TICK: Duration = Duration::from_secs(5);
 
 /// What the daemon starts with.
@@ -69,7 +69,7 @@ pub struct Launch {
     pub protections: Report,
 }
 
-/// Why the daemon ended otherwise than by a signal.
+/// Why the daemon ended without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a runtime, a thread or a listener.
@@ -83,7 +83,7 @@ pub enum Error {
     Fingerprints(#[source] NoFingerprints),
     /// A backend is down, and the configuration wants it at the start.
     #[error(
-        "a backend has not answered within {} s, and `require_backend_at_start` is set; the log says which, and why",
+        "a backend has not answered within {} s, and `require_backend_at_start` is set; the log has the backend and the reason",
         FIRST_ROUND.as_secs()
     )]
     NoBackend,
@@ -115,7 +115,7 @@ async fn live(launch: Launch, threads: usize) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let running = tokio::select! {
         running = begin(launch, Arc::new(SystemClock), threads) => running?,
-        // Nobody is served yet.
+        // No connection is accepted yet.
         name = signals.end() => {
             say_goodbye(name);
             return Ok(());
@@ -137,7 +137,7 @@ fn say_goodbye(name: &str) {
     tracing::info!(target: "claviger", "Received {name}, cleaning up...");
 }
 
-/// The signals that the daemon listens to. One that comes while nobody waits is not lost.
+/// The signals that the daemon handles. A signal that arrives while no task waits for it is not lost.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
@@ -156,7 +156,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the one that ends the daemon, and says which it was.
+    /// Waits for a signal that ends the daemon, and returns its name.
     async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -176,7 +176,7 @@ pub struct Running {
     require_backend: bool,
 }
 
-/// Starts a daemon on the runtime that calls, which a test can pause, and on `threads` more for connections (0: none).
+/// Starts a daemon on the current runtime, which a test can pause, and on `threads` more for connections (0: none).
 ///
 /// # Errors
 /// If it cannot start.
@@ -253,7 +253,7 @@ fn shortcomings(settings: &peer::Settings, limits: &Limits) -> Vec<Warning> {
     shortcomings
 }
 
-/// What is in force first, which has nothing to carry over.
+/// The first state, which carries nothing over.
 async fn first(config: Config, backends: Backends, ground: &Ground) -> Result<InForce, Problems> {
     environments::check(&config, &backends).await?;
     let issuers = assembly::issuers(&config, &ground.clock, &[])?;
@@ -267,14 +267,14 @@ async fn first(config: Config, backends: Backends, ground: &Ground) -> Result<In
 }
 
 impl Running {
-    /// Waits for the first secrets, and says whether the daemon is ready.
+    /// Waits for the first secrets, and publishes readiness.
     ///
     /// # Errors
     /// [`Error::NoBackend`] if the configuration wants all backends at the start, and one does not answer.
     async fn settle(&self) -> Result<(), Error> {
         let secrets = self.daemon.secrets();
         let asked = secrets.first_round(FIRST_ROUND).await;
-        // Who does not answer counts as asked.
+        // A backend that did not answer has been asked, too.
         let backends = self.daemon.current.get().backends.health();
         let answered = asked && backends.iter().all(|backend| backend.reachable);
         if self.require_backend && !answered {
@@ -285,7 +285,7 @@ impl Running {
         Ok(())
     }
 
-    /// Serves until SIGTERM or SIGINT, then ends in good order: nothing new is accepted, flights finish, caches are wiped.
+    /// Serves until SIGTERM or SIGINT, then shuts down gracefully: accepts nothing new, finishes flights, wipes caches.
     async fn until_signal(self, signals: Signals) {
         let Signals {
             mut terminate,
@@ -297,13 +297,13 @@ impl Running {
         tokio::spawn(service_manager::feed_watchdog(socket, pulse));
         let digest = self.daemon.overview().config_digest;
         tracing::info!(target: "claviger", digest, "ready");
-        // Beside this loop: a reload may wait for a backend, and must not keep us from ending.
+        // In tasks of their own: a reload may wait for a backend, and must not delay the shutdown.
         let mut reloads = JoinSet::new();
         let name = loop {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
-                // One that waits for its turn will read what is written now.
+                // A reload that is still queued reads the current file, so a third one is not needed.
                 _ = hangup.recv(), if reloads.len() < 2 => {
                     drop(reloads.spawn(Arc::clone(&self.daemon).reload(false)));
                 }
@@ -321,7 +321,7 @@ impl Running {
         Arc::<Daemon>::clone(&self.daemon)
     }
 
-    /// Ends it in good order.
+    /// Shuts it down gracefully.
     pub async fn stop(self) {
         service_manager::stopping();
         self.server.set_ready(false).await;

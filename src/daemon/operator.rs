@@ -1,7 +1,7 @@
 //! What operators see of the daemon.
 //!
-//! Owns the overview: names, states and reasons, never a value. Reads what is in force once per answer, so that no answer mixes
-//! two configurations. What operators do to the daemon is in `reload`.
+//! Owns the overview: names, states and reasons, never a value. Reads the state in force once per answer, so that no answer
+//! mixes two configurations. Next: `reload`, what operators do to the daemon.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -113,7 +113,7 @@ impl Operator for Daemon {
             return Err(IssuerNotRefreshed::Configured);
         }
         let issuer = Arc::clone(issuer);
-        // On the main runtime: what the request leaves behind, connections above all, outlives the operator's connection.
+        // On the main runtime, so that connections to the issuer outlive the operator's connection.
         let refresh = self
             .ground
             .drain
@@ -129,7 +129,7 @@ impl Operator for Daemon {
     }
 }
 
-/// What went wrong last, unless it has worked again since.
+/// The last error, unless a later request succeeded.
 fn current_error(status: &IssuerStatus) -> Option<ErrorKind> {
     let (kind, failed) = status.last_error?;
     let healed = status.last_success.is_some_and(|worked| worked > failed);
@@ -209,7 +209,7 @@ fn resources(in_force: &InForce) -> Vec<ResourceOverview> {
     rows
 }
 
-/// What waits for an operator, then what is odd about the configuration.
+/// Metadata changes that wait for an operator, then the warnings about the configuration.
 fn warnings(in_force: &InForce) -> Vec<Warning> {
     let waiting = in_force.issuers.iter().filter_map(|issuer| {
         let fields = issuer.metadata()?.differences();

@@ -1,4 +1,4 @@
-//! Asking every backend and issuer of a configuration whether it would do its part. For `claviger check`.
+//! Probes every backend and issuer of a configuration, for `claviger check`.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -18,12 +18,12 @@ use claviger_runtime::clock::Clock;
 use claviger_runtime::reason::{Exit, Reasoned as _};
 use claviger_runtime::telemetry::Causes;
 
-/// What one subject answered.
+/// The result for one subject.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// What was asked, for example `backend prod` or `issuer acme`.
+    /// What was probed, for example `backend prod` or `issuer acme`.
     pub(crate) subject: String,
-    /// Whether the daemon is not ready without it.
+    /// Whether the daemon needs it to be ready.
     pub(crate) needed: bool,
     /// What was found.
     pub(crate) outcome: Result<Finding, ProbeError>,
@@ -42,12 +42,12 @@ impl Probe {
     }
 }
 
-/// What a probe found in order. Prints a few words.
+/// A successful probe. Prints a few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// A backend answers.
     Answers,
-    /// A secret is there.
+    /// A secret exists.
     Secret {
         /// Its version.
         version: VersionId,
@@ -56,7 +56,7 @@ pub(crate) enum Finding {
     },
     /// An issuer's endpoints are known.
     Endpoints,
-    /// A resource takes tokens of the issuer with this name.
+    /// A resource accepts tokens of the issuer with this name.
     Resource(Arc<str>),
 }
 
@@ -66,12 +66,12 @@ impl fmt::Display for Finding {
             Self::Answers => f.write_str("answers"),
             Self::Secret { version, bytes } => write!(f, "version {version}, {bytes} bytes"),
             Self::Endpoints => f.write_str("endpoints known"),
-            Self::Resource(issuer) => write!(f, "takes tokens of issuer {issuer}"),
+            Self::Resource(issuer) => write!(f, "accepts tokens of issuer {issuer}"),
         }
     }
 }
 
-/// What a probe found wrong. Prints what it is and what to do, in one line.
+/// A failed probe. Prints the fault and the remedy in one line.
 #[derive(Debug)]
 pub(crate) enum ProbeError {
     /// The backend cannot be opened.
@@ -82,7 +82,7 @@ pub(crate) enum ProbeError {
     NoField,
     /// The value is empty, or has no fields.
     Unusable,
-    /// The value is what people leave in place of a secret.
+    /// The value is a placeholder.
     Placeholder,
     /// Two environments share a part of a client.
     Shared(SharedClient),
@@ -136,10 +136,10 @@ impl fmt::Display for ProbeError {
             }
             Self::NoField => f.write_str("the value has no such field"),
             Self::Unusable => {
-                f.write_str("is empty, or has no fields because it is no JSON object")
+                f.write_str("is empty, or has no fields because it is not a JSON object")
             }
             Self::Placeholder => {
-                f.write_str("holds a placeholder instead of a secret; put the real value")
+                f.write_str("holds a placeholder instead of a secret; put the real value in")
             }
             Self::Shared(shared) => shared.fmt(f),
             Self::Setup(error) => Causes(error).fmt(f),
@@ -153,7 +153,7 @@ impl fmt::Display for ProbeError {
     }
 }
 
-/// Asks all of them. Reads the secrets that the configuration refers to, and forgets them at once.
+/// Probes all of them. Fetches the secrets that the configuration refers to, and zeroes them at once.
 pub(crate) async fn probe(
     config: &Config,
     backends: &Backends,
@@ -193,8 +193,8 @@ pub(crate) async fn probe(
     probes
 }
 
-/// Asks the backends at the same time, so that one that hangs delays no other. The probes of the backends come first, then
-/// those of the secrets.
+/// Probes the backends at the same time, so that one that hangs delays no other. The backends come first in the result, then
+/// the secrets.
 async fn probe_backends(config: &Config, backends: &Backends) -> Vec<Probe> {
     let sources = backends.sources();
     let asked = sources
@@ -207,7 +207,7 @@ async fn probe_backends(config: &Config, backends: &Backends) -> Vec<Probe> {
         .collect()
 }
 
-/// Asks one backend whether it works, then for each of its secrets.
+/// Probes one backend, then each secret that the configuration refers to in it.
 async fn probe_backend(
     config: &Config,
     backends: &Backends,
@@ -236,7 +236,7 @@ async fn probe_backend(
     (answer, secrets)
 }
 
-/// Whether a resource names the issuer. What is wrong is wrong with the resource, so the issuer's error is put in its words.
+/// Whether a resource names the issuer. Metadata errors are the resource's fault and reported as such.
 async fn vouched(issuer: &Issuer, resource: &str) -> Result<Finding, ProbeError> {
     match issuer.verify_resource(resource).await {
         Ok(()) => Ok(Finding::Resource(Arc::clone(issuer.name()))),
@@ -276,7 +276,7 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, P
     })?;
     #[expect(
         clippy::disallowed_methods,
-        reason = "compares with known placeholders and forgets it"
+        reason = "compares with known placeholders and drops it"
     )]
     let placeholder = config::is_placeholder(value.expose());
     if placeholder {
@@ -288,7 +288,7 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, P
     })
 }
 
-/// The mark of a client's secret, if it is about the current version. What cannot be read is told by the other probes.
+/// The mark of a client's secret, if it is about the current version. Other probes report what cannot be read.
 async fn mark(config: &Config, backends: &Backends, reference: &SecretRef) -> Option<Mark> {
     let is_of_client = config
         .clients
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_resources_of_an_issuer_are_asked_once_each_where_that_is_wanted() {
+    fn each_resource_with_verification_is_probed_once() {
         let mut text =
             "[backends.b]\ntype = 'file'\ndirectory = '/d'\nkey_file = '/k'\n".to_owned();
         for name in ["one", "two"] {

@@ -1,10 +1,10 @@
 //! From one configuration to the next, as a whole or not at all.
 //!
-//! Owns the reload, in two steps. [`Daemon::prepare`] makes everything that can fail and touches nothing that is in force;
-//! [`Daemon::install`] cannot fail: the next world takes over what the former one has, and replaces it by one pointer. Never
-//! retires anything before the first step is done. It runs as a task of the main runtime that only the end of the daemon
-//! interrupts, since half an installation would leave a world in force that nothing refreshes. What may wait for a disk or an
-//! account database is done on other threads.
+//! Owns the reload, in two steps. [`Daemon::prepare`] does everything that can fail and changes nothing that is in use;
+//! [`Daemon::install`] cannot fail: the next world carries over what the former one has cached, and replaces it by one
+//! pointer. Never retires anything before the first step succeeded. A reload is a task of the main runtime that only the
+//! shutdown of the daemon interrupts, because half an installation would leave a world in use that nothing refreshes. Work
+//! that may wait for a disk or an account database runs on other threads.
 
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ impl From<Problems> for ReloadRefused {
 }
 
 impl Daemon {
-    /// Reloads, and goes on when the caller stops waiting for it. A refusal is logged as well, whatever caused the reload.
+    /// Reloads, even if the caller stops waiting. A refusal is logged as well, whatever caused the reload.
     pub(super) async fn reload_on_main(
         self: Arc<Self>,
         dry_run: bool,
     ) -> Result<Reloaded, ReloadRefused> {
-        // In the order in which they were asked for.
+        // In the order of the requests.
         let one = Arc::clone(&self.reloading).lock_owned().await;
         let drain = self.ground.drain.clone();
         drain
@@ -67,7 +67,7 @@ impl Daemon {
         outcome
     }
 
-    /// Reads the configuration and makes everything that can fail to be made.
+    /// Reads the configuration and does everything that can fail.
     async fn prepare(&self) -> Result<Prepared, ReloadRefused> {
         let in_force = self.current.get();
         let path = in_force.config.origin.clone();
@@ -103,11 +103,11 @@ impl Daemon {
     async fn install(&self, prepared: Prepared) {
         let previous = self.current.get();
         let secrets = assembly::secrets(&prepared, &self.ground, Some(&previous));
-        // Let new references be fetched first, so that no caller meets an empty secret that a moment later would be there.
-        // Meanwhile the old world goes on, renewals included: a backend that does not answer must not stop it.
+        // Fetch new references first, so that no request fails for lack of a secret that arrives a moment later. Meanwhile
+        // the old world keeps serving and renewing: a backend that does not answer must not stop it.
         secrets.first_round(FIRST_ROUND).await;
         let next = assembly::assemble(prepared, secrets, &self.ground, Some(&previous));
-        // Before the rules change: a watch of the former world was permitted by the former rules.
+        // Before the rules change, because the former rules permitted the watches of the former world.
         previous.world.secrets.end();
         self.current.install(next);
     }
@@ -129,7 +129,7 @@ async fn open(
         })
 }
 
-/// Does on another thread what may wait for a disk, or for an account database on the network.
+/// Runs work on another thread that may wait for a disk, or for an account database on the network.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problems> + Send + 'static,
 ) -> Result<T, ReloadRefused> {
@@ -146,6 +146,6 @@ fn log_refusal(outcome: &Result<Reloaded, ReloadRefused>) {
         .into_iter()
         .flat_map(ReloadRefused::lines)
     {
-        tracing::error!(target: "claviger", problem, "reload refused; the old configuration stays in force");
+        tracing::error!(target: "claviger", problem, "reload refused; the old configuration stays in use");
     }
 }

@@ -1,8 +1,8 @@
-//! What the service manager is told: readiness, the end, and that the daemon still works.
+//! Notifies the service manager of readiness, reload and shutdown, and feeds its watchdog.
 //!
-//! Owns the notifications of systemd's `sd_notify(3)`. The watchdog is fed only after a request to ourselves came back over
-//! the broker socket and every thread that serves has done a piece of work: a loop that merely runs proves nothing about
-//! them, and the request reaches one of them only.
+//! Owns the notifications of systemd's `sd_notify(3)`. The watchdog is fed only after a request of the daemon to its
+//! own broker socket was answered and every thread that serves has done a piece of work: the request proves only that one
+//! thread works.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,21 +14,21 @@ use tokio::net::UnixStream;
 
 use claviger_server::Pulse;
 
-/// How long our own request may take. Under a short limit of the watchdog it may take a sixth of that: with the pauses
-/// before and after it, one that is lost leaves time for the next.
+/// Time limit of the daemon's own request. Under a short limit of the watchdog it is a sixth of that: with the pauses before
+/// and after it, one lost request leaves time for the next.
 const OWN_REQUEST: Duration = Duration::from_secs(3);
 
-/// Tells that the daemon serves.
+/// Notifies that the daemon serves.
 pub(super) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Tells that it ends.
+/// Notifies that it shuts down.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Tells that it reads its configuration again, or is done with it.
+/// Notifies that a reload begins, or is done.
 pub(super) fn reloading(done: bool) {
     if done {
         notify(&[NotifyState::Ready]);
@@ -39,11 +39,11 @@ pub(super) fn reloading(done: bool) {
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(target: "claviger", class = %error.kind(), "the service manager was not told");
+        tracing::debug!(target: "claviger", class = %error.kind(), "the service manager could not be notified");
     }
 }
 
-/// Feeds the watchdog, if there is one, as long as requests to ourselves are answered. Never ends.
+/// Feeds the watchdog, if there is one, as long as the daemon's own requests are answered. Never returns.
 pub(super) async fn feed_watchdog(socket: PathBuf, pulse: Pulse) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
@@ -57,7 +57,7 @@ pub(super) async fn feed_watchdog(socket: PathBuf, pulse: Pulse) {
         match tokio::time::timeout(patience, proof).await {
             Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(target: "claviger", "a request to ourselves was not answered, or a thread that serves hangs; the watchdog is not fed");
+                tracing::warn!(target: "claviger", "the daemon's own request was not answered, or a serving thread hangs; the watchdog is not fed");
             }
         }
         tokio::time::sleep(limit / 3).await;

@@ -1,7 +1,7 @@
 //! What operators should know although the daemon serves.
 //!
-//! Owns [`Warning`], one per thing that an operator can change, and its text, which says what to do. Texts are made where an
-//! answer or a log needs them. Never holds a value.
+//! Owns [`Warning`], one per thing that an operator can change, and its text, which contains the remedy. A warning becomes text
+//! where an answer or a log needs it. Never holds a value.
 
 use std::fmt;
 use std::sync::Arc;

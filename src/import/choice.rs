@@ -1,15 +1,15 @@
-//! Which variables are whose credential.
+//! Chooses the client and the two variables of its credential.
 //!
 //! Owns the choice of the client, of the token that proves its credential, and of the two variables of a file that hold it:
-//! `…SECRET` and `…ID` with the same prefix. Chooses by itself only where there is one answer. Pure. Names of variables are
-//! repeated only where they are named like a credential, or were given.
+//! `…SECRET` and `…ID` with the same prefix. Needs no option where only one choice is possible. Pure. Errors name a
+//! variable only if its name looks like that of a credential, or was given.
 
 use crate::config::Config;
 use crate::import::dotenv::Variable;
 use crate::import::error::Error;
 use claviger_oauth::{ClientSettings, TokenSettings};
 
-/// What was asked for on the command line.
+/// The options of the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wish<'a> {
     pub(crate) client: Option<&'a str>,
@@ -65,7 +65,7 @@ pub(super) fn choose<'a>(
     })
 }
 
-/// The client that was asked for, or the only one.
+/// The requested client, or the only one.
 fn client<'a>(config: &'a Config, wish: Option<&str>) -> Result<&'a ClientSettings, Error> {
     let found = match (wish, config.clients.as_slice()) {
         (None, [client]) => Some(client),
@@ -78,7 +78,7 @@ fn client<'a>(config: &'a Config, wish: Option<&str>) -> Result<&'a ClientSettin
         .ok_or_else(|| Error::Client(names.collect()))
 }
 
-/// The token that was asked for, or the first of the client's.
+/// The requested token, or the first of the client's.
 fn token<'a>(
     config: &'a Config,
     client: &ClientSettings,
@@ -97,7 +97,7 @@ fn token<'a>(
         })
 }
 
-/// The prefix of the one variable that is named like a client secret.
+/// The prefix of the one variable whose name looks like that of a client secret.
 fn prefix(variables: &[Variable]) -> Result<String, Error> {
     let prefixes = variables
         .iter()
@@ -113,7 +113,7 @@ fn prefix(variables: &[Variable]) -> Result<String, Error> {
     }
 }
 
-/// `GOOGLE_CLIENT_` of `GOOGLE_CLIENT_SECRET`; `None` of a name that is not like a client secret.
+/// `GOOGLE_CLIENT_` of `GOOGLE_CLIENT_SECRET`; `None` for a name that does not look like that of a client secret.
 fn prefix_of_secret(name: &str) -> Option<&str> {
     let (prefix, ending) = name.split_at_checked(name.len().checked_sub("SECRET".len())?)?;
     let folded = prefix.to_ascii_uppercase();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_chosen() {
+    fn the_requested_names_are_chosen() {
         let two = config(&["one", "two"]);
         let names = [
             "APP_ID",

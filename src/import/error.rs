@@ -1,7 +1,7 @@
-//! Why a credential was not imported, or not wholly.
+//! Why a credential was not imported, or only in part.
 //!
-//! Owns the one error of the room, what to do about each, and the promise that goes with it: the file is as it was unless it is
-//! [`Error::Unfinished`], and readers of the backend see what they saw before unless it is that or
+//! Owns the one error of the room with its remedies, and the promise that goes with it: the file is unchanged unless the error
+//! is [`Error::Unfinished`], and readers of the backend see the former value unless it is that or
 //! [`PlaceError::Unconfirmed`]. `Display` omits the source.
 
 use std::path::PathBuf;
@@ -22,13 +22,13 @@ pub(crate) enum Error {
     Source { path: PathBuf, source: SourceFault },
     #[error("{}", path.display())]
     Line { path: PathBuf, source: Fault },
-    #[error("it is not clear whose credential it is; clients: {}", list(.0))]
+    #[error("the client of the credential is ambiguous or unknown; clients: {}", list(.0))]
     Client(Vec<String>),
     #[error("no token proves the credential; tokens of client \"{client}\": {}", list(.tokens))]
     Token { client: String, tokens: Vec<String> },
     #[error("the file does not set {0}")]
     NotSet(String),
-    #[error("more than one variable is named like a client secret: {}", list(.0))]
+    #[error("more than one variable has a name like a client secret: {}", list(.0))]
     WhichSecret(Vec<String>),
     #[error("line {0}: the value is empty")]
     Empty(usize),
@@ -50,13 +50,13 @@ pub(crate) enum Error {
         address: String,
         source: BackendError,
     },
-    #[error("both references of the client mean the same value of {0}")]
+    #[error("both references of the client name the same value of {0}")]
     Clash(String),
     #[error(transparent)]
     Place(#[from] PlaceError),
-    #[error("cannot ask the issuer")]
+    #[error("cannot set up the connection to the issuer")]
     Issuer(#[source] SetupError),
-    #[error("the credential is not proved: {0}; the backend and the file are as they were")]
+    #[error("the credential is not proved: {0}; the backend and the file are unchanged")]
     Refused(claviger_oauth::Error),
     #[error("the credential is imported, but {} is not removed", path.display())]
     Unfinished { path: PathBuf, source: SourceFault },
@@ -88,16 +88,16 @@ impl Error {
             Self::Pinned(_) => "Leave `@version` out of the reference in the configuration.",
             Self::Clash(_) => "Give each a field or a secret of its own in the configuration.",
             Self::Unfit { .. } => {
-                "Look at the secret, or refer to another one in the configuration."
+                "Check the secret's value, or refer to another one in the configuration."
             }
             Self::Place(PlaceError::Incapable(_)) => {
                 "Put the credential in with the backend's own tools (`claviger file put`), check it with `claviger check`, and remove the file."
             }
             Self::Place(PlaceError::Unconfirmed(_)) => {
-                "The file is as it was. Find out what else writes to the backend, then run the same command again."
+                "The file is unchanged. Find out what else writes to the backend, then run the same command again."
             }
             Self::Backend { .. } | Self::Place(_) => {
-                "The file is as it was. When the backend works again, run the same command again."
+                "The file is unchanged. When the backend works again, run the same command again."
             }
             Self::Issuer(_) => "Check the configuration with `claviger check`.",
             Self::Refused(source) if source.kind == ErrorKind::InvalidClient => {

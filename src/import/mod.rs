@@ -1,10 +1,10 @@
-//! A credential's way out of a `.env` file.
+//! Moves a credential out of a `.env` file.
 //!
-//! Owns the import of a client's credential and the order of its steps, in which the only copy is never lost: the file is read
-//! (`source`, `dotenv`) and its variables are chosen (`choice`); the issuer grants a token for them; `rotation` places them in
-//! the backend and marks the secret for rotation; and last the file is overwritten and removed, or replaced by one without
-//! these variables if it sets more. Whatever fails before leaves backend and file as they were, and after a crash the same
-//! import can be run again. Never prints: `cli` does.
+//! Owns the order of the steps, in which the only copy of a credential is never lost: read the file (`source`, `dotenv`),
+//! choose its variables (`choice`), have the issuer grant a token for them, place them in the backend and mark the secret for
+//! rotation (`rotation`), and last overwrite and remove the file, or replace it by one without these variables if it sets
+//! more. A failure before that leaves backend and file unchanged, and after a crash the same import can be run again. Never
+//! prints: `cli` does.
 
 mod choice;
 pub mod dotenv;
@@ -35,27 +35,27 @@ pub(crate) use choice::{Choice, Wish};
 pub(crate) use error::Error;
 pub(crate) use source::{Source, SourceFault};
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What readers see now, in the order of the placements.
+    /// The current versions, in the order of the placements.
     pub(crate) versions: Vec<VersionId>,
     /// Whether the credential is marked for rotation, durably and for every node.
     pub(crate) mark: Result<(), Unmarked>,
 }
 
-/// An import that is about to happen.
+/// A prepared import.
 #[derive(Debug)]
 pub(crate) struct Import<'a> {
     pub(crate) choice: Choice<'a>,
     source: Source,
     /// One per secret, in the order of their names.
     pub(crate) placements: Vec<Placement>,
-    /// What the client proves itself with.
+    /// The values that the client authenticates with.
     credential: Vec<Live>,
 }
 
-/// A value of the file that belongs into a backend.
+/// A value of the file, and the reference to place it at.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     reference: &'a SecretRef,
@@ -71,10 +71,10 @@ pub(crate) fn open(path: &Path) -> Result<Source, Error> {
 }
 
 impl<'a> Import<'a> {
-    /// Finds out what in the file belongs where, and what is there. Asks no issuer and changes nothing.
+    /// Finds out which values belong where, and what the backend has there. Sends nothing to an issuer and changes nothing.
     ///
     /// # Errors
-    /// Whatever would keep it from being carried out.
+    /// [`Error`]: why the import cannot be carried out.
     pub(crate) async fn prepare(
         config: &'a Config,
         backends: &Backends,
@@ -95,11 +95,11 @@ impl<'a> Import<'a> {
         })
     }
 
-    /// Does it.
+    /// Proves, places and marks the credential, then clears the file.
     ///
     /// # Errors
-    /// [`Error`]. The file is as it was unless it is [`Error::Unfinished`], and readers see what they saw before unless it is
-    /// that or [`PlaceError::Unconfirmed`](rotation::PlaceError::Unconfirmed).
+    /// [`Error`]. The file is unchanged unless it is [`Error::Unfinished`], and readers see the former values unless it is that
+    /// or [`PlaceError::Unconfirmed`](rotation::PlaceError::Unconfirmed).
     pub(crate) async fn carry_out(&self, clock: Arc<dyn Clock>) -> Result<Outcome, Error> {
         self.prove(Arc::clone(&clock)).await?;
         let operation: OperationId = format!("import-env-{:032x}", fastrand::u128(..))
@@ -111,8 +111,8 @@ impl<'a> Import<'a> {
         Ok(Outcome { versions, mark })
     }
 
-    /// Asks the issuer for a token as the daemon would. The token is zeroed and not revoked: some issuers revoke with one
-    /// token all that a client has.
+    /// Requests a token as the daemon would. The token is zeroed and not revoked: some issuers revoke all tokens of a client
+    /// with one.
     async fn prove(&self, clock: Arc<dyn Clock>) -> Result<(), Error> {
         let Choice { client, token, .. } = self.choice;
         let issuer = Issuer::new(IssuerSettings::clone(&client.issuer), Arc::clone(&clock))
@@ -171,7 +171,7 @@ impl<'a> Import<'a> {
     }
 }
 
-/// The values and where they belong. An identifier of the configuration belongs nowhere, but must be the same.
+/// The values and their references. An identifier in the configuration has no reference, but must be the same.
 fn parts<'a>(choice: &'a Choice<'_>) -> Result<Vec<Part<'a>>, Error> {
     let Choice { client, secret, .. } = choice;
     if let Some(empty) = choice.variables().find(|one| one.value.is_empty()) {
@@ -201,7 +201,7 @@ fn parts<'a>(choice: &'a Choice<'_>) -> Result<Vec<Part<'a>>, Error> {
     Ok(parts)
 }
 
-/// Values that the client proves itself with: those of the file, and from the backend the identifier that it does not set.
+/// The values that the client authenticates with: those of the file, and the backend's identifier if the file sets none.
 async fn credential(
     backends: &Backends,
     choice: &Choice<'_>,
@@ -224,7 +224,7 @@ async fn credential(
     Ok(credential)
 }
 
-/// The version that a reference means; `None` if there is no such secret.
+/// The version that a reference names; `None` if there is no such secret.
 async fn current(backends: &Backends, reference: &SecretRef) -> Result<Option<Fetched>, Error> {
     let backend = backends.get(&reference.backend).ok_or(Error::Internal)?;
     let source = &backend.secrets;

@@ -1,7 +1,7 @@
 //! The file that is imported, from its opening to its removal.
 //!
-//! Owns one descriptor of the file and one of its directory, by which everything is done, so that what was read is what is
-//! removed. Never follows a link in the last part of the path. The text of the file lies in a box that is zeroed. Blocks its
+//! Owns one descriptor of the file and one of its directory for every step, so that the file that was read is the one that is
+//! removed. Never follows a link in the last part of the path. Keeps the text in memory that is zeroed on drop. Blocks its
 //! thread for as long as a small file takes.
 
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ use claviger_kernel::{Access, NotOpened};
 /// The largest file that is read, in bytes.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// What a file is overwritten with. A crash may leave such a file, and to a program that reads it, it is a comment.
+/// The byte to overwrite a file with. A crash may leave such a file, which programs read as a comment.
 const FILLING: u8 = b'#';
 
 /// An open file.
@@ -41,10 +41,10 @@ pub(crate) struct Source {
 /// What is wrong with a file, or with its removal.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceFault {
-    /// It cannot be opened, or is none that is taken.
+    /// It cannot be opened, or is not a regular file.
     #[error(transparent)]
     NotOpened(#[from] NotOpened),
-    /// It has further names.
+    /// It has other names.
     #[error(
         "has {0} names (hard links), of which only one would be removed; remove the others first"
     )]
@@ -56,7 +56,7 @@ pub(crate) enum SourceFault {
     #[error("cannot be removed, because this user cannot write to its directory")]
     Directory,
     /// It was written to, or another file has its name now.
-    #[error("was changed during the import, so it is left as it is")]
+    #[error("was changed during the import, so it was not removed")]
     Changed,
     /// The operating system failed.
     #[error("cannot be {0}")]
@@ -134,14 +134,14 @@ impl Source {
         self.overwrite()
     }
 
-    /// The text without some of its bytes.
+    /// The text without `spans`.
     fn without(&self, spans: &[Range<usize>]) -> Zeroizing<Vec<u8>> {
         #[expect(
             clippy::disallowed_methods,
             reason = "the other lines are written back"
         )]
         let text = self.text.expose();
-        // Room for all of it: a buffer that grows leaves parts of a secret behind.
+        // With the full capacity, because a buffer that grows leaves copies of a secret behind.
         let mut rest = Zeroizing::new(Vec::with_capacity(text.len()));
         rest.extend(
             text.iter()
@@ -201,7 +201,7 @@ impl Source {
 }
 
 fn read(file: &mut File) -> Result<Secret, SourceFault> {
-    // Room for one byte too many, so that the buffer neither moves nor hides that there is more.
+    // One byte beyond the limit, so that the buffer never grows and a larger file is detected.
     let room = MOST_BYTES.saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(u64::try_from(room).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! Whole imports: into a sealed store, proved by an issuer on loopback, with everything failing that can.
+//! Whole imports into a sealed store, proved by an issuer on loopback, with every failure of the backend.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -160,7 +160,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_credential_is_moved_and_the_file_is_gone() {
+async fn a_credential_is_moved_and_the_file_is_removed() {
     let scene = Scene::new().await;
     let outcome = scene.import(&scene.good()).await.unwrap();
     assert!(!scene.path().exists());
@@ -216,13 +216,13 @@ async fn a_wrong_secret_changes_nothing() {
         assert!(
             matches!(&error, Error::Refused(source) if source.kind.as_str() == "invalid_client")
         );
-        assert!(error.to_string().contains("as they were"), "{error}");
+        assert!(error.to_string().contains("are unchanged"), "{error}");
         assert_eq!(fs::read_to_string(scene.path()).unwrap(), text);
         assert_eq!(scene.current("oauth/demo"), former.unwrap_or("-"));
         let versions = usize::from(former.is_some());
         assert_eq!(scene.versions("oauth/demo"), versions, "not even staged");
         assert_eq!(scene.mark().await, None);
-        // It may also have been read otherwise than it was meant.
+        // The remedy also covers a value that was quoted wrongly.
         assert!(error.remedy().contains("single quotes"), "{error}");
     }
 }
@@ -309,7 +309,7 @@ async fn what_is_no_credential_is_refused_before_the_issuer_is_asked() {
         assert_eq!(fs::read_to_string(scene.path()).unwrap(), text);
     }
     assert_eq!(scene.issuer.requests(), 0);
-    // What is not imported may be whatever it is.
+    // Other variables may have any value.
     let text = format!("{}A=\nB=$C\nD='\n'\n", scene.good());
     scene.import(&text).await.unwrap();
     assert_eq!(
@@ -333,7 +333,7 @@ async fn a_place_that_cannot_be_written_is_found_before_anything_is_asked() {
         (pinned, "refers to one version"),
         (half_pinned, "refers to one version"),
         (plain, "no JSON object"),
-        (one, "both references of the client mean the same value"),
+        (one, "both references of the client name the same value"),
     ] {
         let error = scene.import(&scene.good()).await.unwrap_err();
         let said = claviger_runtime::telemetry::Causes(&error).to_string();
@@ -409,7 +409,7 @@ fn a_file_that_was_changed_meanwhile_is_left() {
     }
 }
 
-/// What is freed is overwritten first: somebody who still has the file open sees that.
+/// A reader that still has the file open sees the overwritten bytes.
 #[test]
 fn the_bytes_of_the_file_are_overwritten() {
     for cut in [false, true] {
@@ -439,7 +439,7 @@ enum Trouble {
     Fails,
     /// One call does its work, and its answer is lost.
     LosesAnswer,
-    /// One call does its work, and that was the last: to the process it is as if it died.
+    /// One call does its work and every later call fails, as if the process had died.
     Dies,
     /// One call that reads a value gives another.
     Garbles,
@@ -452,7 +452,7 @@ struct Troubled {
     calls: AtomicUsize,
     at: usize,
     trouble: Trouble,
-    /// Whether the call that went wrong was to write.
+    /// Whether the call that went wrong was a write.
     wrote: AtomicBool,
 }
 
@@ -577,8 +577,8 @@ impl Register for Troubled {
     }
 }
 
-/// Whatever call to the backend goes wrong, and however: the file is there, or the values are; readers see the old credential
-/// or the new one, never half of it and never nothing; and the same import can be run again.
+/// Whichever call to the backend goes wrong, and however: the file or the new values exist; readers see the old credential or
+/// the new one, never a mixture and never none; and the same import can be run again.
 #[tokio::test]
 async fn the_only_copy_is_never_lost() {
     let apart = ["\"local:id\"", "local:oauth/demo"];
@@ -593,7 +593,7 @@ async fn the_only_copy_is_never_lost() {
     }
 }
 
-/// One such import; whether the trouble came up at all.
+/// Runs one such import, and returns whether the call was reached.
 async fn survives(references: [&str; 2], is_there: bool, trouble: Trouble, at: usize) -> bool {
     let scene = Scene::with(references).await;
     let names = if references == BOTH {
@@ -654,7 +654,7 @@ async fn survives(references: [&str; 2], is_there: bool, trouble: Trouble, at: u
     came_up
 }
 
-/// What a backend gives back is compared before readers see it, and what readers see before the file goes.
+/// A staged value is compared before it is promoted, and the promoted one before the file is removed.
 #[tokio::test]
 async fn a_backend_that_gives_back_something_else_is_not_trusted() {
     let apart = ["\"local:id\"", "local:oauth/demo"];

@@ -1,8 +1,8 @@
 //! Keys of backends, in pages of their own.
 //!
-//! Owns [`PageKeeper`], which puts the long-lived keys of a backend into `claviger_kernel::SecretPages`: not even root reads them
-//! there. Where the kernel has no such memory they lie in locked pages, which root can read; it warns of that once. Never
-//! holds a key itself: a key lives and dies with the backend that owns it.
+//! Owns [`PageKeeper`], which puts the long-lived keys of a backend into `claviger_kernel::SecretPages`: not even root reads
+//! them there. Without such memory it uses locked pages, which root can read, and warns of that once. Never holds a key itself:
+//! the backend owns it.
 //!
 //! May be shared by threads, and called before and after the process is hardened.
 
@@ -64,16 +64,16 @@ mod tests {
         };
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap();
         let mapped = line(maps()).expect("a page begins with the key");
-        assert!(mapped.contains(" r--"), "nobody writes to it: {mapped}");
+        assert!(mapped.contains(" r--"), "must be read-only: {mapped}");
         drop(key);
         assert_eq!(line(maps()), None);
     }
 
     #[test]
-    fn a_key_that_does_not_fit_is_an_error_that_tells_the_remedy() {
+    fn a_key_that_does_not_fit_is_an_error_with_a_remedy() {
         let keeper = PageKeeper::default();
         let written = keeper.keep(1 << 60, &mut |_place| ());
-        let error = written.err().expect("nobody has an exbibyte").to_string();
+        let error = written.err().expect("an exbibyte does not fit").to_string();
         assert!(error.contains("memory"), "{error}");
         assert!(keeper.keep(0, &mut |_place| ()).is_err());
     }

@@ -26,10 +26,10 @@ use crate::registry::keeper::PageKeeper;
 
 pub(crate) use guard::Health;
 
-/// The types of backends that this build knows, as the configuration writes them.
+/// The types of backends in this build, as the configuration writes them.
 pub(crate) const TYPES: &[&str] = &["file"];
 
-/// The sealed local file as a store that people fill, for `claviger file`.
+/// The sealed local file as a store to write to, for `claviger file`.
 pub mod file_store {
     pub use claviger_backend_file::{
         Error, Expected, FileSettings, FileStore, KeyFault, Listed, StoreKey, generate_key_file,
@@ -48,7 +48,7 @@ pub enum BackendSettings {
 pub struct Backends {
     opened: BTreeMap<BackendName, Opened>,
     clock: Arc<dyn Clock>,
-    /// Lives on through every reload, so that it reports only once what there is to report about memory.
+    /// Shared across reloads, so that it warns only once.
     keeper: Arc<PageKeeper>,
 }
 
@@ -77,7 +77,7 @@ impl Opened {
 }
 
 impl Backends {
-    /// No backends yet: what the first configuration is opened on. `clock` times the guards of all that follow.
+    /// No backends: the predecessor of the first configuration. `clock` times the guards of all backends opened from it.
     #[must_use]
     pub fn none(clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -144,10 +144,10 @@ pub(crate) enum Fault {
 }
 
 impl Error {
-    /// Whether it may be gone at the next start, without a change to the configuration or to what it names.
+    /// Whether the next start may succeed without a change to the configuration or to what it names.
     fn is_passing(&self) -> bool {
         let Fault::File(error) = &self.fault;
-        // What the store reports of its own contents does not pass, whatever it means to readers of cached values.
+        // A damaged store and a wrong key do not heal, although readers of cached values treat them as transient.
         !matches!(
             error,
             file::Error::Damaged { .. } | file::Error::WrongKey(_)
@@ -165,12 +165,12 @@ impl Unopened {
         &self.0
     }
 
-    /// The same, to keep.
+    /// The same, owned.
     pub(crate) fn into_errors(self) -> Vec<Error> {
         self.0
     }
 
-    /// Whether all of them may be gone at the next start, without a change to the configuration or to what it names.
+    /// Whether the next start may succeed without a change to the configuration or to what it names.
     pub(crate) fn is_passing(&self) -> bool {
         self.0.iter().all(Error::is_passing)
     }
@@ -189,7 +189,7 @@ impl fmt::Display for Unopened {
 impl std::error::Error for Unopened {}
 
 /// Opens every backend; those of `previous` with the same settings are kept, with their logins and their health. Needs a
-/// tokio runtime. A backend that is out of reach opens all the same.
+/// tokio runtime. An unreachable backend opens all the same.
 ///
 /// # Errors
 /// Every local fault.

@@ -143,10 +143,10 @@ fn work_on_stores(world: &World, said: &mut Said) {
         said.run(&words(&command), value);
     }
     for word in [
-        "made a store",
+        "created a store",
         "is now at version 2",
         "is destroyed",
-        "sealed anew",
+        "re-encrypted",
     ] {
         assert!(said.heard(word), "control: some output contains: {word}");
     }

@@ -17,7 +17,7 @@ use crate::table;
 table![
     a_credential_moves_and_a_running_daemon_uses_it,
     a_dry_run_reports_everything_and_changes_nothing,
-    a_wrong_secret_changes_nothing_and_says_what_to_do,
+    a_wrong_secret_changes_nothing_and_has_a_remedy,
     remaining_variables_are_reported_as_text_and_as_json,
     check_reminds_until_the_secret_is_replaced,
     mistakes_have_their_exit_codes_and_remedies,
@@ -141,7 +141,7 @@ fn a_dry_run_reports_everything_and_changes_nothing() -> Result<(), String> {
     Ok(())
 }
 
-fn a_wrong_secret_changes_nothing_and_says_what_to_do() -> Result<(), String> {
+fn a_wrong_secret_changes_nothing_and_has_a_remedy() -> Result<(), String> {
     let (node, env) = outdated();
     let before = versions(&node);
     let text = good(&node).replace(&secret(&node), "s3cret-that-is-wrong");
@@ -149,9 +149,9 @@ fn a_wrong_secret_changes_nothing_and_says_what_to_do() -> Result<(), String> {
     for output in ["text", "json"] {
         let finished = import(&node, &["--output", output]);
         assert_eq!(finished.code, Some(78), "{finished:?}");
-        assert_eq!(finished.out.contains("as they were"), output == "json");
+        assert_eq!(finished.out.contains("are unchanged"), output == "json");
         assert!(!finished.out.contains("s3cret-that-is-wrong"));
-        for word in ["invalid_client", "→", "as they were"] {
+        for word in ["invalid_client", "→", "are unchanged"] {
             assert!(finished.err.contains(word), "{finished:?}");
         }
         assert!(!finished.err.contains("s3cret-that-is-wrong"));

@@ -235,7 +235,7 @@ fn a_reload_is_atomic() -> Result<(), String> {
         );
         assert!(
             caller.token("api").await.is_ok(),
-            "the old configuration stays in force"
+            "the old configuration stays in use"
         );
         assert_eq!(program.node.issuer.requests(), 1);
     });

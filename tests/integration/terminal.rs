@@ -124,7 +124,7 @@ fn a_token_on_a_terminal_comes_with_a_warning() -> Result<(), String> {
     let token = ["token", "api", "--socket", socket.to_str().unwrap()];
     let mut terminal = Terminal::new();
     let child = terminal.run(&token)?;
-    let shown = terminal.shows("good for");
+    let shown = terminal.shows("until it expires");
     assert!(program.node.issuer.knows(shown.lines().next().unwrap()));
     assert!(shown.contains("sees this token"), "{shown}");
     assert!(end(child).success());

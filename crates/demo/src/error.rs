@@ -29,7 +29,7 @@ pub enum Error {
     /// Printing failed.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
-    /// The daemon did not become ready; its log says why.
+    /// The daemon did not become ready; contains its log.
     #[error("the daemon did not start:\n{0}")]
     NotReady(String),
     /// A client's request was refused.

@@ -1,7 +1,7 @@
 //! The arguments of `claviger file`, and its help.
 //!
-//! Owns what may be typed: the subcommands, their options and the examples that people read. Holds no secret; no option takes
-//! one. What is done with the arguments is in the module above.
+//! Owns the subcommands, their options and their examples. Never holds a secret, because no option takes one. Next: the module
+//! above, which uses the arguments.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use claviger_backend::{FieldName, SecretName, VersionId};
 /// Keep secrets in a sealed directory of this host.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FileCommand {
-    /// Make a new store.
+    /// Create a new store.
     #[command(after_help = "\
 Examples:
   claviger file init --store /var/lib/claviger/secrets --generate-key /etc/claviger/secrets.key
@@ -19,7 +19,7 @@ Examples:
   claviger file init --store ./secrets
       Asks for a passphrase, twice.")]
     Init(Init),
-    /// Write a value, read from standard input or asked for without echo.
+    /// Write a value, from standard input or a prompt without echo.
     #[command(after_help = "\
 Examples:
   claviger file put oauth/billing --store ./secrets --key-file ./key < billing.json
@@ -27,7 +27,7 @@ Examples:
   claviger file put oauth/billing --field client_secret --store ./secrets --key-file ./key
       Asks for one field; the others stay as they are.
   pass show api-key | claviger file put api-key --trim --store ./secrets --key-file ./key
-      Without the line end that `pass` writes.")]
+      Without the newline that `pass` writes.")]
     Put(Put),
     /// Write a value to standard output.
     #[command(after_help = "\
@@ -41,19 +41,19 @@ Examples:
     Versions(Versions),
     /// Destroy the value of a version that is not current.
     #[command(after_help = "\
-Example:
+Examples:
   claviger file retire oauth/billing 3 --store ./secrets --key-file ./key
       Nothing brings the value back. The version stays listed as retired.")]
     Retire(Retire),
-    /// Seal everything anew with another key.
+    /// Re-encrypt the store with another key.
     #[command(after_help = "\
 Examples:
   claviger file rekey --store ./secrets --key-file ./key --generate-key ./key.new
       Then move the new key to where the daemon looks for it: mv ./key.new ./key
   claviger file rekey --store ./secrets --passphrase-file ./old --new-passphrase-file ./new
 
-Killed at any moment, the store opens with the old key or with the new one, and holds everything.
-A copy of the store from before opens with the old key for ever: rotate what is in it if that key is known to others.")]
+If it is killed, the store is complete and opens with the old key or with the new one.
+An older copy of the store still opens with the old key: if that key has leaked, rotate the secrets.")]
     Rekey(Rekey),
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Place {
     /// A file, mode 0600, with 32 bytes in base64.
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
     pub(super) key_file: Option<PathBuf>,
-    /// A file, mode 0600, with a passphrase. Without either file the terminal is asked for a passphrase.
+    /// A file, mode 0600, with a passphrase. Without either file claviger prompts for a passphrase.
     #[arg(long, value_name = "FILE")]
     pub(super) passphrase_file: Option<PathBuf>,
 }
@@ -97,7 +97,7 @@ pub(crate) struct Put {
     /// Write only if there is no such secret yet.
     #[arg(long)]
     pub(super) new: bool,
-    /// Drop the line ends behind the value. Without it, every byte counts.
+    /// Strip trailing newlines. Without it, every byte is stored.
     #[arg(long)]
     pub(super) trim: bool,
 }
@@ -158,7 +158,7 @@ pub(crate) struct Rekey {
     /// A file, mode 0600, with the new key.
     #[arg(long, value_name = "FILE", group = "next")]
     pub(super) new_key_file: Option<PathBuf>,
-    /// A file, mode 0600, with the new passphrase. Without any of these the terminal is asked.
+    /// A file, mode 0600, with the new passphrase. Without any of these claviger prompts for a passphrase.
     #[arg(long, value_name = "FILE", group = "next")]
     pub(super) new_passphrase_file: Option<PathBuf>,
 }

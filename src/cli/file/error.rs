@@ -1,6 +1,6 @@
 //! Why `claviger file` failed, and with which exit code.
 //!
-//! Owns which exit code each failure has; what the codes mean is said by [`Exit`]. They are stable; texts are not.
+//! Owns the exit code of each failure; [`Exit`] has their meaning. Exit codes are stable; texts are not.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// As [`Error::Store`], and the key that was just made could not be taken away.
+    /// As [`Error::Store`], and the key that was just created could not be removed.
     #[error("the new key file {} seals nothing and may be removed", path.display())]
     KeyLeft {
         /// Where it is.
@@ -29,14 +29,14 @@ pub(crate) enum Error {
     /// There is no secret of that name.
     #[error("there is no secret {name}; {}", instead(.meant.as_ref()))]
     NoSecret {
-        /// What was asked for.
+        /// The requested name.
         name: SecretName,
-        /// What was probably meant.
+        /// A similar name.
         meant: Option<SecretName>,
     },
-    /// There is a secret that should be new.
+    /// A secret that should be new exists.
     #[error(
-        "{name} is there already, at version {version}; leave --new out to write its next version"
+        "{name} exists already, at version {version}; leave --new out to write its next version"
     )]
     NotNew {
         /// Which secret.
@@ -44,16 +44,14 @@ pub(crate) enum Error {
         /// Its current version.
         version: VersionId,
     },
-    /// Nothing opens the store, and nobody can be asked.
+    /// No key was given, and there is no terminal to prompt on.
     #[error("give --key-file or --passphrase-file; there is no terminal to ask for a passphrase")]
     NoKey,
-    /// Two passphrases that should be one.
+    /// The repeated passphrase differs.
     #[error("the two passphrases differ; nothing was changed")]
     Mismatch,
     /// A secret was to be printed on a terminal.
-    #[error(
-        "this would show the secret on the terminal; add --reveal, or send it elsewhere with > or |"
-    )]
+    #[error("this would show the secret on the terminal; add --reveal, or redirect the output")]
     WouldReveal,
     /// The version to destroy is the one in use.
     #[error("this version is current; `claviger file put` a new value first")]
@@ -61,7 +59,7 @@ pub(crate) enum Error {
     /// There is no such field.
     #[error(transparent)]
     NoField(ObjectFault),
-    /// The value cannot be edited by field, or is no text.
+    /// The value has no fields, or is not text.
     #[error("{0}; leave --field out")]
     Field(ObjectFault),
     /// The terminal or standard input failed.
@@ -99,7 +97,7 @@ impl Error {
 
 fn instead(meant: Option<&SecretName>) -> String {
     meant.map_or_else(
-        || "`claviger file list` shows what there is".to_owned(),
+        || "`claviger file list` lists the secrets".to_owned(),
         |meant| format!("did you mean {meant}?"),
     )
 }

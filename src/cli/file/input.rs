@@ -1,8 +1,8 @@
-//! The console: where values and passphrases come from, and where answers go.
+//! The console: the source of values and passphrases, and the destination of answers.
 //!
-//! Owns [`Console`], which stands for the process's own streams so that a test can bring others. A value is read whole and
-//! within its limit; a passphrase is asked for without echo, and twice when it is to seal something. Never reads a secret
-//! from an argument or the environment.
+//! Owns [`Console`], the process's streams or those of a test. A value is read whole and within its limit; a prompt for a
+//! passphrase has no echo, and repeats if the passphrase will seal a store. Never reads a secret from an argument or the
+//! environment.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -21,13 +21,13 @@ use crate::registry::file_store::{Error as StoreError, FileSettings, FileStore, 
 pub(crate) struct Console<'a> {
     /// Values, if it is not a terminal.
     pub(crate) input: &'a mut dyn Read,
-    /// Whether somebody sits at `input` who can be asked.
+    /// Whether `input` is a terminal, so that prompts are possible.
     pub(crate) input_is_terminal: bool,
     /// Answers.
     pub(crate) out: &'a mut dyn Write,
-    /// Whether somebody looks at `out`.
+    /// Whether `out` is a terminal.
     pub(crate) out_is_terminal: bool,
-    /// Asks a question and reads the answer without echo; [`ask`] outside tests.
+    /// Prompts and reads the answer without echo; [`ask`] outside tests.
     pub(crate) ask: &'a mut dyn FnMut(&str) -> io::Result<Secret>,
 }
 
@@ -44,17 +44,17 @@ impl fmt::Debug for Console<'_> {
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) secret: Secret,
-    /// Mostly an accident of `echo`, and worth a word.
+    /// Whether it ends in a newline, mostly an accident of `echo` that deserves a warning.
     pub(super) ends_in_line_end: bool,
 }
 
-/// Asks on the terminal of the process and reads one line without echo.
+/// Prompts on the terminal of the process and reads one line without echo.
 ///
 /// # Errors
 /// If there is no terminal, or it was closed.
 pub(crate) fn ask(question: &str) -> io::Result<Secret> {
-    // At Ctrl-C, SIGINT is raised before the terminal has its echo back, and would leave it like that. So it is held until the
-    // terminal is as it was, and only then ends the process.
+    // SIGINT would end the process before the terminal has its echo back. So it is blocked until the terminal is restored,
+    // and ends the process only then.
     let mut interrupt = SigSet::empty();
     interrupt.add(Signal::SIGINT);
     let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
@@ -77,7 +77,7 @@ impl Console<'_> {
         })?)
     }
 
-    /// The key that is to seal a store from now on.
+    /// The key that will seal a store.
     pub(super) fn new_key(
         &mut self,
         key_file: Option<PathBuf>,
@@ -122,7 +122,7 @@ impl Console<'_> {
                 ends_in_line_end: false,
             });
         }
-        // Room for one byte too many, so that the buffer neither moves nor hides that there is more.
+        // One byte beyond the limit, so that the buffer never grows and a larger value is detected.
         let limit = MAX_VALUE_BYTES.saturating_add(1);
         let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
         self.input

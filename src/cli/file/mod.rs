@@ -1,4 +1,4 @@
-//! `claviger file`: fills and tends the sealed local file.
+//! `claviger file`: creates, fills and maintains the sealed local file.
 //!
 //! Owns the subcommands, what they print and their exit codes. Values come from standard input or a prompt, never from an
 //! argument, and go to standard output only; a terminal gets one if asked for with `--reveal`. Works on the directory itself,
@@ -34,13 +34,13 @@ pub(crate) use args::{FileCommand, Get, Init, List, Place, Put, Rekey, Retire, V
 pub(crate) use error::Error;
 pub(crate) use input::{Console, ask};
 
-/// How often a field is edited anew because somebody else wrote meanwhile.
+/// How often an edit of a field is retried after a concurrent write.
 const ATTEMPTS: usize = 5;
 
 /// Carries out one subcommand. With `json`, prints one line of JSON instead of text for people.
 ///
 /// # Errors
-/// [`Error`], with the remedy where there is one. Nothing was changed, unless the error says that it is in doubt.
+/// [`Error`], with the remedy where there is one. Nothing was changed, unless the error is about an outcome in doubt.
 pub(crate) fn run(
     command: FileCommand,
     console: &mut Console<'_>,
@@ -70,19 +70,19 @@ fn init(args: Init, console: &mut Console<'_>, json: bool) -> Result<(), Error> 
     with_new_key(args.generate_key.as_deref(), || FileStore::init(settings))?;
     let made = json!({ "store": directory, "key_file": args.generate_key });
     console.say(json.then_some(&made), |out| {
-        writeln!(out, "made a store at {}", directory.display())?;
+        writeln!(out, "created a store at {}", directory.display())?;
         if let Some(path) = &args.generate_key {
             let path = path.display();
             writeln!(
                 out,
-                "its key is in {path}; without it nobody reads the store, so keep a copy elsewhere"
+                "its key is in {path}; without it the store cannot be opened, so keep a copy elsewhere"
             )?;
         }
         Ok(())
     })
 }
 
-/// Writes a new key if one is asked for, and takes it away again if nothing was sealed with it.
+/// Writes a new key if requested, and removes it again if nothing was sealed with it.
 fn with_new_key<T>(
     generate: Option<&Path>,
     work: impl FnOnce() -> Result<T, StoreError>,
@@ -107,11 +107,11 @@ fn with_new_key<T>(
 
 fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
     let name = args.name;
-    // Opened before the value is asked for: nobody types a secret only to hear that the key is wrong.
+    // Opened before the prompt, so that a wrong key fails before the operator types a secret.
     let store = console.open(args.place)?;
     let value = console.value(&name, args.field.as_ref(), args.trim)?;
     if value.secret.is_empty() {
-        // Of a field, too: it would be an empty password, set by a key pressed too early.
+        // Fields, too: an empty value is an empty password, set by pressing Enter too early.
         return Err(StoreError::Empty.into());
     }
     let expected = match args.expect {
@@ -140,13 +140,13 @@ fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
     console.say(json.then_some(&made), |out| {
         write!(out, "{name} is now at version {written}")?;
         if value.ends_in_line_end {
-            write!(out, "; its value ends in a line end, which --trim drops")?;
+            write!(out, "; its value ends in a newline, which --trim strips")?;
         }
         writeln!(out)
     })
 }
 
-/// Sets one field and leaves the others as they are, also if somebody else writes at the same time.
+/// Sets one field and leaves the others as they are, also under concurrent writes.
 fn put_field(
     store: &FileStore,
     name: &SecretName,
@@ -161,7 +161,7 @@ fn put_field(
             Err(error) => return Err(error.into()),
         };
         let chosen = *expected != Expected::Anything;
-        // What was read is what is compared with; what the caller expects must be that.
+        // The write expects the version that was read, which must be the one that the caller expects.
         if chosen && *expected != seen {
             return Err(match seen {
                 Expected::Version(current) => StoreError::Conflict(Some(current)),
@@ -193,10 +193,7 @@ fn get(args: Get, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
         Some(field) => object::field(&fetched.value, field)?,
         None => fetched.value,
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "printing it is what was asked for"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "printing it was requested")]
     let bytes = value.expose();
     if json {
         let text = std::str::from_utf8(bytes).ok();
@@ -237,10 +234,7 @@ fn list(args: List, console: &mut Console<'_>, json: bool) -> Result<(), Error> 
     let all = listed.iter().map(object).collect();
     console.say(json.then_some(&all), |out| {
         if listed.is_empty() {
-            return writeln!(
-                out,
-                "the store holds nothing yet; `claviger file put` adds a secret"
-            );
+            return writeln!(out, "the store is empty; `claviger file put` adds a secret");
         }
         let rows = listed.iter().map(row).collect::<Vec<_>>();
         table(out, ["NAME", "CURRENT", "VERSIONS", "CHANGED"], &rows)
@@ -305,13 +299,13 @@ fn rekey(args: Rekey, console: &mut Console<'_>, json: bool) -> Result<(), Error
         let directory = directory.display();
         writeln!(
             out,
-            "{count} secrets at {directory} are sealed anew; the old key opens nothing now"
+            "{count} secrets at {directory} are re-encrypted; the old key no longer opens the store"
         )?;
         writeln!(out, "give the new key to the daemon that reads this store")
     })
 }
 
-/// Says which secret is not there, and which one was probably meant.
+/// The error about a missing secret, with a similar name.
 fn about(store: &FileStore, name: &SecretName, error: impl Into<Error>) -> Error {
     let error = error.into();
     if !matches!(error, Error::Store(StoreError::NoSecret)) {

@@ -1,4 +1,4 @@
-//! The subcommands as somebody at a shell uses them: arguments and standard input in, text or JSON and an exit code out.
+//! The subcommands as a shell runs them: arguments and standard input in, text or JSON and an exit code out.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -20,15 +20,15 @@ struct Line {
     command: FileCommand,
 }
 
-/// A directory, and a person at a shell in it.
+/// A directory, and a shell in it.
 struct Shell {
     home: TempDir,
-    /// What will be typed when asked, in order; `None` if input is not a terminal.
+    /// The answers to prompts, in order; `None` if input is not a terminal.
     typed: Option<RefCell<VecDeque<&'static str>>>,
     out_is_terminal: bool,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 struct Done {
     out: Vec<u8>,
@@ -129,7 +129,7 @@ fn a_secret_goes_in_and_comes_out_byte_for_byte() {
     let said = shell.on("put a/b", "one\n\n").ok();
     assert_eq!(
         said,
-        "a/b is now at version 1; its value ends in a line end, which --trim drops\n"
+        "a/b is now at version 1; its value ends in a newline, which --trim strips\n"
     );
     assert_eq!(shell.on("get a/b", "").ok(), "one\n\n");
     assert_eq!(
@@ -228,7 +228,7 @@ fn a_put_is_refused_when_somebody_else_was_first() {
     let said = shell.on("put a --new", "x").failed(73);
     assert_eq!(
         said,
-        "a is there already, at version 1; leave --new out to write its next version"
+        "a exists already, at version 1; leave --new out to write its next version"
     );
     shell.on("put a --expect 1", "two").ok();
     let said = shell.on("put a --expect 1", "x").failed(73);

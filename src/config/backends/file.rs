@@ -1,6 +1,6 @@
 //! `type = "file"`: the sealed local file.
 //!
-//! Owns the keys of that type and the rule that exactly one of them unseals it. Reads no file.
+//! Owns the keys of that type and the rule that exactly one key or passphrase file unseals it. Reads no file.
 
 use crate::config::reader::Section;
 use crate::registry::file_store::{FileSettings, StoreKey};

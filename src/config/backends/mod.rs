@@ -1,7 +1,7 @@
 //! The sections `[backends.NAME]`.
 //!
 //! Owns the choice of the reader by `type`; each type has a file here, which reads into the settings of its backend crate.
-//! Which types this build has is for `registry` to say. Next: `file`.
+//! `registry` lists the types of this build. Next: `file`.
 //!
 //! Each file beside this one reads the table of one type into the settings of its crate. Nothing here opens a backend.
 

@@ -41,7 +41,7 @@ fn walk(table: &DeTable<'_>, found: &mut Vec<Range<usize>>) {
     }
 }
 
-/// What a run says about a text, in every form.
+/// The problems of a text, in every form.
 fn said(text: &str) -> String {
     match parse(text) {
         Ok(config) => {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{COMPLETE, SAMPLE, parse};
 
-/// The changes, and what is said about each.
+/// The changes, and the problem that each causes.
 const FAULTS: &str = include_str!("faults.txt");
 
 /// So many blocks there are at least; fewer mean that they are not read.
@@ -159,7 +159,7 @@ fn what_is_probably_not_meant_is_a_warning() {
             "secrets = [\"database\"]",
             "",
             "secrets.database",
-            "nobody can ask for it",
+            "no process can request it",
         ),
         ("[refresh]", issuer, "issuers.spare", "no client names"),
         (
@@ -185,7 +185,7 @@ fn syntax_faults_have_a_line_a_column_and_a_kind() {
         ("[server\n", "claviger.toml:1: column"),
         (
             "mode = production",
-            "claviger.toml:1: column 8: a text must stand in quotes",
+            "claviger.toml:1: column 8: a text needs quotes",
         ),
         ("mode = \"production", "claviger.toml:1: column"),
         (

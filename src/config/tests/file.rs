@@ -60,7 +60,7 @@ fn a_file_of_another_user_is_refused() {
         chown(&place.file, Some(12345), None).unwrap();
         (12345, refusal(&place.file))
     } else {
-        // Only root can give files away; so the daemon is somebody else instead.
+        // Only root can change a file's owner, so the test changes the daemon's user instead.
         let metadata = fs::metadata(&place.file).unwrap();
         let daemon = own.as_raw() + 1;
         (own.as_raw(), fault(&metadata, daemon, &place.file).unwrap())

@@ -330,7 +330,7 @@ fn debug_shows_what_identifies_a_configuration_only() {
     assert!(!text.contains("billing"), "{text}");
 }
 
-/// The shipped file is right as it is, and with every commented key in force.
+/// The shipped file is valid as it is, and with every commented key.
 #[test]
 fn the_sample_parses_without_a_word() {
     let uncommented: String = SAMPLE

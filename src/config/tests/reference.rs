@@ -32,7 +32,7 @@ reference = "n:password"
 /// Sections whose keys stand in tables with a name.
 const NAMED: [&str; 5] = ["backends", "issuers", "clients", "tokens", "secrets"];
 
-/// The rows of the reference: the key, and what is said of it.
+/// The rows of the reference: the key, and its description.
 fn rows() -> BTreeMap<&'static str, &'static str> {
     REFERENCE
         .lines()
@@ -200,7 +200,7 @@ fn a_default_of_the_reference_changes_nothing() {
     assert_ne!(essence(&other), without, "control");
 }
 
-/// Everything that a configuration says.
+/// Every value of a configuration.
 fn essence(text: &str) -> String {
     let config = parse(text).unwrap_or_else(|problems| panic!("{problems}: {text}"));
     assert_eq!(config.origin, Path::new("claviger.toml"));

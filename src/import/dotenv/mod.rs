@@ -1,9 +1,9 @@
-//! What a `.env` file sets.
+//! Parses a `.env` file.
 //!
-//! Owns the one reading that claviger has of a format without a specification: quotes, `export`, blanks around `=`, comments,
-//! values over several lines, CRLF, a byte order mark. Nothing is expanded. Programs differ in some readings; a token that the
-//! issuer grants for the values proves that they were read as they were meant. A fault names the number of its line and
-//! repeats nothing of it: a secret may have been pasted where a name belongs. Pure and total; keeps no buffer.
+//! Owns claviger's interpretation of a format without a specification: quotes, `export`, blanks around `=`, comments,
+//! values over several lines, CRLF, a byte order mark. Nothing is expanded. Programs differ in details; a token that the
+//! issuer grants for the values proves that they were parsed as intended. A fault has the number of its line and repeats
+//! nothing of it: a secret may have been pasted in place of a name. Pure and total; keeps no buffer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 /// A variable that a file sets.
 pub struct Variable {
-    /// Its name. It may be a secret in a wrong place, so it is shown only if it is named like a credential.
+    /// Its name. It may be a misplaced secret, so it is shown only if it looks like the name of a credential.
     pub name: String,
     /// Its value, without quotes and escapes.
     pub value: Secret,
@@ -57,13 +57,13 @@ pub enum FaultKind {
     #[error("has no name before `=`: letters, digits and `_`, not beginning with a digit")]
     NotName,
     /// A value begins with a quote, and the file ends before the other.
-    #[error("opens a quote that is never closed")]
+    #[error("opens a quote that is not closed")]
     Unclosed,
     /// Text follows the closing quote.
     #[error("has text after the closing quote of its value")]
     AfterQuote,
-    /// It is not clear which of two values is meant.
-    #[error("sets the same variable as line {first}; remove the one that is not meant")]
+    /// Two lines set the same variable.
+    #[error("sets the same variable as line {first}; remove one of them")]
     Twice {
         /// The other line.
         first: usize,
@@ -222,7 +222,7 @@ fn unquoted(line: &str) -> &str {
 /// Up to the closing quote: the value, and what follows. A backslash takes the meaning from `"`, `\`, `$` and a backtick, and
 /// makes control characters of `n`, `r` and `t`; before anything else it stands for itself.
 fn double_quoted(inside: &str) -> Result<(Secret, &str), FaultKind> {
-    // Room for all of it: a buffer that grows leaves parts of the secret behind.
+    // With the full capacity, because a buffer that grows leaves copies of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(inside.len()));
     let mut characters = inside.chars();
     while let Some(character) = characters.next() {

@@ -1,4 +1,4 @@
-//! A table of what stands in such files, and properties of any.
+//! A table of lines as such files have them, and properties of any input.
 
 use proptest::prelude::*;
 
@@ -197,7 +197,7 @@ proptest! {
         drop(parse(&bytes));
     }
 
-    /// What is kept of a file when some of it is taken away sets the rest as it was set before.
+    /// A file without one of its assignments sets the others as before.
     #[test]
     fn spans_are_all_of_a_variable_and_nothing_else(text in "([AB]?[C-E]?( |=|'|\"|#|\\\\|\\$|\n|\r\n|x){0,4}){0,6}") {
         let Ok(variables) = parse(text.as_bytes()) else { return Ok(()) };

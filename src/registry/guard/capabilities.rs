@@ -1,6 +1,6 @@
 //! The capabilities of a backend behind its guard.
 //!
-//! Owns [`Guarded`], which implements every trait of `claviger_backend`: one line per method, which says whether the method
+//! Owns [`Guarded`], which implements every trait of `claviger_backend`: one line per method, as a call that
 //! reads (and may be repeated) or writes. A signature changes nothing, so it counts as a read.
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! of requests per second, the deadlines, the second attempt of a read, the circuit breaker, and the record of its health.
 //! All capabilities of a backend share one [`Guard`]. Never repeats a write and never keeps a value past the call.
 //!
-//! A request waits for its turn before the breaker is asked, so that a queue that formed while a backend failed does not
+//! A request waits for its turn before the breaker is checked, so that a queue that formed while a backend failed does not
 //! reach it. Next: `capabilities`, the traits of a backend behind a guard.
 
 mod capabilities;
@@ -180,7 +180,7 @@ impl Guard {
             .unwrap_or_else(|_elapsed| Err(self.error(Kind::Timeout, operation)))
     }
 
-    /// Waits for a turn, and asks the breaker.
+    /// Waits for a turn, then checks the breaker.
     async fn admit(
         &self,
         operation: &'static str,
