@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::names::Declared;
 use crate::config::reader::Section;
-use crate::config::{Context, identity, tokens};
+use crate::config::{Context, accounts, tokens};
 use claviger_core::policy::{Rule, ScopeLimit, Selector};
 use claviger_oauth::TokenSettings;
 use claviger_oauth_wire::Scopes;
@@ -33,8 +33,8 @@ pub(super) fn read(
 
 fn rule(context: &Context<'_>, section: &Section<'_>, defined: &[TokenSettings]) -> Rule {
     let selector = Selector {
-        user: identity::user(context, section, "user"),
-        group: identity::group(context, section, "group"),
+        user: accounts::user(context, section, "user"),
+        group: accounts::group(context, section, "group"),
         unit: unit(section),
         container: container(section),
         executable: executable(section),

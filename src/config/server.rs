@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::reader::{Found, Section};
-use crate::config::{Context, identity};
+use crate::config::{Context, accounts};
 use claviger_core::broker::BudgetSettings;
 use claviger_server::{Limits, Settings};
 
@@ -64,7 +64,7 @@ fn read_present(context: &Context<'_>, section: &Section<'_>) -> ServerSection {
     let settings = Settings {
         socket: socket.value,
         admin_socket: admin.value,
-        socket_group: identity::group(context, section, "socket_group"),
+        socket_group: accounts::group(context, section, "socket_group"),
         limits,
     };
     let grace = section.duration(

@@ -1,7 +1,7 @@
 //! The configuration as a whole.
 //!
 //! Owns [`Config`], the struct of the components' own settings, and the order in which the sections are read: names first,
-//! then definitions, then rules, then the checks that need all of them.
+//! then definitions, then rules, then the checks that need all of them. Reads `[log]` and `[peer]` itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +12,14 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use claviger_backend::{BackendName, SecretRef};
 use toml::de::DeTable;
+use tracing::Level;
 
 use crate::config::names::Declared;
 use crate::config::reader::Section;
 use crate::config::report::Report;
 use crate::config::{
     Accounts, Context, NamedSecret, Problem, Problems, Refresh, SystemAccounts, backends, checks,
-    clients, file, issuers, log, rules, secrets, server as server_section, syntax, tokens,
+    clients, file, issuers, rules, secrets, server as server_section, syntax, tokens,
 };
 use crate::registry::BackendSettings;
 use claviger_core::broker::BudgetSettings;
@@ -176,7 +177,7 @@ impl Config {
             mode: context.mode,
             require_backend_at_start: root.flag("require_backend_at_start", false),
             drain_grace: server.drain_grace,
-            log: root.table("log", log::read).unwrap_or_default(),
+            log: root.table("log", log).unwrap_or_default(),
             server: server.settings,
             budget: server.budget,
             peer: root.table("peer", peer).unwrap_or_default(),
@@ -233,6 +234,23 @@ fn digest_of(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let head = digest.as_ref().first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(head))
+}
+
+/// Reads `[log]`. The destination is not configurable: the daemon writes to its standard error, and the service manager keeps
+/// the records.
+fn log(section: &Section<'_>) -> telemetry::Settings {
+    let default = telemetry::Settings::default();
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    telemetry::Settings {
+        level: section.choice("level", &levels).unwrap_or(default.level),
+        json: section.flag("json", default.json),
+    }
 }
 
 fn peer(section: &Section<'_>) -> PeerConfig {
