@@ -100,7 +100,7 @@ async fn a_wrong_credential_is_refused_and_nothing_changes() {
     let before = names.map(|name| versions(&world.site, name));
     let mark = world.provider.mark().await;
     let right = quoted(AWKWARD_SECRET);
-    for (id, secret) in [("cc:b&sic+2", "'not-the-secret'"), ("nobody", &right)] {
+    for (id, secret) in [("cc:b&sic+2", "'not-the-secret'"), ("unregistered", &right)] {
         let lines = format!("CLIENT_ID='{id}'\nCLIENT_SECRET={secret}\n");
         let env = write(&world.site, &lines);
         let said = import(&world.site, &env, ["odd", "api"]);

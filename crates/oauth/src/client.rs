@@ -15,7 +15,7 @@ use crate::attempts::Attempts;
 use crate::credential::{Credential, Generation};
 use crate::failed::Failed;
 use crate::issuer::Issuer;
-use crate::limiter::{Limiter, Need};
+use crate::limiter::Limiter;
 use crate::request::FormRequest;
 use crate::resource::Resource;
 use crate::{Error, ErrorKind, Issued, TokenSettings, Verdict, grant, outcome};
@@ -358,12 +358,8 @@ impl TokenClient {
     /// # Errors
     /// `RateLimited` if none is left.
     fn take(&self, urgency: Urgency) -> Result<(), ErrorKind> {
-        let need = match urgency {
-            Urgency::Early => Need::Early,
-            Urgency::Needed | Urgency::Ordered => Need::Now,
-        };
         let now = self.issuer.clock.now();
-        self.limiter.take(need, now).map_err(|wait| {
+        self.limiter.take(urgency, now).map_err(|wait| {
             tracing::warn!(
                 token = %self.token.name,
                 issuer = %self.issuer.name(),

@@ -96,7 +96,7 @@ impl TokenClient {
             return Ok(granted.clone());
         }
         if !asked.covers(granted) {
-            // Counts only: a scope that nobody asked for is a word of the issuer.
+            // Counts only: an unrequested scope is the issuer's text.
             tracing::warn!(
                 target: EVENTS,
                 event_type = Event::ScopeEscalationAttempt.name(),

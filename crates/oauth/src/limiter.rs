@@ -1,24 +1,16 @@
-//! How often claviger allows itself to ask an issuer.
+//! The rate limit of one client towards its issuer.
 //!
-//! Owns the limit on token requests of one client: so many at once, refilled evenly over a minute, and none while the issuer
-//! wants to hear nothing. It guards requests to issuers alone; answers from the cache never come here. Runs on the boot-time
-//! clock, so steps of the wall clock give nothing away.
+//! Owns the limit on token requests: so many at once, refilled evenly over a minute, and none while the issuer's `Retry-After`
+//! lasts. It counts requests to issuers alone; answers from the cache are not counted. Runs on the boot-time clock, so a step
+//! of the wall clock adds no request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use claviger_core::tokens::source::Urgency;
 use claviger_runtime::clock::{Moment, Pace};
 
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// Why a token is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// None is held, or its renewal is due.
-    Now,
-    /// A good one is held, and somebody wishes for a newer one.
-    Early,
-}
 
 /// The limit of one client at one issuer.
 #[derive(Debug)]
@@ -38,22 +30,22 @@ impl Limiter {
         }
     }
 
-    /// Takes one.
+    /// Takes one request.
     ///
     /// # Errors
-    /// How long to wait, if none is left or the issuer wants to hear nothing.
-    pub(crate) fn take(&self, need: Need, now: Moment) -> Result<(), Duration> {
+    /// How long to wait, if none is left or the issuer asked for a pause.
+    pub(crate) fn take(&self, urgency: Urgency, now: Moment) -> Result<(), Duration> {
         let quiet = Duration::from_millis(self.quiet_until.load(Ordering::Relaxed));
         let left = quiet.saturating_sub(now.boot);
-        match need {
+        match urgency {
             _ if !left.is_zero() => Err(left),
-            Need::Now => self.pace.take(now),
-            Need::Early => self.pace.take_sparingly(now),
+            Urgency::Needed | Urgency::Ordered => self.pace.take(now),
+            Urgency::Early => self.pace.take_sparingly(now),
         }
     }
 
-    /// Takes note that the issuer wants to hear nothing of the client for so long. What one request was told holds for all:
-    /// those who go on asking are locked out for longer.
+    /// Notes that the issuer asked for a pause of this length. It applies to all requests of the client: an issuer locks out
+    /// clients that do not pause.
     pub(crate) fn keep_quiet(&self, now: Moment, wait: Duration) {
         let until = now.boot.saturating_add(wait).as_millis();
         let until = u64::try_from(until).unwrap_or(u64::MAX);
@@ -67,7 +59,7 @@ mod tests {
     use claviger_runtime::clock::{Clock as _, SteppedClock};
 
     fn taken(limiter: &Limiter, now: Moment) -> usize {
-        std::iter::repeat_with(|| limiter.take(Need::Now, now))
+        std::iter::repeat_with(|| limiter.take(Urgency::Needed, now))
             .take_while(Result::is_ok)
             .count()
     }
@@ -78,7 +70,7 @@ mod tests {
         let limiter = Limiter::per_minute(10);
         assert_eq!(taken(&limiter, clock.now()), 10);
         let six = Err(Duration::from_secs(6));
-        assert_eq!(limiter.take(Need::Now, clock.now()), six);
+        assert_eq!(limiter.take(Urgency::Needed, clock.now()), six);
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(taken(&limiter, clock.now()), 1);
         tokio::time::advance(Duration::from_mins(10)).await;

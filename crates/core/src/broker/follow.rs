@@ -168,7 +168,7 @@ impl<M: Message> Ask for Next<'_, M> {
         })
     }
 
-    async fn act(&mut self, _world: &Arc<World>, (): &()) -> Result<M::Value, Error> {
+    async fn act(&mut self, _world: &Arc<World>, _permit: &()) -> Result<M::Value, Error> {
         self.brought.take().ok_or_else(M::over)?.value()
     }
 

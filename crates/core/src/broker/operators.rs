@@ -188,7 +188,7 @@ where
         })
     }
 
-    async fn act(&mut self, world: &Arc<World>, (): &()) -> Result<R::Output, Error> {
+    async fn act(&mut self, world: &Arc<World>, _permit: &()) -> Result<R::Output, Error> {
         Ok((self.act)(Arc::clone(world)).await)
     }
 }

@@ -960,7 +960,7 @@ async fn a_watch_sees_each_new_token_once() {
     assert_eq!(text(&watch.next().await.unwrap()), "canary-1");
     let start = world.clock.now();
     for number in 2..10 {
-        // Nobody else asks: following is using.
+        // No other caller asks: a watched entry counts as used.
         let next = watch.next().await.unwrap();
         assert_eq!(text(&next), format!("canary-{number}"));
         assert_eq!(next.freshness, Freshness::Refreshed);
@@ -1220,7 +1220,7 @@ async fn only_what_is_not_needed_yet_is_asked_for_early() {
         (early(), world.status().state),
         (world.issuer.requests() - 1, "fresh")
     );
-    // A renewal that is due is needed, whoever asks for it, and so is what an operator wants.
+    // A renewal that is due is needed, whichever caller causes it, and so is an operator's.
     let before = early();
     assert!(world.tokens.refresh("billing-api").await.remove(0).unwrap());
     world.clock.suspend(seconds(3400));
@@ -1258,7 +1258,7 @@ fn moods(manners: &mut Manners) {
     };
 }
 
-/// One thing that somebody does. Returns the answer, if there is one.
+/// One random action. Returns the answer, if there is one.
 async fn doing(world: &World, tokens: &Arc<Tokens>) -> Option<Result<Answer, Error>> {
     let permit = [permit(), permit_for("read", None)];
     let permit = &permit[fastrand::usize(..2)];
@@ -1326,7 +1326,7 @@ async fn whatever_happens_what_is_served_is_good_and_nobody_is_hammered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_asked_for_is_ready_as_soon_as_it_can_be_asked_for() {
+async fn a_token_without_a_request_is_ready_with_its_credential() {
     let world = World::new(3600);
     let ready = || {
         let readiness = world.tokens.readiness();
@@ -1350,7 +1350,7 @@ async fn what_nobody_asked_for_is_ready_as_soon_as_it_can_be_asked_for() {
     assert!(!ready());
     world.issuer.be(|manners| manners.has_credential = true);
     assert!(ready(), "what was lacking is there");
-    assert_eq!(world.issuer.requests(), 2, "nobody asks to find out");
+    assert_eq!(world.issuer.requests(), 2, "checking sends no request");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1362,7 +1362,7 @@ async fn a_refusal_counts_until_the_credential_changes_and_trouble_until_nobody_
     tokio::time::sleep(Duration::from_hours(24)).await;
     assert!(!world.tokens.is_ready(), "nothing has changed");
     world.issuer.credential.store(2, Ordering::SeqCst);
-    assert!(world.tokens.is_ready(), "nobody knows about this one");
+    assert!(world.tokens.is_ready(), "there was no request for this one");
     world.issuer.fail(ErrorKind::Unreachable);
     assert!(world.call().await.is_err());
     tokio::time::sleep(MINUTE * 29).await;
@@ -1370,7 +1370,7 @@ async fn a_refusal_counts_until_the_credential_changes_and_trouble_until_nobody_
     tokio::time::sleep(MINUTE * 2).await;
     assert!(world.tokens.is_ready(), "half an hour ago it failed");
     let watch = world.watch().unwrap();
-    assert!(!world.tokens.is_ready(), "somebody waits for it");
+    assert!(!world.tokens.is_ready(), "a caller waits for it");
     drop(watch);
     assert!(world.call().await.is_err());
     assert!(!world.tokens.is_ready(), "it still does");
