@@ -266,6 +266,10 @@ fn describe(status: &StatusResponse) -> serde_json::Value {
             "connections": server.connections, "connections_refused": server.connections_refused,
             "requests_answered": server.requests_answered,
             "requests_denied": server.requests_denied, "requests_failed": server.requests_failed,
+            "operations": server.operations.iter().map(|counts| json!({
+                "operation": counts.operation, "answered": counts.answered,
+                "denied": counts.denied, "failed": counts.failed,
+            })).collect::<Vec<_>>(),
         },
         "protections": status.protections.iter().map(|protection| json!({
             "name": protection.name, "holds": protection.holds, "detail": protection.detail,

@@ -211,6 +211,29 @@ pub trait Register: Debug + Send + Sync {
     ) -> Result<Revision, BackendError>;
 }
 
+/// A signature algorithm of JWS (RFC 7518 §3.1, RFC 8037 §3.1). Symmetric ones are missing: their key would be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// Ed25519.
+    EdDsa,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+}
+
 /// A signature by a key of the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
@@ -232,14 +255,14 @@ pub struct PublicKey {
 /// Signs with keys that never leave the backend.
 #[async_trait]
 pub trait KeySource: Debug + Send + Sync {
-    /// Signs `message` with the current version of the key, using the JWS algorithm `algorithm` (RFC 7518 §3.1).
+    /// Signs `message` with the current version of the key, using `algorithm`.
     ///
     /// # Errors
     /// `NotFound` if there is no such key, `Misconfigured` if the key does not support the algorithm.
     async fn sign(
         &self,
         key: &SecretName,
-        algorithm: &str,
+        algorithm: Algorithm,
         message: &[u8],
     ) -> Result<Signature, BackendError>;
 

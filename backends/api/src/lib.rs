@@ -18,7 +18,7 @@ mod reference;
 mod secret;
 
 pub use backend::{
-    Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, SecretCreator,
+    Algorithm, Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, SecretCreator,
     SecretRotator, SecretSource, SecretVersions, Signature, Staged, VersionInfo, VersionState,
 };
 pub use error::{BackendError, Class, Kind};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use claviger_backend::{
-    Backend, BackendError, Fetched, KeySource, Loaded, PublicKey, Register, Revision, Secret,
-    SecretCreator, SecretName, SecretRotator, SecretSource, SecretVersions, Signature, Staged,
-    VersionId, VersionInfo, VersionSelector,
+    Algorithm, Backend, BackendError, Fetched, KeySource, Loaded, PublicKey, Register, Revision,
+    Secret, SecretCreator, SecretName, SecretRotator, SecretSource, SecretVersions, Signature,
+    Staged, VersionId, VersionInfo, VersionSelector,
 };
 
 use crate::registry::guard::Guard;
@@ -129,7 +129,7 @@ impl KeySource for Guarded<dyn KeySource> {
     async fn sign(
         &self,
         key: &SecretName,
-        algorithm: &str,
+        algorithm: Algorithm,
         message: &[u8],
     ) -> Result<Signature, BackendError> {
         let send = || self.inner.sign(key, algorithm, message);

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use claviger_backend::{
-    Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, Secret, SecretCreator,
-    SecretName, SecretRotator, SecretSource, SecretVersions, Signature, Staged, VersionId,
-    VersionInfo, VersionSelector,
+    Algorithm, Backend, Fetched, KeySource, Loaded, PublicKey, Register, Revision, Secret,
+    SecretCreator, SecretName, SecretRotator, SecretSource, SecretVersions, Signature, Staged,
+    VersionId, VersionInfo, VersionSelector,
 };
 use claviger_core::secrets::{Secrets, Wanted};
 use claviger_runtime::clock::SteppedClock;
@@ -133,7 +133,7 @@ impl KeySource for Fake {
     async fn sign(
         &self,
         _key: &SecretName,
-        _algorithm: &str,
+        _algorithm: Algorithm,
         _message: &[u8],
     ) -> Result<Signature, BackendError> {
         let bytes = Vec::new();
@@ -223,7 +223,7 @@ impl World {
             "retire" => rotator.retire(&name, &id).await,
             "load" => register.load(&name).await.map(drop),
             "swap" => register.swap(&name, None, b"{}").await.map(drop),
-            "sign" => keys.sign(&name, "ES256", b"m").await.map(drop),
+            "sign" => keys.sign(&name, Algorithm::Es256, b"m").await.map(drop),
             "public_key" => keys
                 .public_key(&name, &VersionSelector::Current)
                 .await
