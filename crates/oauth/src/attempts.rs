@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_what_comes_too_late() {
+    async fn a_pause_longer_than_callers_wait_ends_the_operation() {
         let clock = SteppedClock::new();
         let start = clock.now();
         let mut attempts = Attempts::new(&clock, 2, Duration::from_secs(30));

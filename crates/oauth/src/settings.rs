@@ -24,7 +24,7 @@ pub struct IssuerSettings {
     pub on_metadata_change: MetadataChange,
     /// How its connections are made and checked.
     pub outbound: OutboundSettings,
-    /// Token requests per minute and client that we allow ourselves.
+    /// The most token requests per minute and client.
     pub requests_per_minute: u32,
     /// Accept answers without `token_type` as Bearer.
     pub missing_token_type_is_bearer: bool,
@@ -42,10 +42,10 @@ pub struct Endpoints {
 /// What happens when an issuer's metadata names other endpoints than before, or takes an authentication method away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetadataChange {
-    /// It is believed, and reported.
+    /// It is accepted, and reported.
     #[default]
     Adopt,
-    /// What was read before is used on until an operator takes the change.
+    /// The former metadata stays in use until an operator accepts the change.
     Hold,
 }
 
@@ -58,7 +58,7 @@ pub struct ClientSettings {
     pub issuer: Arc<IssuerSettings>,
     /// Its identifier at the issuer.
     pub id: ClientId,
-    /// How it proves itself.
+    /// How it authenticates.
     pub auth: AuthMethod,
 }
 
@@ -89,7 +89,7 @@ impl ClientId {
     }
 }
 
-/// How a client proves itself at the token endpoint. Exactly one mechanism per request.
+/// How a client authenticates at the token endpoint. Exactly one mechanism per request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
     /// `client_secret_basic` (RFC 6749 §2.3.1).
@@ -139,7 +139,7 @@ pub struct TokenSettings {
     pub environment: Option<String>,
     /// The lifetime when the issuer does not say.
     pub default_lifetime: Duration,
-    /// The longest lifetime that is believed.
+    /// Longer lifetimes are shortened to this.
     pub max_lifetime: Duration,
     /// What the token must look like.
     pub format: TokenFormat,

@@ -34,7 +34,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn a_file_that_nobody_else_can_write_is_read() {
+fn a_file_that_no_other_user_can_write_is_read() {
     for mode in [0o600, 0o640, 0o644, 0o400] {
         let place = place(SAMPLE.as_bytes(), mode);
         let config = Config::load(&place.file).unwrap();

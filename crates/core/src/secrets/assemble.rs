@@ -89,23 +89,23 @@ pub(super) fn assemble(
 
 fn group(wanted: Vec<Wanted>) -> BTreeMap<(BackendName, SecretName, VersionSelector), Group> {
     let mut groups = BTreeMap::<_, Group>::new();
-    for wish in wanted {
+    for one in wanted {
         let SecretRef {
             backend,
             name,
             version,
             field: _,
-        } = wish.reference.clone();
+        } = one.reference.clone();
         let group = groups.entry((backend, name, version)).or_default();
-        let refresh = wish.refresh.max(REFRESH_LEAST);
+        let refresh = one.refresh.max(REFRESH_LEAST);
         group.refresh = Some(group.refresh.map_or(refresh, |other| other.min(refresh)));
-        let max_stale = wish.max_stale.min(STALE_MOST);
+        let max_stale = one.max_stale.min(STALE_MOST);
         let (bound, names) = group
             .fields
-            .entry(wish.reference)
+            .entry(one.reference)
             .or_insert_with(|| (max_stale, Vec::new()));
         *bound = (*bound).min(max_stale);
-        names.extend(wish.name);
+        names.extend(one.name);
     }
     groups
 }

@@ -24,7 +24,7 @@ pub(super) enum Effective<'a> {
 /// error, and never an empty set.
 ///
 /// # Errors
-/// [`Error::Scopes`] if the wish goes beyond the definition or the limit, or if the two leave nothing.
+/// [`Error::Scopes`] if the request exceeds the definition or the limit, or if the two leave nothing.
 pub(super) fn effective<'a>(
     definition: &Scopes,
     requested: &'a Scopes,
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_gets_more_than_definition_and_limit_allow(
+        fn no_request_gets_more_than_definition_and_limit_allow(
             definition in any_set(), requested in any_set(), limit in proptest::option::of(any_set()),
         ) {
             let limited = limit.clone().map_or(ScopeLimit::Definition, ScopeLimit::Only);

@@ -1293,7 +1293,7 @@ async fn doing(world: &World, tokens: &Arc<Tokens>) -> Option<Result<Answer, Err
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_happens_what_is_served_is_good_and_nobody_is_hammered() {
+async fn random_actions_never_serve_a_bad_token_or_hammer_the_issuer() {
     for seed in 0..60 {
         let mut world = World::new(3600);
         // Latencies, moods and the cache's own luck, all from here.
@@ -1354,7 +1354,7 @@ async fn a_token_without_a_request_is_ready_with_its_credential() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_counts_until_the_credential_changes_and_trouble_until_nobody_asks() {
+async fn a_refusal_counts_until_the_credential_changes_and_an_outage_while_callers_ask() {
     let world = World::new(3600);
     world.issuer.fail(ErrorKind::InvalidClient);
     assert!(world.call().await.is_err());

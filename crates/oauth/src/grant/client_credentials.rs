@@ -51,8 +51,8 @@ mod tests {
         }
     }
 
-    fn sent(token: &TokenSettings, wish: &str) -> Result<String, ErrorKind> {
-        let sent = form(token, &scopes(wish))?;
+    fn sent(token: &TokenSettings, asked: &str) -> Result<String, ErrorKind> {
+        let sent = form(token, &scopes(asked))?;
         let text = String::from_utf8(sent.into_bytes().to_vec()).unwrap();
         let text = text.strip_prefix("grant_type=client_credentials").unwrap();
         Ok(text.trim_start_matches('&').to_owned())
@@ -66,7 +66,7 @@ mod tests {
             &["https://a.example", "urn:b"][..],
         );
         let encoded = "https%3A%2F%2Fa.example";
-        for (style, resources, audience, wish, expected) in [
+        for (style, resources, audience, asked, expected) in [
             (Rfc8707, &[][..], None, "r", "scope=r".to_owned()),
             (
                 Rfc8707,
@@ -110,7 +110,7 @@ mod tests {
         ] {
             let token = token(style, resources, audience);
             assert_eq!(token.check_audience(), Ok(()), "{style:?} {resources:?}");
-            assert_eq!(sent(&token, wish), Ok(expected), "{style:?} {resources:?}");
+            assert_eq!(sent(&token, asked), Ok(expected), "{style:?} {resources:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where an entry of the cache stands, and when it moves on.
+//! The state machine of one cache entry.
 //!
 //! Owns the [`State`] of an entry, its transitions and its timing. Pure: time and the random [`Roll`] are
 //! arguments, so every edge has a row in a table test. Holds no token; `entry` keeps the token beside it and drops it as soon
@@ -11,13 +11,13 @@ use claviger_runtime::clock::{Backoff, Deadline, Jitter, Moment, Roll};
 
 /// A token is renewed this long before it expires at the latest, or a fifth of its lifetime if that is shorter.
 const BUFFER_MOST: Duration = Duration::from_mins(5);
-/// An old token is not served for its last half minute, or for its last tenth if that is shorter.
+/// An old token is not served in its last half minute, or its last tenth if that is shorter.
 const FLOOR_MOST: Duration = Duration::from_secs(30);
-/// An issuer that answers with the token it gave before is asked again after this long at the earliest.
+/// An issuer that returns the same token again is asked after this long at the earliest.
 const REPEAT_LEAST: Duration = Duration::from_secs(5);
-/// An issuer that wants tokens renewed earlier than this does not get its way: other tokens of the client need requests too.
+/// An earlier `refresh_in` of the issuer is raised to this: other tokens of the client need requests too.
 const HINT_LEAST: Duration = Duration::from_mins(1);
-/// Between requests to an issuer whose tokens live for no time.
+/// Between requests to an issuer whose tokens are expired when they arrive.
 pub(super) const SPENT_GAP: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
@@ -50,7 +50,7 @@ pub(super) struct Retry {
     pub(super) attempts: u32,
     /// Whether waiting alone is not expected to help.
     pub(super) terminal: bool,
-    /// The credential that failed. Another one may be tried at once.
+    /// The credential that failed. A different one may be tried at once.
     pub(super) credential: u64,
 }
 
@@ -60,22 +60,22 @@ impl Retry {
     }
 }
 
-/// Where an entry stands.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing is held, and nothing keeps us from asking.
+    /// No token is cached, and the issuer may be asked.
     Empty,
-    /// The last token lived for no time. Nothing is held; the next request waits until then.
+    /// The last token was expired when it arrived. None is cached; the next request waits until `again_at`.
     Spent { again_at: Deadline },
-    /// A token is held, and there is no reason to ask before `refresh_at`.
+    /// A token is cached, and its renewal is not due before `refresh_at`.
     Fresh { life: Life, refresh_at: Deadline },
-    /// A token is held, and its successor is wanted.
+    /// A token is cached, and its renewal is due.
     Due { life: Life },
-    /// A token is held, and its successor could not be had.
+    /// A token is cached, and its renewal failed.
     Stale { life: Life, retry: Retry },
-    /// Nothing is held, and the issuer could not be asked.
+    /// No token is cached, and the last request failed.
     Failed { retry: Retry },
-    /// Nothing is held, and the issuer refuses.
+    /// No token is cached, and the issuer refused the last request.
     Refused { retry: Retry },
 }
 
@@ -84,11 +84,11 @@ pub(super) enum State {
 pub(super) enum Event {
     /// Time went by.
     Look,
-    /// The issuer gave a token.
+    /// The issuer issued a token.
     Issued { life: Life, refresh_at: Deadline },
-    /// The issuer gave a token that has expired already.
+    /// The issuer returned an expired token.
     Spent,
-    /// The issuer gave none.
+    /// The request failed.
     Failed(Retry),
     /// The token was rejected, revoked or is not used any more.
     Dropped,
@@ -97,20 +97,20 @@ pub(super) enum Event {
 /// What a request may do, given the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// Serve what is held.
+    /// Serve the cached token.
     Serve,
-    /// Serve what is held, and say that it is stale: asking again is too early.
+    /// Serve the cached token, marked stale: it is too early for another request.
     ServeStale { retry_in: Duration },
-    /// Ask; what is held will do if that takes long.
+    /// Send a request; serve the cached token if that takes long.
     Renew,
-    /// Ask; there is nothing else.
+    /// Send a request; no token is cached.
     Ask,
-    /// Refuse: asking again is too early.
+    /// Refuse: it is too early for another request.
     Deny { retry_in: Duration },
 }
 
 impl State {
-    /// The word for it in status and metrics.
+    /// Its name in status and metrics.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Empty | Self::Spent { .. } => "empty",
@@ -122,7 +122,7 @@ impl State {
         }
     }
 
-    /// How long what is held may be served, if anything is.
+    /// How long the cached token may be served, if there is one.
     pub(super) fn life(self) -> Option<Life> {
         match self {
             Self::Fresh { life, .. } | Self::Due { life } | Self::Stale { life, .. } => Some(life),
@@ -149,7 +149,7 @@ impl State {
                 None => Self::without_token(Some(retry)),
             },
             Event::Spent => match life {
-                // What is held outlives what was given. Asking again soon would bring the same.
+                // The cached token outlives the returned one. Another request soon would return the same.
                 Some(life) => Self::Fresh {
                     life,
                     refresh_at: now.after(repeat_pause(life.expires.left(now))),
@@ -203,17 +203,17 @@ impl State {
     }
 }
 
-/// What decides about a token's timing.
+/// The inputs of a token's timing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) sent: Moment,
     pub(super) lifetime: Duration,
     pub(super) expires: Deadline,
-    /// When the issuer wants it renewed, counted from `sent`, if it said.
+    /// The issuer's `refresh_in`, counted from `sent`.
     pub(super) refresh_in: Option<Duration>,
-    /// Whether it is the very token that was given before.
+    /// Whether it is the same token as before.
     pub(super) same: bool,
-    /// Whether asking brought no gain: the same token, or one that does not expire later.
+    /// Whether the request brought no gain: the same token, or one that does not expire later.
     pub(super) no_gain: bool,
 }
 
@@ -226,7 +226,7 @@ pub(super) fn timing(terms: &Terms, now: Moment, roll: Roll) -> (Life, Deadline)
         ..
     } = *terms;
     let floor = if terms.same {
-        // Its successor comes when the issuer thinks fit. Until then it is all there is.
+        // The issuer decides when it returns another one. Until then this one is served to its end.
         Duration::ZERO
     } else {
         FLOOR_MOST.min(lifetime / 10)
@@ -236,8 +236,8 @@ pub(super) fn timing(terms: &Terms, now: Moment, roll: Roll) -> (Life, Deadline)
         let pause = repeat_pause(expires.left(now));
         return (life, now.after(pause));
     }
-    // Jitter only ever renews earlier, so that the buffer is kept. So is it where the issuer wants it renewed later: from the
-    // floor on there is nothing to bridge its trouble with.
+    // Jitter only ever renews earlier, so that the buffer stays, also where `refresh_in` is later: without it an outage of the
+    // issuer would show at once.
     let buffer = BUFFER_MOST.min(lifetime / 5);
     let latest = lifetime.saturating_sub(buffer.saturating_add(roll.part(buffer / 10)));
     let after = terms.refresh_in.map_or(latest, |wanted| {
@@ -248,7 +248,7 @@ pub(super) fn timing(terms: &Terms, now: Moment, roll: Roll) -> (Life, Deadline)
     (life, sent.after(after))
 }
 
-/// Before an issuer that had nothing better is asked again: half of what is left.
+/// The pause after a request without gain: half of the lifetime left.
 fn repeat_pause(left: Duration) -> Duration {
     (left / 2).max(REPEAT_LEAST)
 }
