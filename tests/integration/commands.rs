@@ -280,7 +280,7 @@ fn refresh_and_reload_report_what_they_did() -> Result<(), String> {
     assert_eq!(unknown.code, Some(64), "{unknown:?}");
     let status = json(&program.node, &["status"]);
     assert_eq!(status["issuers"][0]["metadata_stale"], false, "{status}");
-    let refreshes = &status["server"]["operations"][0];
+    let refreshes = &status["server"]["operations"][1];
     assert_eq!(refreshes["operation"], "refresh", "{status}");
     assert!(refreshes["answered"].as_u64() > Some(0), "{status}");
 

@@ -142,9 +142,19 @@ fn put(args: Put, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
         if value.ends_in_line_end {
             write!(out, "; its value ends in a newline, which --trim strips")?;
         }
-        writeln!(out)
+        writeln!(out)?;
+        if written.as_str() != FIRST_VERSION {
+            writeln!(
+                out,
+                "A running daemon uses it after `claviger refresh`, or when it next fetches the value."
+            )?;
+        }
+        Ok(())
     })
 }
+
+/// The version of a value that replaced none.
+const FIRST_VERSION: &str = "1";
 
 /// Sets one field and leaves the others as they are, also under concurrent writes.
 fn put_field(

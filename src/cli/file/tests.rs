@@ -134,7 +134,8 @@ fn a_secret_goes_in_and_comes_out_byte_for_byte() {
     assert_eq!(shell.on("get a/b", "").ok(), "one\n\n");
     assert_eq!(
         shell.on("put a/b --trim", "two\r\n").ok(),
-        "a/b is now at version 2\n"
+        "a/b is now at version 2\n\
+         A running daemon uses it after `claviger refresh`, or when it next fetches the value.\n"
     );
     assert_eq!(shell.on("get a/b", "").ok(), "two");
     assert_eq!(shell.on("get a/b --version 1", "").ok(), "one\n\n");
@@ -222,7 +223,7 @@ fn one_field_is_edited_and_the_others_stay() {
 }
 
 #[test]
-fn a_put_is_refused_when_somebody_else_was_first() {
+fn a_put_is_refused_after_another_write() {
     let shell = Shell::with_store();
     shell.on("put a --new", "one").ok();
     let said = shell.on("put a --new", "x").failed(73);
