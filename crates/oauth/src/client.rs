@@ -391,6 +391,6 @@ impl TokenClient {
 fn is_refusal(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::InvalidClient | ErrorKind::UnauthorizedClient
+        ErrorKind::InvalidClient | ErrorKind::ClientRefused | ErrorKind::UnauthorizedClient
     )
 }

@@ -102,6 +102,7 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
     };
     match code {
         ErrorCode::InvalidClient => ErrorKind::InvalidClient,
+        ErrorCode::UnauthorizedClient if status == 401 => ErrorKind::ClientRefused,
         ErrorCode::UnauthorizedClient => ErrorKind::UnauthorizedClient,
         ErrorCode::InvalidScope => ErrorKind::InvalidScope,
         ErrorCode::InvalidTarget => ErrorKind::InvalidTarget,
@@ -189,6 +190,16 @@ mod tests {
                 ErrorKind::InvalidClient,
             ),
             (401, "", ErrorKind::InvalidClient),
+            (
+                401,
+                r#"{"error":"unauthorized_client"}"#,
+                ErrorKind::ClientRefused,
+            ),
+            (
+                400,
+                r#"{"error":"unauthorized_client"}"#,
+                ErrorKind::UnauthorizedClient,
+            ),
             (400, r#"{"error":"invalid_scope"}"#, ErrorKind::InvalidScope),
             (
                 400,

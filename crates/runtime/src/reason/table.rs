@@ -184,6 +184,9 @@ reasons! {
     /// The issuer refuses the client's credential.
     InvalidClient: "invalid_client" "INVALID_CLIENT", FailedPrecondition 409, Config act,
         "The issuer refuses the client's credential: check the secret in the backend and the authentication method.";
+    /// The issuer refuses the credential or the grant, and does not say which (401 with `unauthorized_client`).
+    ClientRefused: "client_refused" "CLIENT_REFUSED", FailedPrecondition 409, Config act,
+        "The issuer refuses the client's secret, or the client may not use the grant: check the secret in the backend first, then allow the grant at the issuer.";
     /// The client may not use this grant.
     UnauthorizedClient: "unauthorized_client" "UNAUTHORIZED_CLIENT", FailedPrecondition 409, Config act,
         "Allow the grant for this client at the issuer.";

@@ -11,6 +11,8 @@ use claviger_runtime::reason::{Reason, Reasoned};
 pub enum ErrorKind {
     /// `invalid_client`: the credential is refused.
     InvalidClient,
+    /// 401 with `unauthorized_client`: the credential is refused (Keycloak), or the client may not use this grant.
+    ClientRefused,
     /// `unauthorized_client`: the client may not use this grant.
     UnauthorizedClient,
     /// `invalid_scope`: the scopes are refused.
@@ -165,6 +167,7 @@ impl ErrorKind {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::InvalidClient
+            | Self::ClientRefused
             | Self::UnauthorizedClient
             | Self::InvalidScope
             | Self::InvalidTarget
@@ -208,6 +211,7 @@ impl Reasoned for ErrorKind {
     fn reason(&self) -> Reason {
         match self {
             Self::InvalidClient => Reason::InvalidClient,
+            Self::ClientRefused => Reason::ClientRefused,
             Self::UnauthorizedClient => Reason::UnauthorizedClient,
             Self::InvalidScope => Reason::InvalidScope,
             Self::InvalidTarget => Reason::InvalidTarget,
