@@ -1,5 +1,6 @@
 //! `claviger status`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
@@ -86,6 +87,25 @@ fn print(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
     for warning in &status.warnings {
         writeln!(out, "  ! {warning}")?;
     }
+    print_tokens(out, status)?;
+    writeln!(out, "\nSecrets")?;
+    output::table(
+        out,
+        &[
+            "REFERENCE",
+            "VERSION",
+            "STATE",
+            "CONFIRMED",
+            "NEXT",
+            "LAST ERROR",
+        ],
+        &status.secrets.iter().map(secret_row).collect::<Vec<_>>(),
+    )?;
+    print_upstream(out, status)?;
+    print_process(out, status)
+}
+
+fn print_tokens(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
     writeln!(out, "\nTokens")?;
     output::table(
         out,
@@ -106,26 +126,42 @@ fn print(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
             .flat_map(token_rows)
             .collect::<Vec<_>>(),
     )?;
-    writeln!(out, "\nSecrets")?;
-    output::table(
-        out,
-        &[
-            "REFERENCE",
-            "VERSION",
-            "STATE",
-            "CONFIRMED",
-            "NEXT",
-            "LAST ERROR",
-        ],
-        &status.secrets.iter().map(secret_row).collect::<Vec<_>>(),
-    )?;
+    for token in &status.tokens {
+        let failed = token
+            .entries
+            .iter()
+            .filter(|entry| !entry.last_error.is_empty());
+        let causes: BTreeSet<_> = failed
+            .map(|entry| (&entry.last_error, &entry.last_error_detail))
+            .collect();
+        for (reason, detail) in causes {
+            writeln!(
+                out,
+                "  ✗ {}: {reason}: {}",
+                token.name,
+                output::plain(detail)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn print_upstream(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
     writeln!(out, "\nBackends and issuers")?;
     output::table(
         out,
         &["NAME", "WHAT", "STATE", "LAST ANSWER"],
         &upstream_rows(status),
     )?;
-    print_process(out, status)
+    for issuer in status
+        .issuers
+        .iter()
+        .filter(|issuer| !issuer.last_error.is_empty())
+    {
+        let detail = output::plain(&issuer.last_error_detail);
+        writeln!(out, "  ✗ {}: {}: {detail}", issuer.name, issuer.last_error)?;
+    }
+    Ok(())
 }
 
 fn print_process(out: &mut dyn Write, status: &StatusResponse) -> Result<(), Failure> {
@@ -239,6 +275,7 @@ fn describe(status: &StatusResponse) -> serde_json::Value {
                 "scopes": entry.scopes, "state": entry.state,
                 "lifetime_left": seconds(&entry.lifetime_left), "generation": entry.generation,
                 "fingerprint": entry.fingerprint, "last_error": entry.last_error,
+                "last_error_detail": entry.last_error_detail,
                 "retry_in": seconds(&entry.retry_in), "hits": entry.hits,
                 "upstream_requests": entry.upstream_requests,
             })).collect::<Vec<_>>(),
@@ -255,7 +292,8 @@ fn describe(status: &StatusResponse) -> serde_json::Value {
         })).collect::<Vec<_>>(),
         "issuers": status.issuers.iter().map(|issuer| json!({
             "name": issuer.name, "issuer": issuer.issuer, "discovered": issuer.discovered,
-            "last_error": issuer.last_error, "last_success": time(&issuer.last_success),
+            "last_error": issuer.last_error, "last_error_detail": issuer.last_error_detail,
+            "last_success": time(&issuer.last_success),
             "clock_skew_seconds": issuer.clock_skew_seconds,
             "metadata_read_at": time(&issuer.metadata_read_at),
             "metadata_stale": issuer.metadata_stale,

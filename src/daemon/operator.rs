@@ -16,10 +16,10 @@ use crate::registry::Health;
 use claviger_core::secrets::Secrets;
 use claviger_kernel::Report;
 use claviger_oauth::{
-    Discovered, ErrorKind, Issuer, IssuerMetadata, IssuerStatus, ResourceMetadata,
+    Discovered, Issuer, IssuerMetadata, IssuerStatus, LastError, ResourceMetadata,
 };
 use claviger_runtime::clock::Moment;
-use claviger_runtime::reason::Reasoned as _;
+use claviger_runtime::reason::{Reasoned as _, advice};
 use claviger_server::{
     BackendOverview, EndpointsOverview, IssuerNotRefreshed, IssuerOverview, MetadataOverview,
     Operator, Overview, ProtectionOverview, ReloadRefused, Reloaded, ResourceMetadataOverview,
@@ -120,20 +120,17 @@ impl Operator for Daemon {
             .spawn(async move { issuer.refresh().await })
             .await;
         match refresh {
-            Ok(refreshed) => refreshed.map_err(|error| IssuerNotRefreshed::Failed {
-                reason: error.kind.reason(),
-                remedy: error.kind.remedy(),
-            }),
+            Ok(refreshed) => refreshed.map_err(IssuerNotRefreshed::Failed),
             Err(_cut_off) => Err(IssuerNotRefreshed::Stopping),
         }
     }
 }
 
 /// The last error, unless a later request succeeded.
-fn current_error(status: &IssuerStatus) -> Option<ErrorKind> {
-    let (kind, failed) = status.last_error?;
-    let healed = status.last_success.is_some_and(|worked| worked > failed);
-    (!healed).then_some(kind)
+fn current_error(status: &IssuerStatus) -> Option<&LastError> {
+    let error = status.last_error.as_ref()?;
+    let healed = status.last_success.is_some_and(|worked| worked > error.at);
+    (!healed).then_some(error)
 }
 
 fn backend(health: &Health) -> BackendOverview {
@@ -148,10 +145,12 @@ fn backend(health: &Health) -> BackendOverview {
 
 fn overview(issuer: &Issuer) -> IssuerOverview {
     let status = issuer.status();
+    let error = current_error(&status);
     IssuerOverview {
         name: Arc::clone(&issuer.settings().name),
         issuer: issuer.settings().issuer.clone(),
-        last_error: current_error(&status).map(ErrorKind::as_str),
+        last_error: error.map(|error| error.reason().label()),
+        last_error_detail: error.map(advice),
         last_success: status.last_success.map(Moment::system_time),
         clock_skew_seconds: status.clock_skew.unwrap_or(0),
         metadata: status.metadata.map(metadata),

@@ -13,9 +13,9 @@ use crate::daemon::environments::{self, SharedClient};
 use crate::registry::{self, Backends};
 use claviger_core::rotation::{self, Mark};
 use claviger_core::secrets;
-use claviger_oauth::{ErrorKind, Issuer, IssuerSettings, SetupError};
+use claviger_oauth::{Issuer, IssuerSettings, SetupError};
 use claviger_runtime::clock::Clock;
-use claviger_runtime::reason::{Exit, Reasoned as _};
+use claviger_runtime::reason::{Exit, Reasoned as _, advice};
 use claviger_runtime::telemetry::Causes;
 
 /// The result for one subject.
@@ -88,12 +88,8 @@ pub(crate) enum ProbeError {
     Shared(SharedClient),
     /// The issuer's settings cannot be used.
     Setup(SetupError),
-    /// The issuer's metadata cannot be used.
-    Issuer(ErrorKind),
-    /// A resource does not name the issuer with this name.
-    Unvouched(Arc<str>),
-    /// A resource's metadata cannot be read.
-    Resource(ErrorKind),
+    /// The metadata of the issuer or of a resource cannot be used.
+    Issuer(claviger_oauth::Error),
 }
 
 impl ProbeError {
@@ -102,14 +98,13 @@ impl ProbeError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Backend(error) => secrets::reason(error.kind).exit(),
-            Self::Issuer(kind) | Self::Resource(kind) => kind.reason().exit(),
+            Self::Issuer(error) => error.reason().exit(),
             Self::Unopened(_)
             | Self::NoField
             | Self::Unusable
             | Self::Placeholder
             | Self::Shared(_)
-            | Self::Setup(_)
-            | Self::Unvouched(_) => Exit::Config,
+            | Self::Setup(_) => Exit::Config,
         }
     }
 
@@ -143,12 +138,7 @@ impl fmt::Display for ProbeError {
             }
             Self::Shared(shared) => shared.fmt(f),
             Self::Setup(error) => Causes(error).fmt(f),
-            Self::Issuer(kind) => write!(f, "{}: {}", kind.as_str(), kind.remedy()),
-            Self::Unvouched(issuer) => write!(
-                f,
-                "it has no metadata (RFC 9728) that names exactly this resource and issuer {issuer}; correct it there, or the configuration"
-            ),
-            Self::Resource(kind) => write!(f, "its metadata cannot be read: {}", kind.as_str()),
+            Self::Issuer(error) => write!(f, "{}: {}", error.reason().label(), advice(error)),
         }
     }
 }
@@ -180,7 +170,7 @@ pub(crate) async fn probe(
         let discovered = issuer.discover().await;
         let outcome = discovered
             .map(|()| Finding::Endpoints)
-            .map_err(|error| ProbeError::Issuer(error.kind));
+            .map_err(ProbeError::Issuer);
         probes.push(Probe::unmarked(subject, false, outcome));
         for resource in verified(config, &settings.name) {
             probes.push(Probe::unmarked(
@@ -236,15 +226,12 @@ async fn probe_backend(
     (answer, secrets)
 }
 
-/// Whether a resource names the issuer. Metadata errors are the resource's fault and reported as such.
+/// Whether a resource names the issuer.
 async fn vouched(issuer: &Issuer, resource: &str) -> Result<Finding, ProbeError> {
-    match issuer.verify_resource(resource).await {
-        Ok(()) => Ok(Finding::Resource(Arc::clone(issuer.name()))),
-        Err(error) if error.kind == ErrorKind::Metadata => {
-            Err(ProbeError::Unvouched(Arc::clone(issuer.name())))
-        }
-        Err(error) => Err(ProbeError::Resource(error.kind)),
-    }
+    let verified = issuer.verify_resource(resource).await;
+    verified
+        .map(|()| Finding::Resource(Arc::clone(issuer.name())))
+        .map_err(ProbeError::Issuer)
 }
 
 /// The resources that must name this issuer, once each.

@@ -35,6 +35,7 @@ mod program;
 mod runner;
 mod wire;
 
+mod causes;
 mod commands;
 #[cfg(feature = "demo")]
 mod demo;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         tokens::ALL,
         secrets::ALL,
         refusals::ALL,
+        causes::ALL,
         guard::ALL,
         dialect::ALL,
         peers::ALL,

@@ -330,7 +330,13 @@ async fn answers_without_a_token_are_rejected() {
     for (name, body) in cases {
         world.provider.reply_token(1000, body).await;
         let refused = world.caller.get(name).await.expect_err(name);
-        let known = ["INVALID_RESPONSE", "UNUSABLE_TOKEN", "SCOPE_ESCALATION"];
+        let known = [
+            "INVALID_RESPONSE",
+            "HTML_PAGE",
+            "MISSING_TOKEN_TYPE",
+            "UNUSABLE_TOKEN",
+            "SCOPE_ESCALATION",
+        ];
         assert!(
             known.contains(&reason(&refused).as_str()),
             "{name}: {refused:?}"

@@ -115,7 +115,11 @@ async fn metadata_of_another_issuer_is_refused() {
     let mut metadata = plan.provider.metadata().await;
     metadata["issuer"] = json!("https://issuer.example.test");
     publish(&plan.provider, &metadata).await;
-    assert_metadata_refused(plan.token("api", "basic", "").start().await).await;
+    assert_refused(
+        plan.token("api", "basic", "").start().await,
+        "ISSUER_MISMATCH",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -127,17 +131,21 @@ async fn a_token_endpoint_without_tls_is_refused() {
     let mut metadata = plan.provider.metadata().await;
     metadata["token_endpoint"] = json!(format!("http://{}/token", thief.address()));
     publish(&plan.provider, &metadata).await;
-    assert_metadata_refused(plan.token("api", "basic", "").start().await).await;
+    assert_refused(
+        plan.token("api", "basic", "").start().await,
+        "INSECURE_ENDPOINT",
+    )
+    .await;
     thief.assert_lonely();
 }
 
-async fn assert_metadata_refused(mut world: World) {
+async fn assert_refused(mut world: World, expected: &str) {
     let refused = world
         .caller
         .get("api")
         .await
         .expect_err("the request must be refused");
-    assert_eq!(reason(&refused), "METADATA_REFUSED", "{refused:?}");
+    assert_eq!(reason(&refused), expected, "{refused:?}");
     assert_eq!(world.provider.token_requests(0).await, 0);
 }
 

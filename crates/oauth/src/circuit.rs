@@ -66,9 +66,8 @@ impl Circuit {
             && urgency != Urgency::Ordered
         {
             return Err(Failed {
-                kind: state.last,
-                again: false,
                 rejected: Some(wait),
+                ..state.last.into()
             });
         }
         Ok(Admission {

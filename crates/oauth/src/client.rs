@@ -134,8 +134,8 @@ impl TokenClient {
         };
         let attempts = Attempts::new(&*self.issuer.clock, retries, limit);
         // A resource's answer says nothing about the issuer's health.
-        if let Err(kind) = self.verify(&ask.scopes, limit).await {
-            return Err(self.error(&kind.into()));
+        if let Err(failed) = self.verify(&ask.scopes, limit).await {
+            return Err(self.error(&failed));
         }
         if urgency == Urgency::Ordered {
             self.reread(&attempts, Pace::Unlimited).await;
@@ -143,11 +143,7 @@ impl TokenClient {
         let outcome = self.attempts(ask, urgency, attempts).await;
         match &outcome {
             Ok(_) => self.issuer.note_outcome(Ok(())),
-            Err(Failed {
-                kind,
-                rejected: None,
-                ..
-            }) => self.issuer.note_outcome(Err(*kind)),
+            Err(failed) if failed.rejected.is_none() => self.issuer.note_outcome(Err(failed)),
             Err(_) => {}
         }
         match outcome {
@@ -180,6 +176,7 @@ impl TokenClient {
             issuer: Arc::clone(self.issuer.name()),
             verdict,
             credential,
+            detail: failed.detail.clone(),
         };
         if failed.kind == ErrorKind::PinMismatch {
             tracing::warn!(
@@ -209,7 +206,7 @@ impl TokenClient {
     }
 
     /// Checks that every resource names the issuer, if the configuration requires it.
-    async fn verify(&self, scopes: &Scopes, limit: Duration) -> Result<(), ErrorKind> {
+    async fn verify(&self, scopes: &Scopes, limit: Duration) -> Result<(), Failed> {
         let vouched =
             try_join_all(self.verified.iter().map(|resource| resource.vouched(limit))).await?;
         for vouched in vouched {
@@ -343,12 +340,7 @@ impl TokenClient {
             .issuer
             .transport()
             .send(request.into_request(), limit)
-            .await
-            .map_err(|lost| Failed {
-                kind: outcome::lost(lost),
-                again: outcome::may_resend(lost),
-                rejected: None,
-            })?;
+            .await?;
         self.issuer.note_date(&answer, sent);
         self.judge(&answer, ask, sent)
     }

@@ -11,9 +11,11 @@ use std::time::Duration;
 use url::Url;
 
 use crate::document::{Change, Document, Kept, Known, Reader};
-use crate::{ErrorKind, IssuerSettings, MetadataChange};
+use crate::failed::Failed;
+use crate::{EndpointFlaw, ErrorKind, IssuerSettings, MetadataChange};
 use claviger_oauth_wire::metadata::{self, Metadata};
 use claviger_outbound::endpoint::EndpointRules;
+use claviger_runtime::reason::{Reasoned as _, printable};
 use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// The registered methods of client authentication (RFC 7591 §2, RFC 8705 §2). Others that an issuer names are ignored.
@@ -103,7 +105,7 @@ impl Discovery {
     }
 
     /// The metadata to use now; requests it if need be, and waits at most `limit` for that.
-    pub(crate) async fn discovered(&self, limit: Duration) -> Result<Arc<Discovered>, ErrorKind> {
+    pub(crate) async fn discovered(&self, limit: Duration) -> Result<Arc<Discovered>, Failed> {
         self.0.current(limit).await
     }
 
@@ -113,7 +115,7 @@ impl Discovery {
     }
 
     /// Requests the metadata now and accepts it. Returns whether it differs from before.
-    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
+    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, Failed> {
         self.0.refresh(limit).await
     }
 }
@@ -122,22 +124,24 @@ impl Document for IssuerDocument {
     type Checked = Discovered;
 
     /// Requests it at both places in turn. A document that names another issuer ends the attempt: the server is not the issuer.
-    async fn fetch(&self) -> Result<Discovered, ErrorKind> {
+    async fn fetch(&self) -> Result<Discovered, Failed> {
         let [first, second] = metadata::well_known(&self.issuer);
-        let kind = match self.ask_at(&first).await {
+        let failed = match self.ask_at(&first).await {
             Ok(metadata) => return self.check(&metadata),
-            Err(kind) if is_about_the_host(kind) => return Err(kind),
-            Err(kind) => kind,
+            Err(failed) if is_about_the_host(failed.kind) => return Err(failed),
+            Err(failed) => failed,
         };
         let second = match self.ask_at(&second).await {
             Ok(metadata) => return self.check(&metadata),
-            Err(kind) => kind,
+            Err(failed) => failed,
         };
         // Of two failures the transient one is reported. Two missing documents are a mistake in the configuration.
-        Err(match (kind, second) {
-            (ErrorKind::Refused { .. }, ErrorKind::Refused { .. }) => ErrorKind::Metadata,
-            (first, ErrorKind::Refused { .. }) => first,
-            (_, second) => second,
+        Err(match (failed.kind, second.kind) {
+            (ErrorKind::Refused { status }, ErrorKind::Refused { .. }) => {
+                Failed::with(ErrorKind::Metadata, format!("HTTP {status}"))
+            }
+            (_, ErrorKind::Refused { .. }) => failed,
+            (_, _) => second,
         })
     }
 
@@ -157,48 +161,68 @@ impl Document for IssuerDocument {
     }
 
     /// After any failure the last good endpoints stay in use.
-    fn failed(&self, kind: ErrorKind) -> bool {
-        tracing::warn!(issuer = %self.name, reason = kind.as_str(), "no metadata");
+    fn failed(&self, failed: &Failed) -> bool {
+        tracing::warn!(
+            issuer = %self.name,
+            reason = failed.kind.as_str(),
+            detail = %failed.detail,
+            remedy = failed.kind.remedy(),
+            "no metadata"
+        );
         true
     }
 }
 
 impl IssuerDocument {
-    async fn ask_at(&self, url: &str) -> Result<Metadata, ErrorKind> {
+    async fn ask_at(&self, url: &str) -> Result<Metadata, Failed> {
         let url = self
             .rules
             .configured(url)
             .map_err(|_flaw| ErrorKind::Metadata)?;
         let answer = self.reader.read(&url, metadata::MAX_BODY).await?;
-        metadata::parse(&answer.body.0).map_err(|flaw| {
-            tracing::debug!(issuer = %self.name, bytes = answer.body.0.len(), %flaw, "metadata");
-            ErrorKind::Metadata
-        })
+        metadata::parse(&answer.body.0)
+            .map_err(|flaw| Failed::with(ErrorKind::Metadata, flaw.to_string()))
     }
 
-    fn check(&self, metadata: &Metadata) -> Result<Discovered, ErrorKind> {
+    fn check(&self, metadata: &Metadata) -> Result<Discovered, Failed> {
         if !metadata::same_issuer(&self.issuer, &metadata.issuer) {
-            tracing::warn!(issuer = %self.name, "the metadata names another issuer");
-            return Err(ErrorKind::Metadata);
+            let stated = printable(&metadata.issuer);
+            let configured = printable(&self.issuer);
+            let fact = format!("`issuer` is {configured}, the metadata says {stated}");
+            return Err(Failed::with(ErrorKind::IssuerMismatch, fact));
         }
-        let acceptable = |what: &'static str, text: &str| {
-            self.rules.discovered(text).map_err(|flaw| {
-                tracing::warn!(issuer = %self.name, endpoint = what, %flaw, "endpoint refused");
-                ErrorKind::Metadata
-            })
-        };
         let token = metadata.token_endpoint.as_deref();
         let revocation = metadata.revocation_endpoint.as_deref();
         let revocation = revocation.filter(|_| !self.revocation_given);
         Ok(Discovered {
-            token: acceptable("token", token.ok_or(ErrorKind::Metadata)?)?,
+            token: self.endpoint("token_endpoint", token.ok_or(ErrorKind::NoTokenEndpoint)?)?,
             revocation: revocation
-                .map(|text| acceptable("revocation", text))
+                .map(|text| self.endpoint("revocation_endpoint", text))
                 .transpose()?,
             auth_methods: metadata
                 .token_endpoint_auth_methods_supported
                 .as_deref()
                 .map(known_methods),
+        })
+    }
+
+    /// Checks an endpoint that the metadata names in `field`.
+    fn endpoint(&self, field: &str, text: &str) -> Result<Url, Failed> {
+        self.rules.discovered(text).map_err(|flaw| {
+            let kind = match flaw {
+                EndpointFlaw::Insecure => ErrorKind::InsecureEndpoint,
+                EndpointFlaw::Address => ErrorKind::AddressRefused,
+                EndpointFlaw::NotUrl | EndpointFlaw::Extras => ErrorKind::Metadata,
+            };
+            // User, password and query stay out of it.
+            let fact = match Url::parse(text) {
+                Ok(url) if flaw != EndpointFlaw::Extras => {
+                    let origin = url.origin().ascii_serialization();
+                    format!("the metadata's {field} is at {}", printable(&origin))
+                }
+                Ok(_) | Err(_) => format!("the metadata's {field}: {flaw}"),
+            };
+            Failed::with(kind, fact)
         })
     }
 }

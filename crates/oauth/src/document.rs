@@ -14,6 +14,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::attempts::Attempts;
+use crate::failed::Failed;
 use crate::{ErrorKind, outcome};
 use claviger_outbound::http::header::ACCEPT;
 use claviger_outbound::http::{Answer, Request, Transport};
@@ -50,31 +51,41 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// The document at `url`, of at most `max_body` bytes.
-    pub(crate) async fn read(&self, url: &Url, max_body: usize) -> Result<Answer, ErrorKind> {
+    pub(crate) async fn read(&self, url: &Url, max_body: usize) -> Result<Answer, Failed> {
         let mut attempts = Attempts::new(&*self.clock, RETRIES, self.timeout);
         loop {
             let limit = attempts.time_left().ok_or(ErrorKind::Timeout)?;
             let request = Request::get(url.clone(), max_body).with_text(ACCEPT, "application/json");
             let answer = self.transport.send(request, limit).await;
-            let (kind, again) = match answer {
+            let failed = match answer {
+                Ok(answer) if answer.status == 200 && is_html(&answer) => {
+                    return Err(ErrorKind::HtmlPage.into());
+                }
                 Ok(answer) if answer.status == 200 => return Ok(answer),
                 Ok(answer) => self.refused(&answer),
-                Err(lost) => (outcome::lost(lost), outcome::may_resend(lost)),
+                Err(lost) => lost.into(),
             };
-            if !again || !attempts.pause(kind.retry_after()).await {
-                return Err(kind);
+            if !failed.again || !attempts.pause(failed.kind.retry_after()).await {
+                return Err(failed);
             }
         }
     }
 
-    fn refused(&self, answer: &Answer) -> (ErrorKind, bool) {
+    fn refused(&self, answer: &Answer) -> Failed {
         let mut kind = outcome::status(answer, self.clock.now().wall);
         if kind == ErrorKind::InvalidClient {
             // No client is involved yet.
             kind = ErrorKind::Refused { status: 401 };
         }
-        (kind, outcome::is_transient(answer.status))
+        Failed {
+            again: outcome::is_transient(answer.status),
+            ..kind.into()
+        }
     }
+}
+
+fn is_html(answer: &Answer) -> bool {
+    answer.body.0.trim_ascii_start().starts_with(b"<")
 }
 
 /// A kind of document: how it is fetched and what it must say.
@@ -83,13 +94,13 @@ pub(crate) trait Document: Debug + Send + Sync + 'static {
     type Checked: Debug + PartialEq + Send + Sync + 'static;
 
     /// Fetches and checks it.
-    fn fetch(&self) -> impl Future<Output = Result<Self::Checked, ErrorKind>> + Send;
+    fn fetch(&self) -> impl Future<Output = Result<Self::Checked, Failed>> + Send;
 
     /// Decides about a document that differs from the one in use, and reports it.
     fn changed(&self, old: &Self::Checked, new: &Self::Checked) -> Change;
 
     /// Reports a failed fetch. Returns whether the cached document stays in use.
-    fn failed(&self, kind: ErrorKind) -> bool;
+    fn failed(&self, failed: &Failed) -> bool;
 }
 
 /// What happens to a document that differs from the one in use.
@@ -126,7 +137,7 @@ struct Inner<D: Document> {
     state: Mutex<State<D::Checked>>,
 }
 
-type Outcome<T> = Result<Arc<T>, ErrorKind>;
+type Outcome<T> = Result<Arc<T>, Failed>;
 
 #[derive(Debug)]
 struct State<T> {
@@ -135,7 +146,7 @@ struct State<T> {
     /// A newer one that waits for an operator. Only beside a current one.
     waiting: Option<Reading<T>>,
     /// The last failure, if no fetch has succeeded since.
-    failed: Option<Failed>,
+    failed: Option<FailedFetch>,
     /// The fetch under way.
     flight: Option<Flight<Outcome<T>>>,
 }
@@ -156,46 +167,46 @@ impl<T> Reading<T> {
 }
 
 /// A failed fetch and the pause after it.
-#[derive(Clone, Copy, Debug)]
-struct Failed {
-    kind: ErrorKind,
+#[derive(Clone, Debug)]
+struct FailedFetch {
+    failed: Failed,
     since: Moment,
     /// Failures in a row.
     count: u32,
     pause: Duration,
 }
 
-impl Failed {
-    /// A failure after `before`, with a cached document or without one.
-    fn new(kind: ErrorKind, since: Moment, before: Option<Self>, cached: bool) -> Self {
-        let count = before.map_or(0, |before| before.count).saturating_add(1);
+impl FailedFetch {
+    /// A failure after `count` others in a row, with a cached document or without one.
+    fn new(failed: Failed, since: Moment, count: u32, cached: bool) -> Self {
+        let count = count.saturating_add(1);
         let pause = if cached {
             BACKOFF.most
         } else {
             BACKOFF.pause(count, Roll::LEAST)
         };
         Self {
-            kind,
+            pause: pause.max(failed.kind.retry_after().unwrap_or_default()),
+            failed,
             since,
             count,
-            pause: pause.max(kind.retry_after().unwrap_or_default()),
         }
     }
 
-    fn is_over(self, now: Moment) -> bool {
+    fn is_over(&self, now: Moment) -> bool {
         now.since(self.since) >= self.pause
     }
 
     /// The failure for a caller during the pause: with the time that is left of it.
-    fn again(self, now: Moment) -> ErrorKind {
+    fn again(&self, now: Moment) -> Failed {
         let left = self.pause.saturating_sub(now.since(self.since));
-        let mut kind = self.kind;
+        let mut failed = self.failed.clone();
         if let ErrorKind::RateLimited { retry_after } | ErrorKind::Unavailable { retry_after, .. } =
-            &mut kind
+            &mut failed.kind
         {
             *retry_after = Some(left);
         }
-        kind
+        failed
     }
 }
 
@@ -223,7 +234,7 @@ impl<D: Document> Kept<D> {
         let now = self.0.clock.now();
         let (flight, limit) = {
             let mut state = self.0.state();
-            let pausing = state.failed.filter(|failed| !failed.is_over(now));
+            let pausing = state.failed.as_ref().filter(|failed| !failed.is_over(now));
             match (state.in_use(), pausing) {
                 (Some(current), Some(_)) => return Ok(current),
                 (Some(current), None) => {
@@ -242,7 +253,7 @@ impl<D: Document> Kept<D> {
             }
         };
         let fetched = outcome_of(flight, limit).await;
-        fetched.or_else(|kind| self.0.state().in_use().ok_or(kind))
+        fetched.or_else(|failed| self.0.state().in_use().ok_or(failed))
     }
 
     /// The document and its state; `None` if it was never read. Never fetches.
@@ -266,7 +277,7 @@ impl<D: Document> Kept<D> {
     ///
     /// # Errors
     /// Why the fetch failed.
-    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, ErrorKind> {
+    pub(crate) async fn refresh(&self, limit: Duration) -> Result<bool, Failed> {
         let (before, flight) = {
             let mut state = self.0.state();
             (state.in_use(), self.join(&mut state))
@@ -300,8 +311,8 @@ impl<D: Document> Kept<D> {
 /// The outcome of a fetch within `limit`.
 async fn outcome_of<T>(flight: Flight<Outcome<T>>, limit: Duration) -> Outcome<T> {
     match tokio::time::timeout(limit, flight.outcome()).await {
-        Ok(outcome) => outcome.unwrap_or(Err(ErrorKind::Metadata)),
-        Err(_elapsed) => Err(ErrorKind::Timeout),
+        Ok(outcome) => outcome.unwrap_or_else(|| Err(ErrorKind::Metadata.into())),
+        Err(_elapsed) => Err(ErrorKind::Timeout.into()),
     }
 }
 
@@ -330,7 +341,7 @@ impl<D: Document> Inner<D> {
     async fn renew(&self) -> Outcome<D::Checked> {
         let outcome = match tokio::time::timeout(self.timeout, self.document.fetch()).await {
             Ok(outcome) => outcome.map(Arc::new),
-            Err(_elapsed) => Err(ErrorKind::Timeout),
+            Err(_elapsed) => Err(ErrorKind::Timeout.into()),
         };
         let now = self.clock.now();
         let mut state = self.state();
@@ -340,14 +351,15 @@ impl<D: Document> Inner<D> {
                 state.failed = None;
                 Ok(self.note(&mut state, checked, now))
             }
-            Err(kind) => {
-                if !self.document.failed(kind) {
+            Err(failed) => {
+                if !self.document.failed(&failed) {
                     state.current = None;
                     state.waiting = None;
                 }
                 let cached = state.current.is_some();
-                state.failed = Some(Failed::new(kind, now, state.failed, cached));
-                Err(kind)
+                let count = state.failed.as_ref().map_or(0, |before| before.count);
+                state.failed = Some(FailedFetch::new(failed.clone(), now, count, cached));
+                Err(failed)
             }
         }
     }

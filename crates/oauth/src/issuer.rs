@@ -25,6 +25,7 @@ use claviger_outbound::endpoint::{EndpointFlaw, EndpointRules};
 use claviger_outbound::http::header::DATE;
 use claviger_outbound::http::{Answer, Transport};
 use claviger_runtime::clock::{Clock, Moment};
+use claviger_runtime::reason::{Detail, Reason, Reasoned};
 use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// The most requests under way at one issuer. An issuer that hangs delays its own clients only.
@@ -61,7 +62,7 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 struct Health {
     last_success: Option<Moment>,
-    last_error: Option<(ErrorKind, Moment)>,
+    last_error: Option<LastError>,
     /// The issuer's clock minus ours, in seconds.
     clock_skew: Option<i64>,
 }
@@ -77,10 +78,31 @@ pub struct IssuerStatus {
     pub metadata: Option<IssuerMetadata>,
     /// When it last issued a token.
     pub last_success: Option<Moment>,
-    /// The last failure and its time.
-    pub last_error: Option<(ErrorKind, Moment)>,
+    /// The last failure.
+    pub last_error: Option<LastError>,
     /// Its clock minus this node's in seconds, by its last answer.
     pub clock_skew: Option<i64>,
+}
+
+/// The last failed request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// What it said beyond that.
+    pub detail: Detail,
+    /// When.
+    pub at: Moment,
+}
+
+impl Reasoned for LastError {
+    fn reason(&self) -> Reason {
+        self.kind.reason()
+    }
+
+    fn detail(&self) -> Detail {
+        self.kind.detail_with(&self.detail)
+    }
 }
 
 /// Why an issuer cannot be set up. The configuration is at fault, or files of this node.
@@ -196,7 +218,7 @@ impl Issuer {
             issuer: self.settings.issuer.clone(),
             metadata,
             last_success: health.last_success,
-            last_error: health.last_error,
+            last_error: health.last_error.clone(),
             clock_skew: health.clock_skew,
         }
     }
@@ -207,26 +229,27 @@ impl Issuer {
     /// If the metadata cannot be read or is not acceptable.
     pub async fn discover(&self) -> Result<(), Error> {
         let known = self.token_endpoint(self.settings.outbound.timeout).await;
-        known.map(|_| ()).map_err(|kind| self.error(kind))
+        known.map(|_| ()).map_err(|failed| self.error(&failed))
     }
 
     /// Checks that a resource names this issuer in its metadata (RFC 9728). Sends no token request.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why the metadata could not be read.
+    /// [`ErrorKind::ResourceMismatch`] if it does not, or has no metadata; else why the metadata could not be read.
     pub async fn verify_resource(&self, resource: &str) -> Result<(), Error> {
         let resource = self.resource(resource);
         let vouched = resource.vouched(self.settings.outbound.timeout).await;
-        vouched.map(|_| ()).map_err(|kind| self.error(kind))
+        vouched.map(|_| ()).map_err(|failed| self.error(&failed))
     }
 
     /// A failure at this issuer that no credential is involved in.
-    pub(super) fn error(&self, kind: ErrorKind) -> Error {
+    pub(super) fn error(&self, failed: &Failed) -> Error {
         Error {
-            kind,
+            kind: failed.kind,
             issuer: Arc::clone(&self.settings.name),
-            verdict: kind.verdict(),
+            verdict: failed.kind.verdict(),
             credential: 0,
+            detail: failed.detail.clone(),
         }
     }
 
@@ -253,22 +276,19 @@ impl Issuer {
     pub(super) async fn token_endpoint(
         &self,
         limit: Duration,
-    ) -> Result<(Url, Option<Vec<&'static str>>), ErrorKind> {
+    ) -> Result<(Url, Option<Vec<&'static str>>), Failed> {
         match (&self.endpoints.token, &self.endpoints.discovery) {
             (Some(url), _) => Ok((url.clone(), None)),
             (None, Some(discovery)) => {
                 let discovered = discovery.discovered(limit).await?;
                 Ok((discovered.token.clone(), discovered.auth_methods.clone()))
             }
-            (None, None) => Err(ErrorKind::Metadata),
+            (None, None) => Err(ErrorKind::Metadata.into()),
         }
     }
 
     /// The revocation endpoint; `None` if the issuer has none.
-    pub(super) async fn revocation_endpoint(
-        &self,
-        limit: Duration,
-    ) -> Result<Option<Url>, ErrorKind> {
+    pub(super) async fn revocation_endpoint(&self, limit: Duration) -> Result<Option<Url>, Failed> {
         match (&self.endpoints.revocation, &self.endpoints.discovery) {
             (Some(url), _) => Ok(Some(url.clone())),
             (None, Some(discovery)) => Ok(discovery.discovered(limit).await?.revocation.clone()),
@@ -304,14 +324,20 @@ impl Issuer {
     }
 
     /// Notes how a request for a token ended.
-    pub(super) fn note_outcome(&self, outcome: Result<(), ErrorKind>) {
+    pub(super) fn note_outcome(&self, outcome: Result<(), &Failed>) {
         let now = self.clock.now();
         let mut health = self.health();
         match outcome {
             Ok(()) => health.last_success = Some(now),
             // A missing credential is the backend's failure, not the issuer's.
-            Err(ErrorKind::NoCredential { .. }) => {}
-            Err(kind) => health.last_error = Some((kind, now)),
+            Err(failed) if matches!(failed.kind, ErrorKind::NoCredential { .. }) => {}
+            Err(failed) => {
+                health.last_error = Some(LastError {
+                    kind: failed.kind,
+                    detail: failed.detail.clone(),
+                    at: now,
+                });
+            }
         }
     }
 

@@ -42,9 +42,8 @@ impl TokenClient {
             let now = self.issuer.clock.now();
             let kind = outcome::failure(failure, answer, now.wall);
             Failed {
-                kind,
                 again: outcome::is_transient(answer.status) && kind.verdict() != Verdict::Terminal,
-                rejected: None,
+                ..kind.into()
             }
         })?;
         self.check_shape(response.shape)?;

@@ -39,7 +39,7 @@ pub use claviger_outbound::endpoint::EndpointFlaw;
 pub use client::TokenClient;
 pub use credential::Credential;
 pub use discovery::Discovered;
-pub use issuer::{Issuer, IssuerStatus, SetupError};
+pub use issuer::{Issuer, IssuerStatus, LastError, SetupError};
 pub use published::{IssuerMetadata, ResourceMetadata};
 pub use resource::Vouched;
 pub use settings::{

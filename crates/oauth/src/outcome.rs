@@ -14,7 +14,7 @@ use claviger_outbound::http::{Answer, Error as Lost};
 pub(crate) fn lost(lost: Lost) -> ErrorKind {
     match lost {
         Lost::NotResolved => ErrorKind::NameNotResolved,
-        Lost::AddressRefused => ErrorKind::AddressRefused,
+        Lost::AddressRefused(_) => ErrorKind::AddressRefused,
         Lost::Refused => ErrorKind::ConnectionRefused,
         Lost::Unreachable => ErrorKind::Unreachable,
         Lost::ProxyRefused => ErrorKind::ProxyRefused,
@@ -48,7 +48,7 @@ pub(crate) fn may_resend(lost: Lost) -> bool {
         | Lost::Handshake
         | Lost::ConnectTimeout
         | Lost::Lost => true,
-        Lost::AddressRefused
+        Lost::AddressRefused(_)
         | Lost::UnknownIssuer
         | Lost::SelfSigned
         | Lost::Expired
@@ -90,10 +90,11 @@ pub(crate) fn failure(failure: Failure, answer: &Answer, now: Duration) -> Error
         Flaw::Refused(_) if status == 429 => return ErrorKind::RateLimited { retry_after },
         Flaw::Refused(code) => code,
         Flaw::Status { html } => return by_status(status, retry_after, html),
+        Flaw::NoTokenType => return ErrorKind::MissingTokenType,
         Flaw::TokenType | Flaw::Token(_) => return ErrorKind::UnusableToken,
+        Flaw::Html => return ErrorKind::HtmlPage,
         Flaw::TooLong
         | Flaw::Empty
-        | Flaw::Html
         | Flaw::NotAnAnswer
         | Flaw::Malformed
         | Flaw::Repeated
@@ -234,9 +235,9 @@ mod tests {
             ),
             (302, "", ErrorKind::Redirect),
             (307, "<html>", ErrorKind::Redirect),
-            (200, "<html>", ErrorKind::InvalidResponse),
+            (200, "<html>", ErrorKind::HtmlPage),
             (200, "", ErrorKind::InvalidResponse),
-            (200, r#"{"access_token":"t"}"#, ErrorKind::UnusableToken),
+            (200, r#"{"access_token":"t"}"#, ErrorKind::MissingTokenType),
             (
                 200,
                 r#"{"access_token":"a b","token_type":"bearer"}"#,

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::Error;
 use crate::discovery::{Discovered, Discovery};
 use crate::issuer::Issuer;
 use crate::resource::Vouched;
-use crate::{Error, ErrorKind};
 use claviger_runtime::clock::Moment;
 
 /// An issuer's endpoints as they are used, and where they come from.
@@ -114,11 +114,6 @@ impl Issuer {
         if refreshed == Ok(true) {
             tracing::info!(issuer = %self.name(), "an operator took the issuer's metadata as it is now");
         }
-        refreshed.map_err(|kind: ErrorKind| Error {
-            kind,
-            issuer: Arc::clone(self.name()),
-            verdict: kind.verdict(),
-            credential: 0,
-        })
+        refreshed.map_err(|failed| self.error(&failed))
     }
 }

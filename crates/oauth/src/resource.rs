@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::ErrorKind;
 use crate::document::{Change, Document, Kept, Known, Reader};
+use crate::failed::Failed;
 use claviger_oauth_wire::Scopes;
 use claviger_oauth_wire::resource_metadata::{self, ResourceMetadata};
 use claviger_outbound::endpoint::EndpointRules;
@@ -106,15 +107,15 @@ impl Resource {
     /// Checks that the resource names the issuer; requests its metadata if need be, and waits at most `limit` for that.
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] if it does not, or has no metadata; else why the metadata could not be read.
-    pub(crate) async fn vouched(&self, limit: Duration) -> Result<Arc<Vouched>, ErrorKind> {
+    /// [`ErrorKind::ResourceMismatch`] if it does not, or has no metadata; else why the metadata could not be read.
+    pub(crate) async fn vouched(&self, limit: Duration) -> Result<Arc<Vouched>, Failed> {
         let vouched = self.0.current(limit).await;
-        vouched.map_err(|kind| {
-            if matches!(kind, ErrorKind::Refused { .. }) {
+        vouched.map_err(|failed| {
+            if let ErrorKind::Refused { status } = failed.kind {
                 // There is no metadata: a mistake in the configuration, here or at the resource.
-                return ErrorKind::Metadata;
+                return Failed::with(ErrorKind::ResourceMismatch, format!("HTTP {status}"));
             }
-            kind
+            failed
         })
     }
 }
@@ -122,11 +123,12 @@ impl Resource {
 impl Document for ResourceDocument {
     type Checked = Vouched;
 
-    async fn fetch(&self) -> Result<Vouched, ErrorKind> {
-        let place = resource_metadata::well_known(&self.resource).ok_or(ErrorKind::Metadata)?;
+    async fn fetch(&self) -> Result<Vouched, Failed> {
+        let place =
+            resource_metadata::well_known(&self.resource).ok_or(ErrorKind::ResourceMismatch)?;
         let url = self.issuer.rules.configured(&place).map_err(|flaw| {
             tracing::warn!(resource = %self.resource, %flaw, "the resource is not acceptable");
-            ErrorKind::Metadata
+            ErrorKind::ResourceMismatch
         })?;
         let reader = &self.issuer.reader;
         let answer = reader.read(&url, resource_metadata::MAX_BODY).await?;
@@ -143,19 +145,20 @@ impl Document for ResourceDocument {
     }
 
     /// A document that contradicts the configuration replaces the one before; a failed request does not.
-    fn failed(&self, kind: ErrorKind) -> bool {
+    fn failed(&self, failed: &Failed) -> bool {
         tracing::warn!(
             resource = %self.resource,
             issuer = %self.issuer.name,
-            reason = kind.as_str(),
+            reason = failed.kind.as_str(),
+            detail = %failed.detail,
             "the resource's metadata does not confirm the issuer"
         );
-        kind != ErrorKind::Metadata
+        failed.kind != ErrorKind::ResourceMismatch
     }
 }
 
 impl ResourceDocument {
-    fn check(&self, metadata: ResourceMetadata) -> Result<Vouched, ErrorKind> {
+    fn check(&self, metadata: ResourceMetadata) -> Result<Vouched, Failed> {
         let field = if !metadata.is_about(&self.resource) {
             Some("resource")
         } else if !metadata.names(&self.issuer.issuer) {
@@ -172,7 +175,8 @@ impl ResourceDocument {
                 field,
                 "the resource's metadata contradicts the configuration"
             );
-            return Err(ErrorKind::Metadata);
+            let fact = format!("its `{field}` contradicts the configuration");
+            return Err(Failed::with(ErrorKind::ResourceMismatch, fact));
         }
         if !metadata.takes_bearer() {
             tracing::warn!(resource = %self.resource, "the resource says that it takes no bearer tokens");

@@ -33,7 +33,7 @@ impl TokenClient {
         let url = match self.issuer.revocation_endpoint(ATTEMPT).await {
             Ok(Some(url)) => url,
             Ok(None) => return Revocation::Unsupported,
-            Err(_kind) => return Revocation::Failed,
+            Err(_failed) => return Revocation::Failed,
         };
         let mut attempts = Attempts::new(&*self.issuer.clock, RETRIES, LIMIT).patient();
         loop {

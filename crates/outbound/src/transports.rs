@@ -3,7 +3,7 @@
 //! Owns the set-up: trust roots, pins, the resolver and the clients over them. Sends nothing. Next: [`crate::http`].
 
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Settings;
@@ -32,10 +32,12 @@ struct Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A CA bundle cannot be used.
-    #[error("{of}: {why}")]
+    #[error("{of}: {}: {why}", path.display())]
     Ca {
         /// The key that names the bundle: `ca` or `dns.ca`.
         of: &'static str,
+        /// The bundle.
+        path: PathBuf,
         /// What is wrong: it cannot be read, or has no usable certificate.
         why: &'static str,
         /// The system's error about the file.
@@ -126,11 +128,13 @@ fn bundle(of: &'static str, path: &Path) -> Result<Roots, SetupError> {
     Roots::bundle(path).map_err(|error| match error {
         RootsError::Unreadable(source) => SetupError::Ca {
             of,
+            path: path.to_owned(),
             why: "the CA bundle cannot be read",
             source: Some(source),
         },
         RootsError::Unusable => SetupError::Ca {
             of,
+            path: path.to_owned(),
             why: "the CA bundle has no usable certificate",
             source: None,
         },

@@ -1,7 +1,7 @@
 //! What a caller learns when a request fails, the same in both dialects.
 //!
-//! Owns [`Problem`]: the reason, the remedy and the time to retry of one failed request. Nothing that a backend or an issuer
-//! said, and nothing of policy, gets in here. Reasons come from `claviger_runtime::reason`, the only place that makes them;
+//! Owns [`Problem`]: the reason, the remedy and the time to retry of one failed request. Of what a
+//! backend or an issuer said only checked facts get in here, such as an identifier in metadata, and nothing of policy. Reasons come from `claviger_runtime::reason`, the only place that makes them;
 //! `grpc::status` and `http1::answers` put a problem on the wire.
 
 use std::borrow::Cow;
@@ -39,8 +39,12 @@ impl Problem {
         let retry_in = error
             .retry_in()
             .filter(|_| reason.code() != RpcCode::FailedPrecondition);
+        let remedy = match error.detail().fact {
+            Some(fact) => format!("{} ({fact})", error.remedy()).into(),
+            None => Cow::Borrowed(error.remedy()),
+        };
         Self {
-            remedy: Cow::Borrowed(error.remedy()),
+            remedy,
             retry_in,
             ..Self::new(reason)
         }

@@ -81,6 +81,8 @@ pub struct IssuerOverview {
     pub metadata: Option<MetadataOverview>,
     /// The class of the last failure, if the last call failed.
     pub last_error: Option<&'static str>,
+    /// What that means and what to do about it.
+    pub last_error_detail: Option<String>,
     /// When it last answered.
     pub last_success: Option<SystemTime>,
     /// How far its clock is ahead, in seconds.

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use claviger_runtime::reason::{Reason, Reasoned};
+use claviger_core::tokens::source;
+use claviger_runtime::reason::{Detail, Reason, Reasoned};
 
 /// What a reload has changed, or would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,19 +99,14 @@ impl fmt::Display for Fault {
 }
 
 /// Why an issuer's metadata was not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum IssuerNotRefreshed {
     /// The configuration has no issuer of this name.
     Unknown,
     /// The configuration gives the token endpoint, so there is no metadata to read.
     Configured,
     /// The request failed.
-    Failed {
-        /// The reason.
-        reason: Reason,
-        /// What to do about it.
-        remedy: &'static str,
-    },
+    Failed(source::Error),
     /// The daemon is stopping.
     Stopping,
 }
@@ -120,7 +116,7 @@ impl Reasoned for IssuerNotRefreshed {
         match self {
             Self::Unknown => Reason::Unknown,
             Self::Configured => Reason::Configured,
-            Self::Failed { reason, .. } => *reason,
+            Self::Failed(error) => error.reason(),
             Self::Stopping => Reason::Stopping,
         }
     }
@@ -128,8 +124,15 @@ impl Reasoned for IssuerNotRefreshed {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown => "The configuration has no issuer of that name.",
-            Self::Failed { remedy, .. } => remedy,
+            Self::Failed(error) => error.remedy(),
             Self::Configured | Self::Stopping => self.reason().remedy(),
+        }
+    }
+
+    fn detail(&self) -> Detail {
+        match self {
+            Self::Failed(error) => Reasoned::detail(error),
+            Self::Unknown | Self::Configured | Self::Stopping => Detail::default(),
         }
     }
 }

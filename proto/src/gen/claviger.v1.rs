@@ -1328,6 +1328,9 @@ pub struct IssuerStatus {
     /// The fields of the metadata that have changed since; the changes wait until an operator refreshes this issuer.
     #[prost(string, repeated, tag = "9")]
     pub metadata_waiting: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What the last failure means and what to do about it.
+    #[prost(string, tag = "10")]
+    pub last_error_detail: ::prost::alloc::string::String,
 }
 /// One secret. Never its value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1403,6 +1406,9 @@ pub struct TokenEntry {
     /// Requests that this entry sent to the issuer.
     #[prost(uint64, tag = "9")]
     pub upstream_requests: u64,
+    /// What the last failure means and what to do about it.
+    #[prost(string, tag = "10")]
+    pub last_error_detail: ::prost::alloc::string::String,
 }
 /// The sockets and their traffic.
 #[derive(Clone, PartialEq, ::prost::Message)]

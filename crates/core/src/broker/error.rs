@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claviger_runtime::reason::{Reason, Reasoned};
+use claviger_runtime::reason::{Detail, Reason, Reasoned};
 
 use crate::peer;
 use crate::policy::Denial;
@@ -75,6 +75,14 @@ impl Reasoned for Error {
             Self::Limited { retry_in } => Some(*retry_in),
             Self::Token(error) => error.retry_in(),
             Self::Secret(error) => error.retry_in(),
+        }
+    }
+
+    fn detail(&self) -> Detail {
+        match self {
+            Self::Denied(_) | Self::PeerChanged(_) | Self::Limited { .. } => Detail::default(),
+            Self::Token(error) => error.detail(),
+            Self::Secret(error) => error.detail(),
         }
     }
 }

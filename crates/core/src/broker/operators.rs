@@ -18,7 +18,7 @@ use crate::policy::{Action, Explanation, near_miss};
 use crate::secrets::{self, Older};
 use crate::tokens;
 use claviger_oauth_wire::Scopes;
-use claviger_runtime::reason::{Reason, Reasoned};
+use claviger_runtime::reason::{Detail, Reason, Reasoned};
 
 /// A request that a peer could make, to be explained.
 #[derive(Clone, Debug)]
@@ -86,6 +86,14 @@ impl Reasoned for NotRefreshed {
             Self::Unknown => "The configuration has no token or secret of that name.",
             Self::Secret(error) => error.remedy(),
             Self::Token(error) => error.remedy(),
+        }
+    }
+
+    fn detail(&self) -> Detail {
+        match self {
+            Self::Unknown => Detail::default(),
+            Self::Secret(error) => error.detail(),
+            Self::Token(error) => error.detail(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use claviger_runtime::reason::{Reason, Reasoned};
+use claviger_runtime::reason::{Detail, Reason, Reasoned};
 
 use crate::tokens::source;
 
@@ -60,7 +60,7 @@ impl Reasoned for Error {
         match self {
             Self::Unknown => Reason::UnknownToken,
             Self::Scopes => Reason::ScopesNotConfigured,
-            Self::Issuer { error, .. } => error.kind.reason(),
+            Self::Issuer { error, .. } => error.reason(),
             Self::TooShort { .. } => Reason::LifetimeTooShort,
             Self::Limited { .. } => Reason::RenewalLimited,
             Self::OverBudget { .. } => Reason::RateLimited,
@@ -71,7 +71,7 @@ impl Reasoned for Error {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::Issuer { error, .. } => error.kind.remedy(),
+            Self::Issuer { error, .. } => error.remedy(),
             Self::Unknown
             | Self::Scopes
             | Self::TooShort { .. }
@@ -90,6 +90,19 @@ impl Reasoned for Error {
             | Self::OverBudget { retry_in }
             | Self::Pending { retry_in } => Some(*retry_in),
             Self::Stopping => Some(Duration::from_secs(1)),
+        }
+    }
+
+    fn detail(&self) -> Detail {
+        match self {
+            Self::Issuer { error, .. } => Reasoned::detail(error),
+            Self::Unknown
+            | Self::Scopes
+            | Self::TooShort { .. }
+            | Self::Limited { .. }
+            | Self::OverBudget { .. }
+            | Self::Pending { .. }
+            | Self::Stopping => Detail::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) const PENDING: Duration = Duration::from_secs(1);
 /// Why a request brought no token.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    pub(super) error: source::Error,
+    pub(super) error: Box<source::Error>,
     pub(super) retry_at: Deadline,
 }
 
@@ -50,7 +50,7 @@ impl Flight {
             Some(Ok(held)) => Ok(held),
             Some(Err(failure)) => Err(Error::Issuer {
                 retry_in: Some(failure.retry_at.left(clock.now())),
-                error: failure.error,
+                error: *failure.error,
             }),
             None => Err(Error::Stopping),
         })

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use claviger_runtime::clock::{Moment, Roll};
+use claviger_runtime::reason::Reasoned as _;
 
 use crate::tokens::entry::{Core, Entry, Last};
 use crate::tokens::flight::Failure;
@@ -131,13 +132,13 @@ impl Entry {
         let known = core.last_error.as_ref().map(|error| error.kind.as_str());
         if known != Some(error.kind.as_str()) {
             tracing::warn!(
-                token = %supply.definition.name, %error, still_served = core.state.life().is_some(),
+                token = %supply.definition.name, %error, remedy = error.remedy(), still_served = core.state.life().is_some(),
                 "the issuer issued no token"
             );
         }
         core.last_error = Some(error.clone());
         Failure {
-            error,
+            error: Box::new(error),
             retry_at: retry.at,
         }
     }

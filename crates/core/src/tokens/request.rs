@@ -15,6 +15,7 @@ use crate::tokens::supply::Supply;
 use crate::tokens::{Error, Shared};
 use claviger_runtime::clock::sleep_until;
 use claviger_runtime::flight;
+use claviger_runtime::reason::Detail;
 
 /// The source's own limits end a request before this. It keeps a defect there from blocking an entry for ever.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -91,6 +92,7 @@ pub(super) fn join(
                     issuer: Arc::clone(&supply.definition.issuer),
                     verdict: Verdict::Transient { retry_after: None },
                     credential,
+                    detail: Detail::default(),
                 })
             });
         landing.land(entry.land(&shared, &supply, answer));

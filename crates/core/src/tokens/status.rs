@@ -11,6 +11,7 @@ use crate::tokens::entry::Entry;
 use crate::tokens::state::Event;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::Moment;
+use claviger_runtime::reason::advice;
 
 /// The state of one token of the configuration.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct EntryStatus {
     pub fingerprint: Option<String>,
     /// Why the last attempt failed, if it did.
     pub last_error: Option<&'static str>,
+    /// What that means and what to do about it, for operators.
+    pub last_error_detail: Option<String>,
     /// When the issuer will be asked again at the earliest, if it failed.
     pub retry_in: Option<Duration>,
     /// Answers from memory.
@@ -83,6 +86,7 @@ impl Entry {
             generation: held.as_ref().map_or(0, |held| held.generation),
             fingerprint: held.map(|held| held.fingerprint.clone()),
             last_error: core.last_error.as_ref().map(|error| error.kind.as_str()),
+            last_error_detail: core.last_error.as_ref().map(advice),
             retry_in: state.retry().map(|retry| retry.at.left(now)),
             hits: self.hits.load(Ordering::Relaxed),
             upstream_requests: self.requests.load(Ordering::Relaxed),

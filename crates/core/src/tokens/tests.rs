@@ -19,7 +19,7 @@ use crate::tokens::source::{
 };
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::SteppedClock;
-use claviger_runtime::reason::Reasoned as _;
+use claviger_runtime::reason::{Detail, Reasoned as _};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -104,6 +104,7 @@ impl TokenSource for Issuer {
         tokio::time::sleep(manners.latency).await;
         if let Some(kind) = manners.failure {
             return Err(source::Error {
+                detail: Detail::default(),
                 kind,
                 issuer: Arc::from("acme"),
                 verdict: manners.verdict.unwrap_or(kind.verdict()),

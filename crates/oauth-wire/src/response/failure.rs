@@ -124,8 +124,11 @@ pub enum Flaw {
     /// There is no access token.
     #[error("no access token")]
     NoToken,
-    /// `token_type` is missing or not `Bearer`.
-    #[error("the token type is missing or not Bearer")]
+    /// There is no `token_type`.
+    #[error("no token type")]
+    NoTokenType,
+    /// `token_type` is not `Bearer`.
+    #[error("the token type is not Bearer")]
     TokenType,
     /// The access token cannot be one.
     #[error("{0}")]

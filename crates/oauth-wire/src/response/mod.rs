@@ -161,7 +161,8 @@ impl Draft {
 fn complete(draft: Draft, leniency: Leniency, pointed: bool) -> Result<TokenResponse, Flaw> {
     let assumed = leniency.missing_token_type_is_bearer;
     let bearer = match &draft.token_type {
-        None => assumed,
+        None if assumed => true,
+        None => return Err(Flaw::NoTokenType),
         // Slack says here whose token it is.
         Some(Field::Text(text)) => {
             text.eq_ignore_ascii_case("bearer")

@@ -75,66 +75,98 @@ async fn both_places_are_tried_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn only_the_configured_issuer_and_safe_endpoints_are_accepted() {
-    for (issuer, stated, token, accepted) in [
-        (ISSUER, ISSUER, "https://auth.example/token", true),
+    use ErrorKind::{AddressRefused, InsecureEndpoint, IssuerMismatch, Metadata};
+    for (issuer, stated, token, expected) in [
+        (ISSUER, ISSUER, "https://auth.example/token", Ok(())),
         (
             ISSUER,
             "https://auth.example/",
             "https://auth.example/token",
-            true,
+            Ok(()),
         ),
-        (ISSUER, ISSUER, "https://8.8.8.8/token", true),
+        (ISSUER, ISSUER, "https://8.8.8.8/token", Ok(())),
         (
             ISSUER,
             "https://evil.example",
             "https://auth.example/token",
-            false,
+            Err(IssuerMismatch),
         ),
         (
             ISSUER,
             "https://auth.example/x",
             "https://auth.example/token",
-            false,
+            Err(IssuerMismatch),
         ),
-        (ISSUER, ISSUER, "http://auth.example/token", false),
-        (ISSUER, ISSUER, "http://127.0.0.1/token", false),
-        (ISSUER, ISSUER, "https://127.0.0.1/token", false),
-        (ISSUER, ISSUER, "https://[::ffff:10.0.0.1]/token", false),
-        (ISSUER, ISSUER, "https://169.254.169.254/token", false),
-        (ISSUER, ISSUER, "https://u:p@auth.example/token", false),
-        (ISSUER, ISSUER, "https://auth.example/token#x", false),
-        (ISSUER, ISSUER, "file:///token", false),
-        (ISSUER, ISSUER, "/token", false),
+        (
+            ISSUER,
+            ISSUER,
+            "http://auth.example/token",
+            Err(InsecureEndpoint),
+        ),
+        (
+            ISSUER,
+            ISSUER,
+            "http://127.0.0.1/token",
+            Err(InsecureEndpoint),
+        ),
+        (
+            ISSUER,
+            ISSUER,
+            "https://127.0.0.1/token",
+            Err(AddressRefused),
+        ),
+        (
+            ISSUER,
+            ISSUER,
+            "https://[::ffff:10.0.0.1]/token",
+            Err(AddressRefused),
+        ),
+        (
+            ISSUER,
+            ISSUER,
+            "https://169.254.169.254/token",
+            Err(AddressRefused),
+        ),
+        (
+            ISSUER,
+            ISSUER,
+            "https://u:p@auth.example/token",
+            Err(Metadata),
+        ),
+        (
+            ISSUER,
+            ISSUER,
+            "https://auth.example/token#x",
+            Err(Metadata),
+        ),
+        (ISSUER, ISSUER, "file:///token", Err(Metadata)),
+        (ISSUER, ISSUER, "/token", Err(Metadata)),
         (
             "https://10.0.0.1",
             "https://10.0.0.1",
             "https://10.0.0.1/token",
-            true,
+            Ok(()),
         ),
         (
             "https://10.0.0.1",
             "https://10.0.0.1",
             "https://10.0.0.2/token",
-            false,
+            Err(AddressRefused),
         ),
     ] {
         let rig = Rig::discovering(issuer);
         let first = format!("{issuer}/.well-known/oauth-authorization-server");
         rig.script.document(&first, 200, &document(stated, token));
-        let expected = if accepted {
-            Ok(())
-        } else {
-            Err(ErrorKind::Metadata)
-        };
         assert_eq!(obtain(&rig).await, expected, "{stated} {token}");
-        let requests = if accepted { 2 } else { 1 };
+        let requests = if expected.is_ok() { 2 } else { 1 };
         assert_eq!(rig.script.requests(), requests, "{stated} {token}");
     }
     let rig = Rig::discovering(ISSUER);
     rig.script
         .document(FIRST, 200, &format!(r#"{{"issuer":"{ISSUER}"}}"#));
-    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::NoTokenEndpoint));
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,7 +308,7 @@ async fn a_failure_of_the_host_is_not_retried_at_the_other_place() {
     for (lost, requests) in [
         (Lost::UnknownIssuer, 1),
         (Lost::PinMismatch, 1),
-        (Lost::AddressRefused, 1),
+        (Lost::AddressRefused(PRIVATE), 1),
         (Lost::Unreachable, 3),
     ] {
         let rig = Rig::discovering(ISSUER);

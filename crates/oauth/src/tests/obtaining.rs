@@ -137,19 +137,19 @@ async fn refusals_are_one_request() {
         ),
         (400, "", ErrorKind::Refused { status: 400 }),
         (307, "", ErrorKind::Redirect),
-        (200, "<html>", ErrorKind::InvalidResponse),
+        (200, "<html>", ErrorKind::HtmlPage),
     ] {
         let rig = Rig::new();
         rig.script.then(Ok(answer(status, body)));
         let error = rig.client.token(&scopes("read")).await.unwrap_err();
         assert_eq!((error.kind, error.verdict), (kind, kind.verdict()));
         assert_eq!(rig.script.requests(), 1, "{body}");
-        assert_eq!(rig.issuer.status().last_error.unwrap().0, kind);
+        assert_eq!(rig.issuer.status().last_error.unwrap().kind, kind);
     }
     for (lost, kind) in [
         (Lost::UnknownIssuer, ErrorKind::Untrusted),
         (Lost::PinMismatch, ErrorKind::PinMismatch),
-        (Lost::AddressRefused, ErrorKind::AddressRefused),
+        (Lost::AddressRefused(PRIVATE), ErrorKind::AddressRefused),
         (Lost::BodyTooLong, ErrorKind::InvalidResponse),
         (Lost::AnswerTimeout, ErrorKind::Timeout),
     ] {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use claviger_outbound::http::{Answer, Body, Error as Lost, Headers, Request, Tra
 use claviger_runtime::clock::{Clock, SteppedClock};
 
 pub(crate) const SECRET: &str = "s3cret-SENTINEL-9b1f";
+/// An address that is not public.
+pub(crate) const PRIVATE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
 pub(crate) const TOKEN: &str = "t0ken-SENTINEL-77aa";
 
 pub(crate) fn issuer_settings(issuer: &str) -> IssuerSettings {

@@ -325,11 +325,14 @@ async fn bundles_that_are_none_are_setup_errors() {
     for (path, text) in [
         (
             PathBuf::from("/nonexistent/ca.pem"),
-            "ca: the CA bundle cannot be read",
+            "ca: /nonexistent/ca.pem: the CA bundle cannot be read".to_owned(),
         ),
         (
             empty.path().to_owned(),
-            "ca: the CA bundle has no usable certificate",
+            format!(
+                "ca: {}: the CA bundle has no usable certificate",
+                empty.path().display()
+            ),
         ),
     ] {
         let mut settings = server.issuer("https");
@@ -355,7 +358,11 @@ async fn resources_are_checked_like_the_issuer_but_without_its_pins() {
     let here = |scheme: &str, host: &str| format!("{scheme}://{host}:{}/x", server.address.port());
 
     let read = kind(settings.clone(), here("https", "127.0.0.1")).await;
-    assert_eq!(read, ErrorKind::Metadata, "read, and about another one");
+    assert_eq!(
+        read,
+        ErrorKind::ResourceMismatch,
+        "read, and about another one"
+    );
     let [request] = server.requests().try_into().unwrap();
     assert!(
         request.starts_with("GET /.well-known/oauth-protected-resource/x HTTP/1.1\r\n"),
@@ -366,7 +373,7 @@ async fn resources_are_checked_like_the_issuer_but_without_its_pins() {
     let private = kind(settings.clone(), here("https", "localhost")).await;
     assert_eq!(private, ErrorKind::AddressRefused);
     let clear = kind(settings.clone(), here("http", "127.0.0.1")).await;
-    assert_eq!(clear, ErrorKind::Metadata);
+    assert_eq!(clear, ErrorKind::ResourceMismatch);
     assert_eq!(server.requests().len(), 1, "no other server got a request");
 
     settings.outbound.ca = Some(other.ca.path().to_owned());
@@ -662,6 +669,10 @@ async fn names_must_resolve_to_allowed_addresses() {
         obtain(settings.clone()).await,
         Err(ErrorKind::AddressRefused)
     );
+    let client = client_of(&issuer(settings.clone()), token_settings());
+    let error = client.token(&scopes("read")).await.unwrap_err();
+    let fact = error.detail.fact.unwrap();
+    assert!(fact.contains("127.0.0.1") || fact.contains("::1"), "{fact}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
     settings.outbound.dns.allow = vec!["127.0.0.1/32".parse().unwrap()];
     assert_eq!(obtain(settings.clone()).await, Ok(()));

@@ -85,7 +85,11 @@ async fn a_resource_that_names_another_issuer_gets_no_token() {
         let (log, _guard) = Captured::start();
         let rig = rig();
         rig.script.document(PLACE, 200, &document);
-        assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata), "{document}");
+        assert_eq!(
+            obtain(&rig).await,
+            Err(ErrorKind::ResourceMismatch),
+            "{document}"
+        );
         assert_eq!(rig.script.asked_of("/token"), 0, "{document}");
         assert_eq!(rig.script.asked_of("evil"), 0, "{document}");
         let text = log.text();
@@ -99,12 +103,12 @@ async fn a_resource_that_names_another_issuer_gets_no_token() {
         assert_eq!(status.last_error, None, "it is not the issuer's fault");
         // As soon as the metadata is corrected and read again, there is a token.
         rig.script.document(PLACE, 200, &good());
-        assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+        assert_eq!(obtain(&rig).await, Err(ErrorKind::ResourceMismatch));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(obtain(&rig).await, Ok(()));
     }
-    assert_eq!(ErrorKind::Metadata.verdict(), Verdict::Terminal);
-    assert!(ErrorKind::Metadata.remedy().contains("verify_resource"));
+    assert_eq!(ErrorKind::ResourceMismatch.verdict(), Verdict::Terminal);
+    assert!(ErrorKind::ResourceMismatch.remedy().contains("RFC 9728"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +120,7 @@ async fn every_resource_must_name_the_issuer() {
         200,
         &says("https://two.example", "\"https://evil.example\""),
     );
-    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::ResourceMismatch));
     // The issuer's identifier may differ by the slash of an empty path, as everywhere.
     let slash = says("https://two.example", "\"https://auth.example/\"");
     rig.script.document(second, 200, &slash);
@@ -127,11 +131,11 @@ async fn every_resource_must_name_the_issuer() {
 #[tokio::test(start_paused = true)]
 async fn server_errors_are_transient_and_absence_is_not() {
     for (status, body, expected) in [
-        (404, "", ErrorKind::Metadata),
-        (401, "", ErrorKind::Metadata),
-        (403, "{}", ErrorKind::Metadata),
+        (404, "", ErrorKind::ResourceMismatch),
+        (401, "", ErrorKind::ResourceMismatch),
+        (403, "{}", ErrorKind::ResourceMismatch),
         (302, "", ErrorKind::Redirect),
-        (200, "<html>", ErrorKind::InvalidResponse),
+        (200, "<html>", ErrorKind::HtmlPage),
         (200, "{}", ErrorKind::InvalidResponse),
         (
             503,
@@ -147,11 +151,15 @@ async fn server_errors_are_transient_and_absence_is_not() {
         assert_eq!(obtain(&rig).await, Err(expected), "{status} {body}");
         assert_eq!(rig.script.asked_of("/token"), 0, "{status} {body}");
         let transient = expected.verdict() != Verdict::Terminal;
-        assert_eq!(transient, expected != ErrorKind::Metadata, "{expected:?}");
+        assert_eq!(
+            transient,
+            expected != ErrorKind::ResourceMismatch,
+            "{expected:?}"
+        );
     }
     for (lost, expected) in [
         (Lost::Unreachable, ErrorKind::Unreachable),
-        (Lost::AddressRefused, ErrorKind::AddressRefused),
+        (Lost::AddressRefused(PRIVATE), ErrorKind::AddressRefused),
         (Lost::UnknownIssuer, ErrorKind::Untrusted),
         (Lost::AnswerTimeout, ErrorKind::Timeout),
         (Lost::BodyTooLong, ErrorKind::InvalidResponse),
@@ -195,8 +203,8 @@ async fn metadata_is_good_for_a_day_and_longer_during_failures() {
     let evil = says(RESOURCE, "\"https://evil.example\"");
     rig.script.document(PLACE, 200, &evil);
     let tokens = rig.script.asked_of("/token");
-    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
-    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::ResourceMismatch));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::ResourceMismatch));
     assert_eq!(rig.script.asked_of("/token"), tokens);
     // That stays so when the resource does not answer afterwards.
     rig.script.document(PLACE, 500, "");
@@ -218,7 +226,7 @@ async fn half_a_day_old_metadata_is_renewed_in_the_background() {
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.script.asked_of("well-known"), 2);
-    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::ResourceMismatch));
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,7 +284,11 @@ async fn resources_are_read_by_https_only() {
         "https://u:p@api.example/",
     ] {
         let rig = rig_for(&[resource]);
-        assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata), "{resource}");
+        assert_eq!(
+            obtain(&rig).await,
+            Err(ErrorKind::ResourceMismatch),
+            "{resource}"
+        );
         assert_eq!(rig.script.requests(), 0, "{resource}");
     }
 }
@@ -340,7 +352,7 @@ async fn metadata_is_shown_as_far_as_it_was_checked() {
     assert_eq!((stale.stale, stale.read), (true, metadata.read));
     rig.script.document(PLACE, 200, &says(RESOURCE, ""));
     tokio::time::advance(Duration::from_mins(2)).await;
-    assert_eq!(obtain(&rig).await, Err(ErrorKind::Metadata));
+    assert_eq!(obtain(&rig).await, Err(ErrorKind::ResourceMismatch));
     assert_eq!(known(), None);
     assert_eq!(
         rig.script.asked_of("well-known"),

@@ -116,16 +116,16 @@ impl Service<Name> for Resolver {
         let inner = Arc::clone(&self.0);
         async move {
             let found = tokio::time::timeout(inner.timeout, inner.lookup(name.as_str())).await;
-            let found = match found {
-                Ok(Ok(found)) if !found.is_empty() => found,
-                Ok(_) | Err(_) => return Err(Error::NotResolved),
+            let Ok(Ok(found)) = found else {
+                return Err(Error::NotResolved);
             };
+            let first = found.first().ok_or(Error::NotResolved)?.ip();
             let permitted: Vec<SocketAddr> = found
                 .into_iter()
                 .filter(|address| inner.policy.permits(address.ip()))
                 .collect();
             if permitted.is_empty() {
-                return Err(Error::AddressRefused);
+                return Err(Error::AddressRefused(first));
             }
             Ok(permitted.into_iter())
         }

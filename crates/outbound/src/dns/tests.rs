@@ -189,7 +189,7 @@ async fn ask(resolver: &Resolver) -> Found {
             found.sort();
             Found::Addresses(found)
         }
-        Err(Error::AddressRefused) => Found::Refused,
+        Err(Error::AddressRefused(_)) => Found::Refused,
         Err(error) => {
             assert_eq!(error, Error::NotResolved);
             Found::Nothing

@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::IpAddr;
 
 use super::tls::PinMismatch;
 
@@ -18,8 +19,8 @@ pub enum Error {
     #[error("the name does not resolve")]
     NotResolved,
     /// Every address of the name is outside the networks that the configuration allows.
-    #[error("the name resolves to addresses that are not allowed")]
-    AddressRefused,
+    #[error("the name resolves to {0}, which is not allowed")]
+    AddressRefused(IpAddr),
     /// The port is closed.
     #[error("the connection was refused")]
     Refused,

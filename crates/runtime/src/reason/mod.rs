@@ -7,11 +7,13 @@
 //!
 //! Next: `table` for the rows, `server::answers` for how a caller gets them.
 
+mod detail;
 mod exit;
 mod table;
 
 use std::time::Duration;
 
+pub use detail::{Detail, printable};
 pub use exit::Exit;
 pub use table::Reason;
 
@@ -129,6 +131,21 @@ pub trait Reasoned {
     /// The time until a retry makes sense, if known. Sent to callers only where waiting helps.
     fn retry_in(&self) -> Option<Duration> {
         None
+    }
+
+    /// What this failure says beyond its reason.
+    fn detail(&self) -> Detail {
+        Detail::default()
+    }
+}
+
+/// The remedy and the detail of an error, for operators.
+pub fn advice(error: &impl Reasoned) -> String {
+    let (remedy, detail) = (error.remedy(), error.detail());
+    if detail.is_empty() {
+        remedy.to_owned()
+    } else {
+        format!("{remedy} ({detail})")
     }
 }
 

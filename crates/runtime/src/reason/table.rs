@@ -217,12 +217,30 @@ reasons! {
     /// The issuer's token has another type, format or length than configured.
     UnusableToken: "unusable_token" "UNUSABLE_TOKEN", FailedPrecondition 409, Config act,
         "The issuer's token does not fit the configured format: correct `format` or `min_length` of the token, or the client at the issuer.";
-    /// Metadata of the issuer or resource contradicts the configuration.
+    /// The issuer's answer has no `token_type`.
+    MissingTokenType: "missing_token_type" "MISSING_TOKEN_TYPE", FailedPrecondition 409, Config act,
+        "The issuer's answer has no `token_type`: if its tokens are bearer tokens, set `missing_token_type = \"bearer\"` for this issuer.";
+    /// The issuer publishes no metadata, or none that can be used.
     MetadataRefused: "metadata_refused" "METADATA_REFUSED", FailedPrecondition 409, Config act,
-        "Metadata contradicts the configuration: check `issuer` (or give the endpoints one by one) and, with `verify_resource`, `resource`.";
-    /// The issuer's name resolves to a forbidden address.
+        "The issuer publishes no usable metadata at its well-known places: check `issuer`, or set `token_endpoint`.";
+    /// The issuer's metadata names another issuer than `issuer`, if only by a slash.
+    IssuerMismatch: "issuer_mismatch" "ISSUER_MISMATCH", FailedPrecondition 409, Config act,
+        "The metadata names another issuer: if the server is the right one, set `issuer` to exactly what its metadata says.";
+    /// The issuer's metadata names an endpoint at `http://`.
+    InsecureEndpoint: "insecure_endpoint" "INSECURE_ENDPOINT", FailedPrecondition 409, Config act,
+        "The metadata names an endpoint that is not https: have the issuer correct it (behind a proxy, its public address), or set the endpoint.";
+    /// The issuer's metadata names no token endpoint.
+    NoTokenEndpoint: "no_token_endpoint" "NO_TOKEN_ENDPOINT", FailedPrecondition 409, Config act,
+        "The metadata names no token endpoint: check `issuer`, or set `token_endpoint`.";
+    /// With `verify_resource`: the resource has no metadata that names it and the issuer.
+    ResourceMismatch: "resource_mismatch" "RESOURCE_MISMATCH", FailedPrecondition 409, Config act,
+        "The resource has no metadata (RFC 9728) that names exactly this resource and issuer: correct it there, or the token's `resource`.";
+    /// The endpoint answers with an HTML page.
+    HtmlPage: "html_page" "HTML_PAGE", FailedPrecondition 409, Config act,
+        "The endpoint answers with an HTML page, usually of a login, a portal or a proxy: check `issuer` and the endpoints.";
+    /// A name or the metadata leads to an address that is not public.
     AddressRefused: "address_refused" "ADDRESS_REFUSED", FailedPrecondition 409, Config act,
-        "The issuer's name resolves to an address that is not allowed: check DNS, or allow the network for this issuer.";
+        "The address is not public: check DNS and the metadata, or list its network in `dns.allow` of this issuer.";
     /// The endpoint's port does not speak TLS.
     NotTls: "not_tls" "NOT_TLS", FailedPrecondition 409, Config act,
         "The port does not speak TLS; usually it speaks plain HTTP. Correct the host and port of the endpoint.";

@@ -15,7 +15,7 @@ use claviger_core::broker::{Explained, Question, Unknown};
 use claviger_core::peer::{Cgroup, Facts};
 use claviger_core::policy::Action;
 use claviger_core::{secrets, tokens};
-use claviger_runtime::reason::Reasoned;
+use claviger_runtime::reason::{Reasoned, advice};
 
 /// The most names that one refresh may list.
 const MOST_NAMES: usize = 256;
@@ -269,7 +269,7 @@ fn refresh_result<E: Reasoned>(name: &str, outcome: &Result<bool, E>) -> v1::Ref
         error: failure
             .map_or("", |failure| failure.reason().label())
             .to_owned(),
-        remedy: failure.map_or("", Reasoned::remedy).to_owned(),
+        remedy: failure.map(advice).unwrap_or_default(),
     }
 }
 
@@ -341,6 +341,7 @@ fn issuer(issuer: &IssuerOverview) -> v1::IssuerStatus {
         issuer: issuer.issuer.clone(),
         discovered: metadata.is_some(),
         last_error: issuer.last_error.unwrap_or_default().to_owned(),
+        last_error_detail: issuer.last_error_detail.clone().unwrap_or_default(),
         last_success: issuer.last_success.map(convert::system_time),
         clock_skew_seconds: issuer.clock_skew_seconds,
         metadata_read_at: metadata.and_then(|known| known.read).map(convert::moment),
@@ -380,6 +381,7 @@ fn token(token: tokens::TokenStatus) -> v1::TokenStatus {
         generation: entry.generation,
         fingerprint: entry.fingerprint.unwrap_or_default(),
         last_error: entry.last_error.unwrap_or_default().to_owned(),
+        last_error_detail: entry.last_error_detail.unwrap_or_default(),
         retry_in: entry.retry_in.map(convert::seconds),
         hits: entry.hits,
         upstream_requests: entry.upstream_requests,

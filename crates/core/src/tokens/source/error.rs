@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claviger_runtime::reason::{Reason, Reasoned};
+use claviger_runtime::reason::{Detail, Reason, Reasoned};
 
 /// What went wrong, by meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,20 @@ pub enum ErrorKind {
     ScopeReduced,
     /// The token is not one that can be used: empty, too long, not printable, of another format, of another type.
     UnusableToken,
-    /// The issuer's metadata names another issuer, or an endpoint that is not acceptable; or a resource has no metadata, or one
-    /// that does not name the issuer.
+    /// The answer has no `token_type`.
+    MissingTokenType,
+    /// The issuer has no metadata, or none that can be used.
     Metadata,
+    /// The issuer's metadata names another issuer.
+    IssuerMismatch,
+    /// The issuer's metadata names an endpoint at `http://`.
+    InsecureEndpoint,
+    /// The issuer's metadata names no token endpoint.
+    NoTokenEndpoint,
+    /// A resource has no metadata, or one that does not name the resource and the issuer.
+    ResourceMismatch,
+    /// An HTML page where there must be JSON.
+    HtmlPage,
     /// The client's id or credential is not available from its backend.
     NoCredential {
         /// The time until another attempt makes sense.
@@ -61,7 +72,7 @@ pub enum ErrorKind {
     Unreachable,
     /// The proxy opened no tunnel.
     ProxyRefused,
-    /// The name resolves to an address that the configuration does not allow.
+    /// The name resolves to an address that the configuration does not allow, or metadata names one.
     AddressRefused,
     /// The port does not speak TLS.
     NotTls,
@@ -106,7 +117,7 @@ pub enum Verdict {
     },
 }
 
-/// A failed conversation with an issuer. Carries codes only.
+/// A failed conversation with an issuer.
 #[derive(Clone, Debug)]
 pub struct Error {
     /// What went wrong.
@@ -117,6 +128,8 @@ pub struct Error {
     pub verdict: Verdict,
     /// The number of the client's newest credential when it failed, see [`super::CredentialState`].
     pub credential: u64,
+    /// What it says beyond its kind.
+    pub detail: Detail,
 }
 
 impl fmt::Display for Error {
@@ -128,9 +141,11 @@ impl fmt::Display for Error {
             self.kind.as_str()
         };
         write!(f, "issuer \"{}\": {what}", self.issuer)?;
-        match self.kind.status() {
-            Some(status) => write!(f, " (HTTP {status})"),
-            None => Ok(()),
+        let detail = Reasoned::detail(self);
+        if detail.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({detail})")
         }
     }
 }
@@ -142,6 +157,18 @@ impl ErrorKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.reason().label()
+    }
+
+    /// A detail with the HTTP status, where that says more than the reason.
+    #[must_use]
+    pub fn detail_with(self, detail: &Detail) -> Detail {
+        let mut detail = detail.clone();
+        if detail.fact.is_none()
+            && let Some(status) = self.status()
+        {
+            detail.fact = Some(format!("HTTP {status}").into());
+        }
+        detail
     }
 
     /// The HTTP status, where it says more than the reason.
@@ -178,7 +205,12 @@ impl ErrorKind {
             | Self::ScopeEscalation
             | Self::ScopeReduced
             | Self::UnusableToken
-            | Self::Metadata => Verdict::Terminal,
+            | Self::MissingTokenType
+            | Self::Metadata
+            | Self::IssuerMismatch
+            | Self::InsecureEndpoint
+            | Self::NoTokenEndpoint
+            | Self::ResourceMismatch => Verdict::Terminal,
             Self::NoCredential { retry_after } => Verdict::Transient {
                 retry_after: Some(retry_after),
             },
@@ -202,6 +234,7 @@ impl ErrorKind {
             | Self::CertificateInvalid
             | Self::PinMismatch
             | Self::Redirect
+            | Self::HtmlPage
             | Self::InvalidResponse => Verdict::Transient { retry_after: None },
         }
     }
@@ -222,7 +255,13 @@ impl Reasoned for ErrorKind {
             Self::ScopeEscalation => Reason::ScopeEscalation,
             Self::ScopeReduced => Reason::ScopeReduced,
             Self::UnusableToken => Reason::UnusableToken,
+            Self::MissingTokenType => Reason::MissingTokenType,
             Self::Metadata => Reason::MetadataRefused,
+            Self::IssuerMismatch => Reason::IssuerMismatch,
+            Self::InsecureEndpoint => Reason::InsecureEndpoint,
+            Self::NoTokenEndpoint => Reason::NoTokenEndpoint,
+            Self::ResourceMismatch => Reason::ResourceMismatch,
+            Self::HtmlPage => Reason::HtmlPage,
             Self::NoCredential { .. } => Reason::NoCredential,
             Self::RateLimited { .. } => Reason::IssuerLimited,
             Self::Timeout => Reason::Timeout,
@@ -245,5 +284,19 @@ impl Reasoned for ErrorKind {
             Self::Unavailable { .. } => Reason::Unavailable,
             Self::InvalidResponse => Reason::InvalidResponse,
         }
+    }
+}
+
+impl Reasoned for Error {
+    fn reason(&self) -> Reason {
+        self.kind.reason()
+    }
+
+    fn remedy(&self) -> &'static str {
+        self.kind.remedy()
+    }
+
+    fn detail(&self) -> Detail {
+        self.kind.detail_with(&self.detail)
     }
 }
