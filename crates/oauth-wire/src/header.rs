@@ -4,8 +4,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The longest wait that an issuer can demand.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
+/// The longest wait that an issuer can demand. Issuers that lock clients out for asking too early want minutes.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// `Retry-After` (RFC 9110 §10.2.3) in both forms: how long to wait from `now` (time since the Unix epoch), at most
 /// [`LONGEST_RETRY_AFTER`].
@@ -41,12 +41,12 @@ mod tests {
         for (text, seconds) in [
             ("0", Some(0)),
             ("7", Some(7)),
-            (" 61 ", Some(60)),
-            ("99999999999999999999999999", Some(60)),
+            (" 601 ", Some(600)),
+            ("99999999999999999999999999", Some(600)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
             ("Sun, 06 Nov 1994 08:49:57 GMT", Some(20)),
             ("Sun, 06 Nov 1994 08:49:17 GMT", Some(0)),
-            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(60)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(600)),
             ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
             ("Sun Nov  6 08:49:47 1994", Some(10)),
             ("", None),
