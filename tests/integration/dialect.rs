@@ -96,7 +96,7 @@ fn health_and_readiness_need_no_rule() -> Result<(), String> {
                 (health.status, text(&health.json(), "status")),
                 (200, "healthy")
             );
-            assert_eq!(text(&health.json(), "oauth"), "connected");
+            assert_eq!(text(&health.json(), "oauth"), "unknown", "no request yet");
             assert!(health.json()["timestamp"].as_u64().is_some());
             let ready = ask(&socket, "GET /ready HTTP/1.1");
             assert_eq!(
@@ -115,6 +115,10 @@ fn health_and_readiness_need_no_rule() -> Result<(), String> {
             0,
             "checking readiness sends no request to the issuer"
         );
+        let socket = daemon.node.socket();
+        assert_eq!(get(&socket, "/v1/token/api").status, 200);
+        let health = ask(&socket, "GET /health HTTP/1.1").json();
+        assert_eq!(text(&health, "oauth"), "connected");
     })
 }
 

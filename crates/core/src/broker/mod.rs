@@ -40,7 +40,7 @@ use crate::broker::ask::{Ask, Subject};
 use crate::broker::budget::Budgets;
 use crate::policy::Policy;
 use crate::secrets::Secrets;
-use crate::tokens::Tokens;
+use crate::tokens::{Contact, Tokens};
 use claviger_runtime::clock::Clock;
 use claviger_runtime::reason::Reasoned as _;
 
@@ -109,6 +109,11 @@ impl Broker {
     /// Whether everything that is configured can be served now. Computed from memory; sends nothing.
     pub fn ready(&self) -> bool {
         self.world().is_ready()
+    }
+
+    /// What the requests so far say about the issuers. Computed from memory; sends nothing.
+    pub fn contact(&self) -> Contact {
+        self.world().tokens.contact()
     }
 
     /// Counts of decisions since the start, for each operation.

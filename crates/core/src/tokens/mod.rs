@@ -48,6 +48,7 @@ use claviger_runtime::shutdown::Drain;
 
 pub use error::Error;
 pub use held::{Answer, Fingerprints, Held, NoFingerprints};
+pub use ready::Contact;
 pub use status::{EntryStatus, TokenStatus};
 pub use watch::Watch;
 pub use withdraw::{Report, Revoked};

@@ -32,6 +32,29 @@ enum Standing {
     Unknown,
 }
 
+/// What earlier requests say about the issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// No request counts: there was none, or it is too long ago.
+    Unknown,
+    /// A token was issued, and none was refused or failed.
+    Connected,
+    /// A request was refused or failed.
+    Disconnected,
+}
+
+impl Contact {
+    /// The word in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
 impl Tokens {
     /// Each token of the configuration, by name, and whether it can be served.
     pub fn readiness(&self) -> Vec<(Arc<str>, bool)> {
@@ -50,9 +73,31 @@ impl Tokens {
         let mut supplies = self.supplies.values();
         supplies.all(|supply| serves(supply, now))
     }
+
+    /// Whether issuers give tokens, by the requests so far.
+    pub fn contact(&self) -> Contact {
+        let now = self.shared.clock.now();
+        let mut contact = Contact::Unknown;
+        for supply in self.supplies.values() {
+            match standing(supply, now) {
+                Standing::Fails => return Contact::Disconnected,
+                Standing::Serves => contact = Contact::Connected,
+                Standing::Unknown => {}
+            }
+        }
+        contact
+    }
 }
 
 fn serves(supply: &Supply, now: Moment) -> bool {
+    match standing(supply, now) {
+        Standing::Serves => true,
+        Standing::Fails => false,
+        Standing::Unknown => supply.definition.source.credential().is_available,
+    }
+}
+
+fn standing(supply: &Supply, now: Moment) -> Standing {
     let source = &*supply.definition.source;
     let idle = supply.definition.idle;
     let entries = supply.entries().into_iter();
@@ -65,14 +110,9 @@ fn serves(supply: &Supply, now: Moment) -> bool {
             (Standing::Unknown, Standing::Unknown) => Standing::Unknown,
         })
     };
-    let known = match own {
+    match own {
         Standing::Unknown => others().unwrap_or(own),
         Standing::Serves | Standing::Fails => own,
-    };
-    match known {
-        Standing::Serves => true,
-        Standing::Fails => false,
-        Standing::Unknown => source.credential().is_available,
     }
 }
 

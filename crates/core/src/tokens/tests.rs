@@ -1339,7 +1339,9 @@ async fn a_token_without_a_request_is_ready_with_its_credential() {
     assert!(!ready(), "without a credential there will be no token");
     world.issuer.be(|manners| manners.has_credential = true);
     assert!(ready());
+    assert_eq!(world.tokens.contact(), Contact::Unknown, "no request yet");
     world.call().await.unwrap();
+    assert_eq!(world.tokens.contact(), Contact::Connected);
     world.issuer.be(|manners| manners.has_credential = false);
     assert!(ready(), "what is held can be handed out");
     let wait = ErrorKind::NoCredential {
@@ -1360,6 +1362,7 @@ async fn a_refusal_counts_until_the_credential_changes_and_an_outage_while_calle
     world.issuer.fail(ErrorKind::InvalidClient);
     assert!(world.call().await.is_err());
     assert!(!world.tokens.is_ready());
+    assert_eq!(world.tokens.contact(), Contact::Disconnected);
     tokio::time::sleep(Duration::from_hours(24)).await;
     assert!(!world.tokens.is_ready(), "nothing has changed");
     world.issuer.credential.store(2, Ordering::SeqCst);

@@ -131,12 +131,12 @@ enum Subject {
     Token,
 }
 
-/// Status 200 while the daemon answers at all; the body says whether issuers can be reached. Every peer may ask, so it is read
+/// Status 200 while the daemon answers at all; the body says whether issuers gave tokens so far. Every peer may ask, so it is read
 /// from memory.
 fn health(context: &Context) -> Reply {
     let ready = context.shared.broker.ready();
     let timestamp = context.shared.clock.now().wall.as_secs();
-    let oauth = if ready { "connected" } else { "disconnected" };
+    let oauth = context.shared.broker.contact().as_str();
     let status = if ready { "healthy" } else { "unhealthy" };
     Reply::json(
         StatusCode::OK,
