@@ -20,6 +20,7 @@ mod manual;
 mod output;
 mod refresh;
 mod reload;
+mod revoke;
 mod run;
 mod status;
 mod surroundings;
@@ -81,6 +82,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Get a token from the running daemon
     Token(token::TokenArgs),
+    /// Drop a token and have its issuer revoke it
+    Revoke(revoke::RevokeArgs),
     /// Show the tokens, secrets and health of the running daemon
     Status(status::StatusArgs),
     /// Show which rule allows a process something, or what is missing
@@ -162,6 +165,7 @@ fn dispatch(cli: Cli, surroundings: Surroundings, out: &mut dyn io::Write) -> Re
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args, surroundings.executable, out),
         Command::Token(args) => client::block_on(token::token(&args, json, out, is_terminal)),
+        Command::Revoke(args) => client::block_on(revoke::revoke(&args, json, out)),
         Command::Status(args) => client::block_on(status::status(&args, json, out, is_terminal)),
         Command::Explain(args) => client::block_on(explain::explain(&args, json, out)),
         Command::Refresh(args) => client::block_on(refresh::refresh(&args, json, out)),
@@ -186,6 +190,7 @@ impl Command {
             Self::Run(_) | Self::Completions { .. } | Self::Man(_) => true,
             Self::Check(_)
             | Self::Token(_)
+            | Self::Revoke(_)
             | Self::Status(_)
             | Self::Explain(_)
             | Self::Refresh(_)

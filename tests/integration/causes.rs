@@ -17,6 +17,7 @@ table![
     each_mistake_at_the_issuer_is_named_everywhere,
     a_private_address_in_metadata_is_named_with_the_key_that_allows_it,
     a_ca_that_cannot_be_read_is_named,
+    a_revocation_says_what_the_issuer_did,
 ];
 
 const METADATA: &str = "/.well-known/oauth-authorization-server/t";
@@ -239,5 +240,54 @@ fn a_ca_that_cannot_be_read_is_named() -> Result<(), String> {
     let started = claviger(&["run", "--config", config.to_str().unwrap()]);
     assert_eq!(started.code, Some(78), "{started:?}");
     assert!(started.err.contains("/nonexistent/ca.pem"), "{started:?}");
+    Ok(())
+}
+
+fn a_revocation_says_what_the_issuer_did() -> Result<(), String> {
+    let issuer = Scripted::start();
+    let endpoints = format!(
+        r#","token_endpoint":"{0}/token","revocation_endpoint":"{0}/revoke""#,
+        issuer.url
+    );
+    let token = r#"{"access_token":"abcdefghijklmnopqrstuvwxyz","token_type":"Bearer"}"#;
+    issuer
+        .metadata(&issuer.url, &endpoints)
+        .answer("/t/token", 200, "", token);
+    let program = Program::on(node_at(&issuer));
+    let nothing = ask(&program.node, &["revoke", "api"]);
+    assert_eq!(nothing.code, Some(0), "{nothing:?}");
+    assert!(
+        nothing.out.contains("no such token was cached"),
+        "{nothing:?}"
+    );
+    let denied = ask(&program.node, &["revoke", "payroll"]);
+    assert_eq!(denied.code, Some(77), "{denied:?}");
+    for (status, body, code, outcome, reason) in [
+        (200, "", 0, "revoked", Value::Null),
+        (401, "", 78, "refused", "INVALID_CLIENT".into()),
+        (500, "", 69, "refused", "UNAVAILABLE".into()),
+        (
+            400,
+            r#"{"error":"unsupported_token_type"}"#,
+            78,
+            "unsupported",
+            Value::Null,
+        ),
+    ] {
+        issuer.answer("/t/revoke", status, "", body);
+        assert_eq!(ask(&program.node, &["token", "api"]).code, Some(0));
+        let revoked = ask(&program.node, &["revoke", "api", "--output", "json"]);
+        assert_eq!(revoked.code, Some(code), "{revoked:?}");
+        let value: Value = serde_json::from_str(&revoked.out).unwrap();
+        assert_eq!(
+            (&value["outcome"], &value["reason"]),
+            (&outcome.into(), &reason)
+        );
+        assert_eq!(value["valid_until"].is_string(), code != 0, "{value}");
+    }
+    let log = program.log();
+    assert!(log.contains("token_revoked"), "{log}");
+    assert_eq!(log.matches("revocation_failed").count(), 3, "{log}");
+    assert!(log.contains("HTTP 500"), "{log}");
     Ok(())
 }

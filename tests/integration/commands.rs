@@ -34,7 +34,7 @@ table![
 /// A command against a daemon's sockets.
 fn against(node: &Node, arguments: &[&str]) -> Finished {
     let socket = match arguments[0] {
-        "token" => ["--socket".into(), node.socket()],
+        "token" | "revoke" => ["--socket".into(), node.socket()],
         _ => ["--admin-socket".into(), node.admin_socket()],
     };
     finish(Command::new(BINARY).args(arguments).args(socket), b"")
@@ -434,6 +434,7 @@ fn without_a_daemon_every_command_says_how_to_start_one() -> Result<(), String> 
     let node = run(Node::new());
     for arguments in [
         &["token", "api"] as &[&str],
+        &["revoke", "api"],
         &["status"],
         &["explain", "api", "--user", "1"],
         &["refresh"],

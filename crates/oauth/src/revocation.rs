@@ -11,10 +11,11 @@ use url::Url;
 use crate::attempts::Attempts;
 use crate::client::TokenClient;
 use crate::credential::Generation;
+use crate::failed::Failed;
 use crate::request::FormRequest;
 use crate::{ErrorKind, Revocation, outcome};
 use claviger_oauth_wire::request::Form;
-use claviger_oauth_wire::response::{self, ErrorCode};
+use claviger_oauth_wire::response::{self, ErrorCode, Failure, Flaw};
 use claviger_outbound::http::Answer;
 use claviger_outbound::http::header::CONTENT_TYPE;
 
@@ -33,27 +34,57 @@ impl TokenClient {
         let url = match self.issuer.revocation_endpoint(ATTEMPT).await {
             Ok(Some(url)) => url,
             Ok(None) => return Revocation::Unsupported,
-            Err(_failed) => return Revocation::Failed,
+            Err(failed) => return Revocation::Failed(self.issuer.error(&failed)),
         };
         let mut attempts = Attempts::new(&*self.issuer.clock, RETRIES, LIMIT).patient();
         loop {
-            let (revocation, asked) = match self.revoke_once(&url, token).await {
-                Ok(answer) => {
-                    let now = self.issuer.clock.now().wall;
-                    let asked = outcome::status(&answer, now).retry_after();
-                    (meaning(&answer), asked)
-                }
-                Err(kind) => (None, kind.retry_after()),
+            let (failed, answered) = match self.revoke_once(&url, token).await {
+                Ok(answer) => match self.settled(&answer) {
+                    Ok(revocation) => return revocation,
+                    Err(refused) => (refused, true),
+                },
+                Err(failed) => (failed, false),
             };
-            match revocation {
-                Some(revocation) => return revocation,
-                None if attempts.pause(asked).await => {}
-                None => return Revocation::Failed,
+            let final_answer = answered && !failed.again;
+            if !final_answer && attempts.pause(failed.kind.retry_after()).await {
+                continue;
             }
+            let error = self.issuer.error(&failed);
+            return if answered {
+                Revocation::Refused(error)
+            } else {
+                Revocation::Failed(error)
+            };
         }
     }
 
-    async fn revoke_once(&self, url: &Url, token: &Secret) -> Result<Answer, ErrorKind> {
+    /// What an answer means.
+    ///
+    /// # Errors
+    /// If it is an error, with whether it may be another one in a moment.
+    fn settled(&self, answer: &Answer) -> Result<Revocation, Failed> {
+        let code = response::error_in(answer.header(&CONTENT_TYPE), &answer.body.0);
+        let flaw = match code {
+            // The token is invalid already, which is what was wanted (Google answers so).
+            Some(ErrorCode::InvalidToken) => return Ok(Revocation::Revoked),
+            Some(ErrorCode::UnsupportedTokenType) => return Ok(Revocation::Unsupported),
+            Some(code) => Flaw::Refused(code),
+            None if (200..300).contains(&answer.status) => return Ok(Revocation::Revoked),
+            None => Flaw::Status { html: false },
+        };
+        let failure = Failure {
+            flaw,
+            status: answer.status,
+            body_bytes: answer.body.0.len(),
+        };
+        let kind = outcome::failure(failure, answer, self.issuer.clock.now().wall);
+        Err(Failed {
+            again: outcome::is_transient(answer.status),
+            ..kind.into()
+        })
+    }
+
+    async fn revoke_once(&self, url: &Url, token: &Secret) -> Result<Answer, Failed> {
         let attempt = async {
             let slot = self.issuer.slots.acquire().await;
             let _slot = slot.map_err(|_closed| ErrorKind::Timeout)?;
@@ -71,27 +102,11 @@ impl TokenClient {
                 .issuer
                 .transport()
                 .send(request.into_request(), ATTEMPT);
-            sent.await.map_err(outcome::lost)
+            sent.await.map_err(Failed::from)
         };
         match tokio::time::timeout(ATTEMPT, attempt).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(ErrorKind::Timeout),
+            Err(_elapsed) => Err(ErrorKind::Timeout.into()),
         }
-    }
-}
-
-/// What an answer means; `None` if it may be another one in a moment.
-fn meaning(answer: &Answer) -> Option<Revocation> {
-    match response::error_in(answer.header(&CONTENT_TYPE), &answer.body.0) {
-        // The token is invalid already, which is what was wanted (Google answers so).
-        Some(ErrorCode::InvalidToken) => return Some(Revocation::Revoked),
-        Some(ErrorCode::UnsupportedTokenType) => return Some(Revocation::Unsupported),
-        Some(_) if !outcome::is_transient(answer.status) => return Some(Revocation::Failed),
-        Some(_) | None => {}
-    }
-    match answer.status {
-        200..=299 => Some(Revocation::Revoked),
-        status if outcome::is_transient(status) => None,
-        _ => Some(Revocation::Failed),
     }
 }

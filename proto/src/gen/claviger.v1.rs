@@ -180,14 +180,20 @@ pub struct RevokeTokenRequest {
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The result of a revocation. The daemon has dropped the token in every case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeTokenResponse {
     /// What the issuer said.
     #[prost(enumeration = "revoke_token_response::Outcome", tag = "1")]
     pub outcome: i32,
-    /// When the token expires. Set with OUTCOME_UNSUPPORTED and OUTCOME_FAILED.
+    /// When the token expires. Set with OUTCOME_UNSUPPORTED, OUTCOME_FAILED and OUTCOME_REFUSED.
     #[prost(message, optional, tag = "2")]
     pub valid_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// The reason of OUTCOME_FAILED and OUTCOME_REFUSED, a word as in google.rpc.ErrorInfo.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// The remedy for it.
+    #[prost(string, tag = "4")]
+    pub remedy: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `RevokeTokenResponse`.
 pub mod revoke_token_response {
@@ -213,8 +219,10 @@ pub mod revoke_token_response {
         NothingHeld = 2,
         /// The issuer cannot revoke such tokens. The token stays valid elsewhere until valid_until.
         Unsupported = 3,
-        /// The request to the issuer failed. The token stays valid elsewhere until valid_until.
+        /// The issuer could not be asked. The token stays valid elsewhere until valid_until.
         Failed = 4,
+        /// The issuer answered with an error. The token stays valid elsewhere until valid_until.
+        Refused = 5,
     }
     impl Outcome {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -228,6 +236,7 @@ pub mod revoke_token_response {
                 Self::NothingHeld => "OUTCOME_NOTHING_HELD",
                 Self::Unsupported => "OUTCOME_UNSUPPORTED",
                 Self::Failed => "OUTCOME_FAILED",
+                Self::Refused => "OUTCOME_REFUSED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -238,6 +247,7 @@ pub mod revoke_token_response {
                 "OUTCOME_NOTHING_HELD" => Some(Self::NothingHeld),
                 "OUTCOME_UNSUPPORTED" => Some(Self::Unsupported),
                 "OUTCOME_FAILED" => Some(Self::Failed),
+                "OUTCOME_REFUSED" => Some(Self::Refused),
                 _ => None,
             }
         }

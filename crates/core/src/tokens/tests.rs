@@ -928,9 +928,17 @@ async fn revocation_is_local_first_and_says_what_the_issuer_did() {
     assert_eq!(world.tokens.revoke(&revoke).await, Revoked::Revoked);
     assert_eq!(*world.issuer.revoked.lock().unwrap(), ["canary-1"]);
     assert_eq!(world.tokens.revoke(&revoke).await, Revoked::NothingHeld);
+    let error = source::Error {
+        kind: ErrorKind::InvalidClient,
+        issuer: "acme".into(),
+        verdict: Verdict::Terminal,
+        credential: 1,
+        detail: Detail::default(),
+    };
     for (manner, outcome) in [
         (Revocation::Unsupported, "Unsupported"),
-        (Revocation::Failed, "Failed"),
+        (Revocation::Refused(error.clone()), "Refused"),
+        (Revocation::Failed(error.clone()), "Failed"),
     ] {
         let held = world.call().await.unwrap();
         assert!(held.token.expires().wall() >= until.wall());

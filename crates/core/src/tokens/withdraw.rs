@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use crate::policy::{Reach, RevokePermit, TokenPermit};
 use crate::tokens::entry::Entry;
-use crate::tokens::source::Revocation;
+use crate::tokens::held::Held;
+use crate::tokens::source::{self, Revocation};
 use crate::tokens::supply::Supply;
 use crate::tokens::{NEGATIVE, Tokens};
 use claviger_runtime::clock::Deadline;
+use claviger_runtime::telemetry::{EVENTS, Event};
 
 /// The outcome of a report that a resource server rejected a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Report {
 }
 
 /// The outcome of a revocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoked {
     /// No token was cached.
     NothingHeld,
@@ -36,11 +38,42 @@ pub enum Revoked {
         /// Until then.
         until: Deadline,
     },
-    /// The issuer could not be asked. It stays usable elsewhere.
+    /// The issuer answered with an error. The token stays usable elsewhere.
+    Refused {
+        /// Until then.
+        until: Deadline,
+        /// What the issuer's answer means.
+        error: source::Error,
+    },
+    /// The issuer could not be asked. The token stays usable elsewhere.
     Failed {
         /// Until then.
         until: Deadline,
+        /// Why; `None` if the daemon is stopping.
+        error: Option<source::Error>,
     },
+}
+
+impl Revoked {
+    /// The word for it, for logs.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::NothingHeld => "nothing_held",
+            Self::Revoked => "revoked",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Refused { .. } => "refused",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Why the issuer did not revoke it, if an error was the cause.
+    pub fn error(&self) -> Option<&source::Error> {
+        match self {
+            Self::Refused { error, .. } => Some(error),
+            Self::Failed { error, .. } => error.as_ref(),
+            Self::NothingHeld | Self::Revoked | Self::Unsupported { .. } => None,
+        }
+    }
 }
 
 impl Tokens {
@@ -80,13 +113,27 @@ impl Tokens {
             return Revoked::NothingHeld;
         };
         let until = held.expires;
-        let source = Arc::clone(&supply.definition.source);
-        let request = async move { source.revoke(&held.access_token).await };
-        match self.shared.drain.spawn(request).await {
-            Ok(Revocation::Revoked) => Revoked::Revoked,
-            Ok(Revocation::Unsupported) => Revoked::Unsupported { until },
-            Ok(Revocation::Failed) | Err(_) => Revoked::Failed { until },
-        }
+        let definition = &supply.definition;
+        let (source, name) = (Arc::clone(&definition.source), Arc::clone(&definition.name));
+        // The record is written also when the caller has left.
+        let request = async move {
+            let revoked = match source.revoke(&held.access_token).await {
+                Revocation::Revoked => Revoked::Revoked,
+                Revocation::Unsupported => Revoked::Unsupported { until },
+                Revocation::Refused(error) => Revoked::Refused { until, error },
+                Revocation::Failed(error) => Revoked::Failed {
+                    until,
+                    error: Some(error),
+                },
+            };
+            record(&name, &held, &revoked);
+            revoked
+        };
+        self.shared
+            .drain
+            .spawn(request)
+            .await
+            .unwrap_or(Revoked::Failed { until, error: None })
     }
 
     /// The entry that a permit reaches, if there is one. Makes none: it would be empty.
@@ -94,5 +141,24 @@ impl Tokens {
         let supply = self.supplies.get(reach.name())?;
         let entry = supply.find(reach).ok()??;
         Some((supply, entry))
+    }
+}
+
+/// Records how a revocation ended.
+fn record(name: &str, held: &Held, revoked: &Revoked) {
+    let (fingerprint, generation) = (held.fingerprint.as_str(), held.generation);
+    let outcome = revoked.as_str();
+    if *revoked == Revoked::Revoked {
+        tracing::info!(
+            target: EVENTS, event_type = Event::TokenRevoked.name(),
+            token = name, fingerprint, generation, "the issuer revoked the token"
+        );
+    } else {
+        let error = revoked.error().map(tracing::field::display);
+        tracing::warn!(
+            target: EVENTS, event_type = Event::RevocationFailed.name(),
+            token = name, fingerprint, generation, outcome, error,
+            "the token was dropped, but the issuer did not revoke it"
+        );
     }
 }

@@ -108,6 +108,16 @@ impl Reason {
         self.row().remedy
     }
 
+    /// The reason of a failure at a backend or an issuer that a result names without its code, in either case.
+    #[must_use]
+    pub fn of_result(word: &str) -> Option<Self> {
+        // Of two with one word the later one is about a backend or an issuer.
+        Self::ALL
+            .iter()
+            .copied()
+            .rfind(|reason| reason.label().eq_ignore_ascii_case(word))
+    }
+
     /// The reason that an answer names.
     #[must_use]
     pub fn find(word: &str, code: i32) -> Option<Self> {
@@ -168,6 +178,14 @@ mod tests {
             assert_eq!(reason.word(), reason.label().to_ascii_uppercase());
         }
         assert_eq!(Reason::find("DENIED", 14), None);
+        for (word, reason) in [
+            ("not_found", Reason::SecretNotFound),
+            ("TIMEOUT", Reason::Timeout),
+            ("invalid_request", Reason::IssuerInvalidRequest),
+            ("RATE_LIMITED", Reason::BackendRateLimited),
+        ] {
+            assert_eq!(Reason::of_result(word), Some(reason), "{word}");
+        }
     }
 
     #[test]

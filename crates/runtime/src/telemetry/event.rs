@@ -22,6 +22,8 @@ pub enum Event {
     PreviousCredentialUsed,
     /// A resource's metadata contradicts the configuration.
     ResourceMismatch,
+    /// An issuer did not revoke a token that a caller wanted revoked.
+    RevocationFailed,
     /// An issuer granted more scopes than requested.
     ScopeEscalationAttempt,
     /// An issuer granted fewer scopes than requested.
@@ -34,23 +36,27 @@ pub enum Event {
     TokenNotCacheable,
     /// A token was released to a peer for the first time.
     TokenReleased,
+    /// An issuer revoked a token on a caller's behalf.
+    TokenRevoked,
 }
 
 impl Event {
     /// All events, by name.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::CertificatePinMismatch,
         Self::ConfigChanged,
         Self::IssuerClockSkew,
         Self::IssuerMetadataChanged,
         Self::PreviousCredentialUsed,
         Self::ResourceMismatch,
+        Self::RevocationFailed,
         Self::ScopeEscalationAttempt,
         Self::ScopeReduced,
         Self::SecretReleased,
         Self::SuspiciousActivity,
         Self::TokenNotCacheable,
         Self::TokenReleased,
+        Self::TokenRevoked,
     ];
 
     /// The value of the field `event_type`.
@@ -63,12 +69,14 @@ impl Event {
             Self::IssuerMetadataChanged => "issuer_metadata_changed",
             Self::PreviousCredentialUsed => "previous_credential_used",
             Self::ResourceMismatch => "resource_mismatch",
+            Self::RevocationFailed => "revocation_failed",
             Self::ScopeEscalationAttempt => "scope_escalation_attempt",
             Self::ScopeReduced => "scope_reduced",
             Self::SecretReleased => "secret_released",
             Self::SuspiciousActivity => "suspicious_activity",
             Self::TokenNotCacheable => "token_not_cacheable",
             Self::TokenReleased => "token_released",
+            Self::TokenRevoked => "token_revoked",
         }
     }
 }

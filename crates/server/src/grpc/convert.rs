@@ -10,6 +10,7 @@ use claviger_core::secrets::{Freshness, Reading};
 use claviger_core::tokens::{Held, Report, Revoked};
 use claviger_oauth_wire::{InvalidScope, Scopes};
 use claviger_runtime::clock::Moment;
+use claviger_runtime::reason::Reason;
 
 /// The longest name that a configuration can have, with room to spare: longer ones cannot exist.
 const LONGEST_NAME: usize = 256;
@@ -92,15 +93,24 @@ pub(crate) fn report(report: &Released<Report>) -> v1::ReportRejectedResponse {
 /// The outcome of a revocation.
 pub(crate) fn revoked(revoked: &Released<Revoked>) -> v1::RevokeTokenResponse {
     use v1::revoke_token_response::Outcome;
-    let (outcome, until) = match **revoked {
+    let (outcome, until) = match &**revoked {
         Revoked::NothingHeld => (Outcome::NothingHeld, None),
         Revoked::Revoked => (Outcome::Revoked, None),
         Revoked::Unsupported { until } => (Outcome::Unsupported, Some(until)),
-        Revoked::Failed { until } => (Outcome::Failed, Some(until)),
+        Revoked::Refused { until, .. } => (Outcome::Refused, Some(until)),
+        Revoked::Failed { until, .. } => (Outcome::Failed, Some(until)),
     };
+    let problem = match revoked.error() {
+        Some(error) => Some(Problem::of(error)),
+        None if outcome == Outcome::Failed => Some(Problem::new(Reason::Stopping)),
+        None => None,
+    };
+    let reason = problem.as_ref().map_or("", |problem| problem.reason.word());
     v1::RevokeTokenResponse {
         outcome: outcome.into(),
         valid_until: until.map(|until| timestamp(until.wall())),
+        reason: reason.to_owned(),
+        remedy: problem.map_or_else(String::new, |problem| problem.remedy.into_owned()),
     }
 }
 

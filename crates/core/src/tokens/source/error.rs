@@ -118,7 +118,7 @@ pub enum Verdict {
 }
 
 /// A failed conversation with an issuer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// What went wrong.
     pub kind: ErrorKind,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use claviger_backend::Secret;
 
-use super::Binding;
+use super::{Binding, Error};
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::{Deadline, Moment};
 
@@ -30,12 +30,14 @@ pub struct Issued {
 }
 
 /// The outcome of a revocation (RFC 7009).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// The issuer confirmed it, or the token was invalid already.
     Revoked,
     /// The issuer has no revocation endpoint, or cannot revoke such tokens.
     Unsupported,
+    /// The issuer answered with an error.
+    Refused(Error),
     /// The issuer could not be asked.
-    Failed,
+    Failed(Error),
 }
