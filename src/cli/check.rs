@@ -8,9 +8,9 @@ use clap::Args;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::{CONFIG, Failure, client, output, run};
+use crate::cli::{CONFIG, Exit, Failure, client, output, run};
 use crate::config::{Config, Problems};
-use crate::daemon::{Probe, ProbeError, probe};
+use crate::daemon::{Probe, ProbeError, probe, trial};
 use crate::registry::{self, Backends};
 use claviger_core::rotation::{Mark, Reason};
 use claviger_runtime::clock::{Clock, SystemClock};
@@ -18,12 +18,13 @@ use claviger_runtime::clock::{Clock, SystemClock};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Reads the configuration as the daemon would, reports every problem at once, then asks each backend for what the \
-configuration refers to and each issuer for its metadata. Hands out nothing, and spends no token request. Run it as the \
-daemon's user, because other users cannot read all that it reads.
+configuration refers to and each issuer for its metadata. Hands out nothing, and spends no token request unless --token \
+asks for one. Run it as the daemon's user, because other users cannot read all that it reads.
 
 Examples:
   sudo claviger check
   sudo -u claviger claviger check
+  sudo claviger check --token billing-api    proves secret, grant, scopes and audience by a real request
   claviger check --offline --config ./claviger.toml")]
 pub(super) struct CheckArgs {
     /// The configuration file
@@ -32,6 +33,9 @@ pub(super) struct CheckArgs {
     /// Check the file alone; contact no backend and no issuer
     #[arg(long)]
     offline: bool,
+    /// Request this token from its issuer, and drop it; may be repeated
+    #[arg(long = "token", value_name = "NAME", conflicts_with = "offline")]
+    tokens: Vec<String>,
 }
 
 /// The result for a valid configuration.
@@ -45,7 +49,7 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
         Ok(config) => config,
         Err(problems) => return refuse(args, &problems, as_json, out),
     };
-    let findings = Findings::of(config, args.offline)?;
+    let findings = Findings::of(config, args)?;
     if as_json {
         output::json(out, &findings.describe())?;
     } else {
@@ -71,15 +75,33 @@ fn refuse(
 }
 
 impl Findings {
-    fn of(config: Config, offline: bool) -> Result<Self, Failure> {
-        let probes = if offline {
+    fn of(config: Config, args: &CheckArgs) -> Result<Self, Failure> {
+        let find = |name: &String| {
+            let token = config.tokens.iter().find(|token| *token.name == **name);
+            token.ok_or_else(|| {
+                let what = format!("the configuration has no token {name:?}");
+                Failure::new(
+                    Exit::Usage,
+                    what,
+                    "Name a `[tokens.NAME]` of the configuration.",
+                )
+            })
+        };
+        let tokens: Vec<_> = args.tokens.iter().map(find).collect::<Result<_, _>>()?;
+        let probes = if args.offline {
             Vec::new()
         } else {
             client::block_on(async {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock);
                 let none = Backends::none(Arc::clone(&clock));
                 Ok(match registry::open_all(&config.backends, &none).await {
-                    Ok(backends) => probe(&config, &backends, clock).await,
+                    Ok(backends) => {
+                        let mut probes = probe(&config, &backends, Arc::clone(&clock)).await;
+                        for token in tokens {
+                            probes.push(trial(token, &backends, Arc::clone(&clock)).await);
+                        }
+                        probes
+                    }
                     Err(unopened) => unopened.into_errors().into_iter().map(broken).collect(),
                 })
             })?
@@ -99,6 +121,7 @@ impl Findings {
                         Ok(finding) => finding.to_string(),
                         Err(error) => error.to_string(),
                     },
+                    "warnings": probe.warnings,
                     "rotate_now": probe.mark.as_ref().map(|mark| json!({
                         "reason": mark.reason.as_str(), "since": since(mark),
                     })),
@@ -139,6 +162,9 @@ impl Findings {
             match &probe.outcome {
                 Ok(finding) => writeln!(out, "  ✓ {}: {finding}", probe.subject)?,
                 Err(error) => writeln!(out, "  ✗ {}: {error}", probe.subject)?,
+            }
+            for warning in &probe.warnings {
+                writeln!(out, "  ! {}: {warning}", probe.subject)?;
             }
             if let Some(mark) = &probe.mark {
                 let why = match mark.reason {
@@ -189,6 +215,7 @@ fn broken(error: registry::Error) -> Probe {
         subject: format!("backend {}", error.backend),
         needed: true,
         outcome: Err(ProbeError::Unopened(error)),
+        warnings: Vec::new(),
         mark: None,
     }
 }

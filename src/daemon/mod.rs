@@ -15,6 +15,7 @@ mod operator;
 mod probe;
 mod reload;
 mod service_manager;
+mod trial;
 mod warning;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub(crate) use probe::{Probe, ProbeError, probe};
+pub(crate) use trial::trial;
 
 use crate::config::{Config, Problems};
 use crate::registry::Backends;

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use claviger_backend::{BackendError, BackendName, Kind, SecretRef, SecretSource, VersionId};
+use claviger_backend::{
+    BackendError, BackendName, Kind, Secret, SecretRef, SecretSource, VersionId,
+};
 use futures_util::future::join_all;
 
 use crate::config::{self, Config, HeldReference};
@@ -14,6 +17,7 @@ use crate::registry::{self, Backends};
 use claviger_core::rotation::{self, Mark};
 use claviger_core::secrets;
 use claviger_oauth::{Issuer, IssuerSettings, SetupError};
+use claviger_oauth_wire::Scopes;
 use claviger_runtime::clock::Clock;
 use claviger_runtime::reason::{Exit, Reasoned as _, advice};
 use claviger_runtime::telemetry::Causes;
@@ -27,16 +31,23 @@ pub(crate) struct Probe {
     pub(crate) needed: bool,
     /// What was found.
     pub(crate) outcome: Result<Finding, ProbeError>,
+    /// What an operator should look at although it succeeded.
+    pub(crate) warnings: Vec<String>,
     /// The mark that it must be rotated now, if it is a client's secret and its current version has one.
     pub(crate) mark: Option<Mark>,
 }
 
 impl Probe {
-    fn unmarked(subject: String, needed: bool, outcome: Result<Finding, ProbeError>) -> Self {
+    pub(super) fn unmarked(
+        subject: String,
+        needed: bool,
+        outcome: Result<Finding, ProbeError>,
+    ) -> Self {
         Self {
             subject,
             needed,
             outcome,
+            warnings: Vec::new(),
             mark: None,
         }
     }
@@ -58,6 +69,13 @@ pub(crate) enum Finding {
     Endpoints,
     /// A resource accepts tokens of the issuer with this name.
     Resource(Arc<str>),
+    /// An issuer gave a token.
+    Token {
+        /// How long it lives.
+        lifetime: Duration,
+        /// The scopes that it has.
+        scopes: Scopes,
+    },
 }
 
 impl fmt::Display for Finding {
@@ -67,6 +85,14 @@ impl fmt::Display for Finding {
             Self::Secret { version, bytes } => write!(f, "version {version}, {bytes} bytes"),
             Self::Endpoints => f.write_str("endpoints known"),
             Self::Resource(issuer) => write!(f, "accepts tokens of issuer {issuer}"),
+            Self::Token { lifetime, scopes } => {
+                write!(f, "the issuer gave a token for {} s", lifetime.as_secs())?;
+                if scopes.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ", with the scopes {scopes}")
+                }
+            }
         }
     }
 }
@@ -88,7 +114,7 @@ pub(crate) enum ProbeError {
     Shared(SharedClient),
     /// The issuer's settings cannot be used.
     Setup(SetupError),
-    /// The metadata of the issuer or of a resource cannot be used.
+    /// The issuer gave no token, or the metadata of the issuer or of a resource cannot be used.
     Issuer(claviger_oauth::Error),
 }
 
@@ -171,7 +197,10 @@ pub(crate) async fn probe(
         let outcome = discovered
             .map(|()| Finding::Endpoints)
             .map_err(ProbeError::Issuer);
-        probes.push(Probe::unmarked(subject, false, outcome));
+        probes.push(Probe {
+            warnings: unlisted(config, &issuer),
+            ..Probe::unmarked(subject, false, outcome)
+        });
         for resource in verified(config, &settings.name) {
             probes.push(Probe::unmarked(
                 format!("resource {resource}"),
@@ -219,11 +248,36 @@ async fn probe_backend(
                 subject: format!("secret {reference}"),
                 needed: true,
                 outcome: secret(backends, &reference).await,
+                warnings: Vec::new(),
                 mark: mark(config, backends, &reference).await,
             });
         }
     }
     (answer, secrets)
+}
+
+/// The tokens whose scopes the issuer's metadata does not list, one line each. Issuers need not list every scope.
+fn unlisted(config: &Config, issuer: &Issuer) -> Vec<String> {
+    let Some(listed) = issuer.metadata().and_then(|metadata| metadata.used.scopes) else {
+        return Vec::new();
+    };
+    let tokens = config.tokens.iter();
+    tokens
+        .filter(|token| token.client.issuer.name == *issuer.name())
+        .filter_map(|token| {
+            let scopes = token.scopes.iter();
+            let missing: Vec<_> = scopes
+                .filter(|scope| !listed.iter().any(|one| one == scope))
+                .collect();
+            (!missing.is_empty()).then(|| {
+                format!(
+                    "tokens.{} requests scopes that the issuer's metadata does not list, so check their spelling: {}",
+                    token.name,
+                    missing.join(" ")
+                )
+            })
+        })
+        .collect()
 }
 
 /// Whether a resource names the issuer.
@@ -245,6 +299,18 @@ fn verified<'a>(config: &'a Config, issuer: &str) -> BTreeSet<&'a str> {
 }
 
 async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, ProbeError> {
+    let (value, version) = fetch(backends, reference).await?;
+    Ok(Finding::Secret {
+        version,
+        bytes: value.len(),
+    })
+}
+
+/// Fetches a value as the daemon would use it.
+pub(super) async fn fetch(
+    backends: &Backends,
+    reference: &SecretRef,
+) -> Result<(Secret, VersionId), ProbeError> {
     let backend = backends.get(&reference.backend).ok_or_else(|| {
         let kind = Kind::Misconfigured;
         ProbeError::Backend(BackendError::new(kind, &reference.backend, "fetch"))
@@ -269,10 +335,7 @@ async fn secret(backends: &Backends, reference: &SecretRef) -> Result<Finding, P
     if placeholder {
         return Err(ProbeError::Placeholder);
     }
-    Ok(Finding::Secret {
-        version: fetched.version,
-        bytes: value.len(),
-    })
+    Ok((value, fetched.version))
 }
 
 /// The mark of a client's secret, if it is about the current version. Other probes report what cannot be read.

@@ -18,6 +18,8 @@ table![
     a_private_address_in_metadata_is_named_with_the_key_that_allows_it,
     a_ca_that_cannot_be_read_is_named,
     a_revocation_says_what_the_issuer_did,
+    check_warns_of_scopes_that_the_issuer_does_not_list,
+    check_proves_a_token_by_a_real_request,
 ];
 
 const METADATA: &str = "/.well-known/oauth-authorization-server/t";
@@ -289,5 +291,52 @@ fn a_revocation_says_what_the_issuer_did() -> Result<(), String> {
     assert!(log.contains("token_revoked"), "{log}");
     assert_eq!(log.matches("revocation_failed").count(), 3, "{log}");
     assert!(log.contains("HTTP 500"), "{log}");
+    Ok(())
+}
+
+fn check_warns_of_scopes_that_the_issuer_does_not_list() -> Result<(), String> {
+    let issuer = Scripted::start();
+    let endpoint = format!(
+        r#","token_endpoint":"{}/token","scopes_supported":["read:demo","wirte:demo"]"#,
+        issuer.url
+    );
+    issuer.metadata(&issuer.url, &endpoint);
+    let node = node_at(&issuer);
+    let checked = check(&node.write_configuration());
+    assert_eq!(checked.code, Some(0), "only a warning: {checked:?}");
+    for line in [
+        "! issuer demo: tokens.api requests scopes that the issuer's metadata does not list, so check their spelling: write:demo",
+        "tokens.payroll requests scopes",
+    ] {
+        assert!(checked.out.contains(line), "{line}: {}", checked.out);
+    }
+    assert!(!checked.out.contains("tokens.wide"), "{}", checked.out);
+    Ok(())
+}
+
+fn check_proves_a_token_by_a_real_request() -> Result<(), String> {
+    let node = run(Node::new());
+    let config = node.write_configuration();
+    let check = |more: &[&str]| {
+        claviger(&[&["check", "--config", config.to_str().unwrap()], more].concat())
+    };
+    let good = check(&["--token", "api"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(
+        good.out.contains("✓ token api: the issuer gave a token"),
+        "{good:?}"
+    );
+    assert_eq!(node.issuer.requests(), 1, "one request");
+    node.put_client_secret("not the secret");
+    assert_eq!(check(&[]).code, Some(0), "not seen without a request");
+    let wrong = check(&["--token", "api"]);
+    assert_eq!(wrong.code, Some(78), "{wrong:?}");
+    assert!(
+        wrong.out.contains("✗ token api: invalid_client: "),
+        "{wrong:?}"
+    );
+    let unknown = check(&["--token", "no-such"]);
+    assert_eq!(unknown.code, Some(64), "{unknown:?}");
+    assert_eq!(check(&["--token", "api", "--offline"]).code, Some(64));
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! Owns where the document lies, which of its fields claviger reads, and when the issuer it names is the configured
 //! one. Whether an endpoint is acceptable is decided by `oauth`; this module only reads.
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::trimmed;
 
@@ -25,6 +26,24 @@ pub struct Metadata {
     pub revocation_endpoint: Option<String>,
     /// How clients may authenticate at the token endpoint; `None` means `client_secret_basic`.
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// The scopes that clients may request, as far as the issuer says. `None` also if this is no list, or a very long one:
+    /// it is only advice.
+    #[serde(default, deserialize_with = "advice")]
+    pub scopes_supported: Option<Vec<String>>,
+}
+
+/// A list of texts, if it is one.
+fn advice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Advice {
+        List(Vec<String>),
+        Other(IgnoredAny),
+    }
+    Ok(match Advice::deserialize(deserializer)? {
+        Advice::List(list) => Some(list).filter(|list| list.len() <= MOST_ITEMS),
+        Advice::Other(_) => None,
+    })
 }
 
 /// Why a document is no metadata.
@@ -157,6 +176,16 @@ mod tests {
             Some("https://a.example/token")
         );
         assert_eq!(metadata.revocation_endpoint, None);
+        for (scopes, read) in [
+            (r#"["a","b"]"#, Some(vec!["a".to_owned(), "b".to_owned()])),
+            (r#""a b""#, None),
+            ("[1]", None),
+            ("null", None),
+        ] {
+            let document = format!(r#"{{"issuer":"a","scopes_supported":{scopes}}}"#);
+            let metadata = parse(document.as_bytes()).unwrap();
+            assert_eq!(metadata.scopes_supported, read, "{scopes}");
+        }
         for bad in [
             "",
             "{}",

@@ -13,6 +13,7 @@ use url::Url;
 use crate::document::{Change, Document, Kept, Known, Reader};
 use crate::failed::Failed;
 use crate::{EndpointFlaw, ErrorKind, IssuerSettings, MetadataChange};
+use claviger_oauth_wire::Scopes;
 use claviger_oauth_wire::metadata::{self, Metadata};
 use claviger_outbound::endpoint::EndpointRules;
 use claviger_runtime::reason::{Reasoned as _, printable};
@@ -41,6 +42,8 @@ pub struct Discovered {
     pub revocation: Option<Url>,
     /// How clients may authenticate, if it says: registered names only.
     pub auth_methods: Option<Vec<&'static str>>,
+    /// The scopes that it lists, if it lists any. What is no scope (RFC 6749 §3.3) is ignored.
+    pub scopes: Option<Vec<String>>,
 }
 
 impl Discovered {
@@ -146,6 +149,10 @@ impl Document for IssuerDocument {
     }
 
     fn changed(&self, old: &Discovered, new: &Discovered) -> Change {
+        if old.differences(new).is_empty() {
+            // Only the scopes, which nothing depends on.
+            return Change::Adopt;
+        }
         let hold = self.on_change == MetadataChange::Hold && old.is_broken_by(new);
         tracing::warn!(
             target: EVENTS,
@@ -203,6 +210,10 @@ impl IssuerDocument {
                 .token_endpoint_auth_methods_supported
                 .as_deref()
                 .map(known_methods),
+            scopes: metadata.scopes_supported.as_ref().map(|scopes| {
+                let valid = scopes.iter().filter(|scope| Scopes::new([scope]).is_ok());
+                valid.cloned().collect()
+            }),
         })
     }
 

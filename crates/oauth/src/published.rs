@@ -75,6 +75,7 @@ impl Issuer {
                     token: token.clone(),
                     revocation: None,
                     auth_methods: None,
+                    scopes: None,
                 };
                 (used, None, false, None)
             }

@@ -561,3 +561,23 @@ async fn nothing_is_kept_of_metadata_but_what_was_checked() {
         "the configuration takes precedence"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn listed_scopes_are_kept_and_a_change_of_them_is_no_event() {
+    let (log, _guard) = Captured::start();
+    let rig = Rig::discovering(ISSUER);
+    let listing = |scopes: &str| {
+        format!(
+            r#"{{"issuer":"{ISSUER}","token_endpoint":"{ISSUER}/token","scopes_supported":{scopes}}}"#
+        )
+    };
+    let listed = || rig.issuer.metadata().unwrap().used.scopes;
+    rig.script
+        .document(FIRST, 200, &listing(r#"["read","no scope"]"#));
+    rig.issuer.discover().await.unwrap();
+    assert_eq!(listed(), Some(vec!["read".to_owned()]));
+    rig.script.document(FIRST, 200, &listing(r#"["write"]"#));
+    rig.issuer.refresh().await.unwrap();
+    assert_eq!(listed(), Some(vec!["write".to_owned()]));
+    assert!(!log.text().contains("issuer_metadata_changed"));
+}
