@@ -234,9 +234,23 @@ mod tests {
             let code = Code::from_i32(reason.code().number());
             Failure::from(Status::with_error_details(code, "no", details))
         };
+        for reason in [
+            Reason::ClientRefused,
+            Reason::InvalidScope,
+            Reason::InvalidTarget,
+            Reason::Untrusted,
+            Reason::CertificateExpired,
+            Reason::IssuerMismatch,
+        ] {
+            let mistake = answered(reason);
+            assert_eq!(mistake.exit, Exit::Config, "{reason:?}");
+            assert!(!mistake.to_string().contains("try again"), "{mistake}");
+            assert_eq!(
+                mistake.describe()["error"]["retry_in"],
+                serde_json::Value::Null
+            );
+        }
         let mistake = answered(Reason::InvalidClient);
-        assert_eq!(mistake.exit, Exit::Config);
-        assert!(!mistake.to_string().contains("try again"), "{mistake}");
         assert_eq!(mistake.describe()["error"]["reason"], "INVALID_CLIENT");
         let outage = answered(Reason::Unreachable);
         assert_eq!(outage.exit, Exit::Unavailable);

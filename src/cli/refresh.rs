@@ -64,14 +64,15 @@ pub(super) async fn refresh(
         failed.len(),
         results.len()
     );
-    // Waiting does not help if the configuration does not have the name.
-    let misnamed = failed
+    // A mistake outweighs an outage, because it remains when the outage is over.
+    let exits = failed
         .iter()
-        .all(|result| result.error == Reason::Unknown.label());
-    let (exit, remedy) = if misnamed {
-        (Exit::Usage, "`claviger status` lists the names.")
+        .map(|result| Reason::of_result(&result.error).map_or(Exit::Unavailable, Reason::exit));
+    let exit = exits.max().unwrap_or(Exit::Unavailable);
+    let remedy = if exit == Exit::Usage {
+        "`claviger status` lists the names."
     } else {
-        (Exit::Unavailable, "")
+        ""
     };
     Err(Failure::new(exit, what, remedy).after_result())
 }

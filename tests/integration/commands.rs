@@ -149,6 +149,7 @@ fn refusals_have_exit_codes_and_remedies() -> Result<(), String> {
         ),
         (&["token", "api"], 78, "INVALID_CLIENT"),
         (&["refresh", "no-such"], 64, "could not be refreshed"),
+        (&["refresh", "api"], 78, "could not be refreshed"),
         (
             &["explain", "api", "--pid", "4194303"],
             64,
