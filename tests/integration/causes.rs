@@ -20,6 +20,7 @@ table![
     a_revocation_says_what_the_issuer_did,
     check_warns_of_scopes_that_the_issuer_does_not_list,
     check_proves_a_token_by_a_real_request,
+    what_an_issuer_says_reaches_operators_alone_and_without_secrets,
 ];
 
 const METADATA: &str = "/.well-known/oauth-authorization-server/t";
@@ -338,5 +339,66 @@ fn check_proves_a_token_by_a_real_request() -> Result<(), String> {
     let unknown = check(&["--token", "no-such"]);
     assert_eq!(unknown.code, Some(64), "{unknown:?}");
     assert_eq!(check(&["--token", "api", "--offline"]).code, Some(64));
+    Ok(())
+}
+
+fn what_an_issuer_says_reaches_operators_alone_and_without_secrets() -> Result<(), String> {
+    let issuer = Scripted::start();
+    let mut node = node_at(&issuer);
+    let posted = node
+        .configuration()
+        .replace("client_secret_basic", "client_secret_post");
+    node.instead = Some(posted);
+    let secrets = node.secrets();
+    let refused = r#"{"error":"invalid_client"}"#;
+    issuer.token(401, "", refused);
+    let config = node.write_configuration();
+    let ask_issuer = [
+        "check",
+        "--token",
+        "api",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    claviger(&ask_issuer);
+    // The issuer quotes the request that it got.
+    let request = issuer.bodies().into_iter().rfind(|body| !body.is_empty());
+    let request = request.unwrap();
+    assert!(request.contains(&secrets[0]), "the control: {request}");
+    let said = format!("MARKED {request} {}", secrets[0]);
+    let body = serde_json::json!({ "error": "invalid_client", "error_description": said });
+    issuer.token(401, "", &body.to_string());
+
+    let checked = claviger(&ask_issuer);
+    let program = Program::on(node);
+    let refused = ask(&program.node, &["token", "api"]);
+    let http = crate::wire::get(&program.node.socket(), "/v1/token/api");
+    let status = ask(&program.node, &["status"]);
+    let log = program.log();
+    for (place, text) in [
+        ("check", &checked.out),
+        ("status", &status.out),
+        ("log", &log),
+    ] {
+        assert!(text.contains("the issuer says"), "{place}: {text}");
+        assert!(
+            text.contains("MARKED grant_type=client_credentials"),
+            "{place}: {text}"
+        );
+        assert!(text.contains("[cut]"), "{place}: {text}");
+    }
+    let http = format!("{:?}", http.json());
+    for (place, text) in [
+        ("token", &refused.err),
+        ("token", &refused.out),
+        ("HTTP", &http),
+    ] {
+        assert!(!text.contains("MARKED"), "{place}: {text}");
+    }
+    for text in [&checked.out, &status.out, &log, &refused.err, &http] {
+        for secret in &secrets {
+            assert!(!text.contains(secret.get(..8).unwrap()), "{text}");
+        }
+    }
     Ok(())
 }

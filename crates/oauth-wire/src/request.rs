@@ -60,7 +60,9 @@ impl Form {
         self.0
     }
 
-    fn empty() -> Self {
+    /// A form without parameters.
+    #[must_use]
+    pub fn empty() -> Self {
         Self(Zeroizing::new(Vec::with_capacity(512)))
     }
 

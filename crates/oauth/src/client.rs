@@ -18,6 +18,7 @@ use crate::issuer::Issuer;
 use crate::limiter::Limiter;
 use crate::request::FormRequest;
 use crate::resource::Resource;
+use crate::said::said;
 use crate::{Error, ErrorKind, Issued, TokenSettings, Verdict, grant, outcome};
 use claviger_core::secrets::Pace;
 use claviger_core::tokens::source::{Ask, CredentialState, Urgency};
@@ -333,7 +334,8 @@ impl TokenClient {
         let slot = self.issuer.slots.acquire().await;
         let _slot = slot.map_err(|_closed| ErrorKind::Timeout)?;
         let sent = self.issuer.clock.now();
-        self.credential
+        let values = self
+            .credential
             .prove(&mut request, generation, sent)
             .await?;
         let answer = self
@@ -342,7 +344,10 @@ impl TokenClient {
             .send(request.into_request(), limit)
             .await?;
         self.issuer.note_date(&answer, sent);
-        self.judge(&answer, ask, sent)
+        self.judge(&answer, ask, sent).map_err(|mut failed| {
+            failed.detail.said = said(&answer, &values.sent());
+            failed
+        })
     }
 
     /// Takes one request from the client's limit.

@@ -106,7 +106,7 @@ impl Credential {
         id == Reread::Changed || secret == Reread::Changed
     }
 
-    /// Adds client authentication to a request.
+    /// Adds client authentication to a request. Returns the values that it used.
     ///
     /// # Errors
     /// `NoCredential` if a value is missing; else why no proof can be made.
@@ -115,9 +115,10 @@ impl Credential {
         request: &mut FormRequest,
         generation: Generation,
         now: Moment,
-    ) -> Result<(), ErrorKind> {
+    ) -> Result<Values, ErrorKind> {
         let values = self.values(generation, now)?;
-        self.proof.prove(request, &values).await
+        self.proof.prove(request, &values).await?;
+        Ok(values)
     }
 
     /// The name of the method in metadata.

@@ -2,8 +2,8 @@
 //!
 //! Owns the conversation with issuers: discovery, client authentication (`proof`), token requests (`grant`) and their retries,
 //! revocation. A request runs [`TokenClient`] → [`Issuer`] → `claviger_outbound`; `claviger_oauth_wire` parses the messages.
-//! Holds no token past the answer it returns: `tokens` caches them. Never logs or returns an issuer's text: errors are codes of
-//! closed lists, lengths and names of the configuration.
+//! Holds no token past the answer it returns: `tokens` caches them. Of an issuer's text an error holds facts of its
+//! checked metadata and, for operators, the bounded `error_description`, without any part of what was sent in secret (`said`).
 //!
 //! Every wait has a limit and holds no lock. Next: `client`.
 
@@ -27,6 +27,7 @@ mod published;
 mod request;
 mod resource;
 mod revocation;
+mod said;
 mod settings;
 mod source;
 #[cfg(test)]

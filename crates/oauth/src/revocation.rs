@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use claviger_backend::Secret;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::attempts::Attempts;
 use crate::client::TokenClient;
 use crate::credential::Generation;
 use crate::failed::Failed;
 use crate::request::FormRequest;
+use crate::said::said;
 use crate::{ErrorKind, Revocation, outcome};
 use claviger_oauth_wire::request::Form;
 use claviger_oauth_wire::response::{self, ErrorCode, Failure, Flaw};
@@ -39,9 +41,12 @@ impl TokenClient {
         let mut attempts = Attempts::new(&*self.issuer.clock, RETRIES, LIMIT).patient();
         loop {
             let (failed, answered) = match self.revoke_once(&url, token).await {
-                Ok(answer) => match self.settled(&answer) {
+                Ok((answer, sent)) => match self.settled(&answer) {
                     Ok(revocation) => return revocation,
-                    Err(refused) => (refused, true),
+                    Err(mut refused) => {
+                        refused.detail.said = said(&answer, &sent);
+                        (refused, true)
+                    }
                 },
                 Err(failed) => (failed, false),
             };
@@ -84,7 +89,12 @@ impl TokenClient {
         })
     }
 
-    async fn revoke_once(&self, url: &Url, token: &Secret) -> Result<Answer, Failed> {
+    /// Sends one request. Returns the answer, and what was sent in secret.
+    async fn revoke_once(
+        &self,
+        url: &Url,
+        token: &Secret,
+    ) -> Result<(Answer, Vec<Zeroizing<Vec<u8>>>), Failed> {
         let attempt = async {
             let slot = self.issuer.slots.acquire().await;
             let _slot = slot.map_err(|_closed| ErrorKind::Timeout)?;
@@ -92,17 +102,21 @@ impl TokenClient {
                 clippy::disallowed_methods,
                 reason = "a revocation names the token, and the form it is copied to wipes itself"
             )]
-            let form = Form::revocation(token.expose());
-            let mut request = FormRequest::new(url.clone(), form);
+            let token = token.expose();
+            let mut request = FormRequest::new(url.clone(), Form::revocation(token));
             let now = self.issuer.clock.now();
-            self.credential
+            let values = self
+                .credential
                 .prove(&mut request, Generation::Current, now)
                 .await?;
-            let sent = self
+            let answer = self
                 .issuer
                 .transport()
                 .send(request.into_request(), ATTEMPT);
-            sent.await.map_err(Failed::from)
+            let answer = answer.await?;
+            let mut sent = values.sent();
+            sent.push(Zeroizing::new(token.to_vec()));
+            Ok((answer, sent))
         };
         match tokio::time::timeout(ATTEMPT, attempt).await {
             Ok(answer) => answer,

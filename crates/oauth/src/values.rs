@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use claviger_core::secrets::Version;
+use claviger_oauth_wire::request::Form;
+use claviger_oauth_wire::{BasicEncoding, basic};
 
 /// A client identifier: from the configuration, or from a backend.
 #[derive(Debug)]
@@ -28,6 +32,18 @@ impl Values {
             Identifier::Literal(id) => id.as_bytes(),
             Identifier::Referred(version) => plaintext(version),
         }
+    }
+
+    /// The client secret in every encoding in which a request may have it, to be cut out of texts.
+    pub(crate) fn sent(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let secret = self.secret();
+        let mut form = Form::empty();
+        form.push("", secret);
+        let basic = [BasicEncoding::Rfc6749, BasicEncoding::Raw]
+            .map(|encoding| basic::authorization(self.id(), secret, encoding));
+        let mut sent = vec![Zeroizing::new(secret.to_vec()), form.into_bytes()];
+        sent.extend(basic);
+        sent
     }
 
     /// The client secret. It must be copied into buffers that are zeroed only.

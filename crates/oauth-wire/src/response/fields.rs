@@ -82,6 +82,7 @@ pub(super) struct Draft {
     pub(super) refresh_in: Option<Field>,
     pub(super) scope: Option<Field>,
     pub(super) error: Option<ErrorCode>,
+    pub(super) description: Option<Field>,
     pub(super) ok: Option<Field>,
 }
 
@@ -98,6 +99,7 @@ impl Draft {
             refresh_in: fields.remove("refresh_in"),
             scope: fields.remove("scope"),
             error: fields.remove("error").and_then(Field::error),
+            description: fields.remove("error_description"),
             ok: fields.remove("ok"),
         }
     }
@@ -117,6 +119,7 @@ impl Draft {
             refresh_in: self.refresh_in.or(outer.refresh_in),
             scope: self.scope.or(outer.scope),
             error: self.error.or(outer.error),
+            description: self.description.or(outer.description),
             ok: if matches!(outer.ok, Some(Field::Bool(false))) {
                 outer.ok
             } else {
@@ -130,7 +133,7 @@ impl Draft {
 fn matters(name: &str) -> bool {
     matches!(
         name,
-        "token_type" | "expires_in" | "refresh_in" | "scope" | "ok" | "error"
+        "token_type" | "expires_in" | "refresh_in" | "scope" | "ok" | "error" | "error_description"
     ) || ABSOLUTE.contains(&name)
 }
 

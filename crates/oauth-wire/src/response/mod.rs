@@ -14,6 +14,8 @@ mod tests;
 
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 pub use self::failure::{ErrorCode, Failure, Flaw};
 use self::fields::{Draft, Field};
 use crate::number::{Number, rfc3339};
@@ -124,6 +126,17 @@ pub fn parse_at(
 #[must_use]
 pub fn error_in(content_type: Option<&str>, body: &[u8]) -> Option<ErrorCode> {
     read(content_type, body, None).ok()?.error()
+}
+
+/// What an error says for people (`error_description`, RFC 6749 §5.2), as the issuer wrote it. Never of an answer that has a
+/// token.
+#[must_use]
+pub fn description_in(content_type: Option<&str>, body: &[u8]) -> Option<Zeroizing<String>> {
+    let draft = read(content_type, body, None).ok()?;
+    match (draft.access_token, draft.description) {
+        (None, Some(Field::Text(text))) => Some(Zeroizing::new(text)),
+        _ => None,
+    }
 }
 
 /// Tells the syntax apart and collects the fields.

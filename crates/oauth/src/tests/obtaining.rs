@@ -501,6 +501,8 @@ async fn no_secret_gets_into_logs_or_errors() {
     let rig = Rig::with(settings, token_settings());
     let bodies = [
         format!(r#"{{"error":"{TOKEN}","error_description":"{SECRET}"}}"#),
+        format!(r#"{{"error":"x","error_description":"{}"}}"#, quoted()),
+        format!(r#"{{"error_description":"{SECRET}","access_token":"{TOKEN}"}}"#),
         format!(r#"{{"access_token":"{TOKEN}","token_type":"{TOKEN}"}}"#),
         format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":"{TOKEN}"}}"#),
         format!(r#"{{"access_token":"{TOKEN} {SECRET}","token_type":"Bearer"}}"#),
@@ -540,6 +542,27 @@ async fn no_secret_gets_into_logs_or_errors() {
         assert!(text.len() > 1000);
         assert!(!text.contains("SENTINEL"), "{text}");
     }
+}
+
+/// A text that quotes the secret as a request has it.
+fn quoted() -> String {
+    use claviger_oauth_wire::{BasicEncoding, basic};
+    let header = basic::authorization(b"cl:ient", SECRET.as_bytes(), BasicEncoding::Rfc6749);
+    let header = String::from_utf8(header.to_vec()).unwrap();
+    format!("client_secret={SECRET}&x=1 of {header}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_issuer_says_is_for_operators() {
+    let rig = Rig::new();
+    let body = r#"{"error":"invalid_scope","error_description":"Invalid scopes: \"raed\""}"#;
+    rig.script.then(Ok(answer(400, body)));
+    let error = rig.client.token(&scopes("read")).await.unwrap_err();
+    let said = r#"the issuer says "Invalid scopes: \"raed\"""#;
+    assert_eq!(error.detail.fact, None);
+    assert!(error.to_string().contains(said), "{error}");
+    let status = rig.issuer.status().last_error.unwrap();
+    assert_eq!(status.detail, error.detail);
 }
 
 /// An answer with `Retry-After`.

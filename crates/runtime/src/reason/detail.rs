@@ -1,7 +1,8 @@
 //! What one failure says beyond its reason.
 //!
-//! Owns [`Detail`]: facts that every caller may read, such as two identifiers that differ. Texts of other systems get in here
-//! bounded, and without any character that is not printable ASCII. Never holds a secret.
+//! Owns [`Detail`]: facts that every caller may read, such as two identifiers that differ, and what an issuer said, which
+//! operators alone may read. Texts of other systems get in here bounded, and without any character that is not printable
+//! ASCII. Never holds a secret.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ const LONGEST: usize = 256;
 pub struct Detail {
     /// What differs or was found, for example two identifiers or an HTTP status. No secret.
     pub fact: Option<Arc<str>>,
+    /// What an issuer said about its refusal, escaped. For operators only: it may describe the client.
+    pub said: Option<Arc<str>>,
 }
 
 impl Detail {
@@ -22,19 +25,25 @@ impl Detail {
     pub fn fact(fact: impl Into<Arc<str>>) -> Self {
         Self {
             fact: Some(fact.into()),
+            said: None,
         }
     }
 
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fact.is_none()
+        self.fact.is_none() && self.said.is_none()
     }
 }
 
 impl Display for Detail {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.fact.as_deref().unwrap_or_default())
+        let fact = self.fact.as_deref().unwrap_or_default();
+        match &self.said {
+            None => f.write_str(fact),
+            Some(said) if fact.is_empty() => write!(f, "the issuer says \"{said}\""),
+            Some(said) => write!(f, "{fact}; the issuer says \"{said}\""),
+        }
     }
 }
 
