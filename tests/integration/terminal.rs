@@ -126,7 +126,7 @@ fn a_token_on_a_terminal_comes_with_a_warning() -> Result<(), String> {
     let child = terminal.run(&token)?;
     let shown = terminal.shows("until it expires");
     assert!(program.node.issuer.knows(shown.lines().next().unwrap()));
-    assert!(shown.contains("sees this token"), "{shown}");
+    assert!(shown.contains("can use the token"), "{shown}");
     assert!(end(child).success());
     assert_eq!(claviger(&token).err, "", "a pipe needs no warning");
     Ok(())
