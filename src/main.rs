@@ -1,4 +1,4 @@
-//! The `claviger` program: reads its environment, then calls the command line.
+//! The `claviger` program: shields itself, reads its environment, then calls the command line.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,9 @@ static ALLOCATOR: WipingAllocator = WipingAllocator::system();
 
 fn main() -> ExitCode {
     telemetry::report_panics_by_place();
+    if let Err(error) = claviger_kernel::shield() {
+        return cli::unshielded(&error);
+    }
     let surroundings = surroundings();
     cli::main(surroundings, &mut BufWriter::new(io::stdout().lock()))
 }

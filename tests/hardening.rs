@@ -19,18 +19,20 @@ mod actor;
 mod runner;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 
 use claviger_core::peer::{Peer, Settings as PeerSettings};
 use claviger_kernel::{self as memory, Backing, SecretPages, WipingAllocator};
 use futures_util::FutureExt as _;
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 
-use actor::{Actor, need_root, read_line, role, write_line};
+use actor::{Actor, need_root, read_line, role, within_reach, write_line};
 use runner::Role;
 
 #[global_allocator]
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
                 the_same_user_cannot_read_the_memory,
             ),
             ("an_abort_leaves_no_core", an_abort_leaves_no_core),
+            ("every_command_is_shielded", every_command_is_shielded),
             (
                 "root_does_not_find_what_secret_pages_hold",
                 root_does_not_find_what_secret_pages_hold,
@@ -440,6 +443,56 @@ fn the_same_user_cannot_read_the_memory() -> Result<(), String> {
         read(&target_with(&["user=1001", "harden"])),
         "Err(PermissionDenied)"
     );
+    Ok(())
+}
+
+/// A command of an ordinary user, inspected while it waits for the answer of a daemon that never comes.
+fn every_command_is_shielded() -> Result<(), String> {
+    need_root()?;
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
+    let program = within_reach(Path::new(env!("CARGO_BIN_EXE_claviger")));
+    let owner = |pid: u32| fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid();
+    let most = rustix::process::getrlimit(Resource::Core).maximum;
+    let raised = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    rustix::process::setrlimit(Resource::Core, raised).unwrap();
+    for command in [
+        ["token", "api", "--socket"],
+        ["status", "--output=json", "--admin-socket"],
+    ] {
+        let mut child = Command::new(&program)
+            .args(command)
+            .arg(&socket)
+            .uid(1001)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _connection = listener.accept().unwrap();
+        let pid = child.id();
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let (privileges, owner) = (statuses(pid, "NoNewPrivs"), owner(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
+        let words: Vec<&str> = core.unwrap().split_ascii_whitespace().collect();
+        assert_eq!(words[4..6], ["0", "0"], "{command:?}");
+        assert!(privileges.iter().all(|value| value == "1"), "{command:?}");
+        assert_eq!(owner, 0, "{command:?} can be inspected by its user");
+    }
+    let mut control = Command::new("sleep").arg("60").uid(1001).spawn().unwrap();
+    let owned_by = owner(control.id());
+    control.kill().unwrap();
+    control.wait().unwrap();
+    assert_eq!(owned_by, 1001, "control");
     Ok(())
 }
 

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use claviger_kernel::HardenError;
 
 pub(crate) use claviger_runtime::reason::Exit;
 pub(crate) use failure::Failure;
@@ -127,6 +128,11 @@ fn after_help() -> String {
         ""
     };
     format!("{demo}{EXIT_CODES}{}", codes.concat())
+}
+
+/// Reports that the process could not be shielded; it must exit with this code.
+pub fn unshielded(error: &HardenError) -> ExitCode {
+    Failure::caused(Exit::System, error).report(false, &mut io::sink())
 }
 
 /// Parses the command line and runs it. Everything that is printed goes to `out` or, for errors, to standard error.

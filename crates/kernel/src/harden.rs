@@ -1,11 +1,11 @@
 //! Hardening of the process, before it has a second thread.
 //!
-//! Owns [`harden()`], which permanently removes what the process will not need again (core dumps, inspection by other
-//! processes, privileges, capabilities, proxy variables), and [`verify`], which asks the kernel which protections hold. A
-//! successful call is not enough: every protection is read back, for every thread. Fails closed: if a required protection does
-//! not hold, that is an error, and the daemon does not start.
+//! Owns [`shield()`], which every command calls first; [`harden()`], which permanently removes what the daemon will not need
+//! again (core dumps, inspection by other processes, privileges, capabilities, proxy variables); and [`verify`], which asks the
+//! kernel which protections hold. A successful call is not enough: [`harden()`] reads every protection back, for every thread.
+//! Fails closed: if a required protection does not hold, that is an error, and the daemon does not start.
 //!
-//! Runs after the configuration and credentials are read and the sockets are bound, and before the runtime starts: most
+//! [`harden()`] runs after the configuration and credentials are read and the sockets are bound, and before the runtime starts: most
 //! protections are per thread, and a thread that already runs would keep its privileges. A process that is not dumpable can no
 //! longer read `/proc/self/environ`, write `oom_score_adj` or reopen a descriptor through `/proc/self/fd`.
 
@@ -117,15 +117,12 @@ pub enum Error {
 /// How often the threads are listed before other threads count as running; this takes a few milliseconds.
 const LOOKS: u32 = 200;
 
-/// Hardens the process permanently, and reports which protections hold.
+/// Permanently forbids core dumps, inspection by other processes of the same user, and new privileges. Every command holds
+/// secrets at some time, so each begins with this.
 ///
 /// # Errors
-/// See [`Error`]. After an error the process may be partly hardened, and must exit.
-pub fn harden() -> Result<Report, Error> {
-    let had = only_thread()?;
-    let may_bound = had.effective & Capability::CAP_SETPCAP.bitmask() != 0;
-
-    remove_proxy_variables();
+/// [`Error::Refused`]; the process must exit.
+pub fn shield() -> Result<(), Error> {
     let refused = |step| {
         move |error: rustix::io::Errno| Error::Refused {
             step,
@@ -138,7 +135,19 @@ pub fn harden() -> Result<Report, Error> {
     };
     setrlimit(Resource::Core, none).map_err(refused(CORE_DUMPS))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused(DUMPABLE))?;
-    set_no_new_privs(true).map_err(refused(NO_NEW_PRIVILEGES))?;
+    set_no_new_privs(true).map_err(refused(NO_NEW_PRIVILEGES))
+}
+
+/// Hardens the process permanently, and reports which protections hold.
+///
+/// # Errors
+/// See [`Error`]. After an error the process may be partly hardened, and must exit.
+pub fn harden() -> Result<Report, Error> {
+    let had = only_thread()?;
+    let may_bound = had.effective & Capability::CAP_SETPCAP.bitmask() != 0;
+
+    remove_proxy_variables();
+    shield()?;
     // The bounding set goes first: once the effective set is empty, the process may not change it.
     if may_bound {
         clear("bounding", CapSet::Bounding)?;
