@@ -39,7 +39,7 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
         let exit = exit_of_faulty(&args.config);
         Failure::new(exit, problems.to_string(), remedy_of_faulty(exit))
     })?;
-    telemetry::start(&config.log);
+    let mut log = telemetry::start(&config.log);
     refuse_secrets_in_environment(&config, &surroundings)?;
     let backends = open(&config.backends)?;
     let sockets = if surroundings.listeners.is_empty() {
@@ -53,6 +53,13 @@ pub(super) fn run(args: &RunArgs, surroundings: Surroundings) -> Result<(), Fail
     })?;
     let protections =
         claviger_kernel::harden().map_err(|error| Failure::caused(Exit::System, &error))?;
+    log.write_from_now_on().map_err(|error| {
+        Failure::new(
+            Exit::System,
+            format!("cannot write the log: {}", error.kind()),
+            "",
+        )
+    })?;
     let launch = Launch {
         config,
         backends,

@@ -1,9 +1,9 @@
 //! The daemon as a process: startup and refusals to start, signals, reloads, inherited sockets.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
@@ -41,6 +41,7 @@ table![
     the_inherited_umask_does_not_restrict_the_socket,
     a_failed_start_leaves_no_socket,
     a_daemon_that_must_not_start_says_why,
+    a_log_that_is_not_read_stops_no_request,
     a_backend_that_cannot_be_opened_names_the_reason,
     a_damaged_file_is_named_in_the_log,
     the_refusal_of_a_secret_in_the_environment_names_it,
@@ -181,12 +182,12 @@ fn a_reload_applies_to_open_connections_and_keeps_unchanged_tokens() -> Result<(
             "the right is removed again"
         );
         let digest = program.admin().await.status().await.unwrap().config_digest;
-        let log = program.log();
-        let mut changes = log.lines().filter(|line| line.contains("config_changed"));
-        assert!(
-            changes.nth(1).is_some_and(|line| line.contains(&digest)),
-            "{log}"
-        );
+        let second_has_it = |log: &str| {
+            let mut changes = log.lines().filter(|line| line.contains("config_changed"));
+            changes.nth(1).is_some_and(|line| line.contains(&digest))
+        };
+        let log = program.log_when(second_has_it);
+        assert!(second_has_it(&log), "{log}");
     });
     Ok(())
 }
@@ -692,6 +693,11 @@ fn set_mode(path: &Path, mode: u32) {
 /// What is wrong with a node, the daemon's exit code, and the text that its error must contain.
 type Fault = (&'static str, fn(&Node), i32, &'static [&'static str]);
 
+fn make_pipe(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
 const FAULTS: &[Fault] = &[
     (
         "no file",
@@ -820,6 +826,37 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
     Ok(())
 }
 
+/// Standard error is a pipe that is full from the start and that nothing reads.
+fn a_log_that_is_not_read_stops_no_request() -> Result<(), String> {
+    let node = run(Node::new());
+    let log = node.path("log");
+    make_pipe(&log);
+    let mut pipe = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(&log)
+        .unwrap();
+    while pipe.write(&[b'.'; 512]).is_ok() {}
+    let program = Program::unready(node, Command::new(BINARY));
+    // The log of a program is a file, which the end of the test reads.
+    fs::rename(&log, program.node.path("pipe")).unwrap();
+    fs::write(&log, "").unwrap();
+    assert!(program.hear("READY=1"));
+    run(async {
+        let mut caller = program.caller().await;
+        assert!(caller.token("api").await.is_ok());
+        for _ in 0..10 {
+            assert_eq!(why(caller.token("payroll").await).1, "DENIED");
+        }
+        let mut admin = program.admin().await;
+        assert!(admin.reload().await.applied);
+    });
+    let (status, _log, _node) = program.terminate();
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
 fn a_backend_that_cannot_be_opened_names_the_reason() -> Result<(), String> {
     let mut node = run(Node::new());
     // Too long for the system, which the program does not check itself; two stores have this problem.
@@ -864,7 +901,7 @@ fn a_damaged_file_is_named_in_the_log() -> Result<(), String> {
         let held = program.caller().await.secret("password").await;
         assert_eq!(held.unwrap().value, PASSWORD, "the cached value is served");
     });
-    let log = program.log();
+    let log = program.log_when(|log| log.contains("could not be refreshed"));
     let line = log
         .lines()
         .find(|line| line.contains("could not be refreshed"));

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -92,6 +92,18 @@ impl Program {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Its log, as soon as `complete` holds: the daemon writes it in a thread of its own.
+    pub(crate) fn log_when(&self, complete: impl Fn(&str) -> bool) -> String {
+        let hanging = Instant::now() + WORD;
+        loop {
+            let log = self.log();
+            if complete(&log) || Instant::now() > hanging {
+                return log;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Its log.

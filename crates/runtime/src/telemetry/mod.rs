@@ -1,15 +1,18 @@
 //! Logging.
 //!
 //! Owns the destination and the filter of log records: only records of this program, to standard error, as text or JSON lines.
-//! Records of libraries are dropped at every level, because their texts can quote a request or a response. Also owns the panic
+//! Records of libraries are dropped at every level, because their texts can quote a request or a response. Logging never waits:
+//! a bounded queue lies between it and the thread that writes ([`Log`]). Also owns the panic
 //! hook, which reports the source location but never the message, the formatting of an error with its causes ([`Causes`]) and
 //! the names of security events ([`Event`]). Never formats a value that could be a secret: callers log names, classes, counts
 //! and lengths.
 
 mod event;
+mod queue;
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::{fmt, panic};
 
 use tracing::level_filters::LevelFilter;
@@ -19,6 +22,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use event::{EVENTS, Event};
+pub use queue::Log;
+use queue::Queue;
 
 /// The level and format of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +50,12 @@ fn own_records(level: tracing::Level) -> Targets {
         .with_target("claviger", level)
 }
 
-/// Starts logging to standard error. Call it once; later calls change nothing and return `false`.
-pub fn start(settings: &Settings) -> bool {
+/// Starts logging to standard error. Records wait until [`Log::write_from_now_on`], or until the log is dropped. Call it once;
+/// later calls change nothing.
+pub fn start(settings: &Settings) -> Log {
+    let queue = Arc::new(Queue::default());
     let filter = own_records(settings.level);
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Arc::clone(&queue));
     let layer = if settings.json {
         layer
             .json()
@@ -58,10 +65,13 @@ pub fn start(settings: &Settings) -> bool {
     } else {
         layer.with_ansi(io::stderr().is_terminal()).boxed()
     };
-    tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
-        .try_init()
-        .is_ok()
+    // Fails if the process logs already, and then to the first log.
+    drop(
+        tracing_subscriber::registry()
+            .with(layer.with_filter(filter))
+            .try_init(),
+    );
+    Log::new(queue)
 }
 
 /// Makes panics report only their source location, because the message may quote a secret.
