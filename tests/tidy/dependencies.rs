@@ -50,7 +50,10 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("claviger-kernel", &[]),
     ("claviger-runtime", &[]),
     ("claviger-oauth-wire", &["claviger-backend"]),
-    ("claviger-outbound", &["claviger-runtime"]),
+    (
+        "claviger-outbound",
+        &["claviger-kernel", "claviger-runtime"],
+    ),
     ("claviger-demo", &["claviger-backend"]),
     (
         "claviger-core",

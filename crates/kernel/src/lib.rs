@@ -2,7 +2,7 @@
 //!
 //! Owns the allocator that zeroes freed memory ([`WipingAllocator`]), the pages for the few long-lived root keys
 //! ([`SecretPages`]), the hardening of the process before any thread starts ([`shield()`], [`harden()`]), the opening of files that another
-//! user may have put there ([`open_regular`]) and the two kernel calls about peers that no safe crate offers ([`pidfd_info`],
+//! user may have put there ([`open_regular`], [`read_trusted`]) and the two kernel calls about peers that no safe crate offers ([`pidfd_info`],
 //! [`peer_groups`]). This is the only room with `unsafe`: every block says why it is sound. Makes no decisions: `peer`
 //! interprets what the kernel reports, `daemon` decides what a missing protection means.
 //!
@@ -18,6 +18,7 @@ mod harden;
 mod pages;
 mod pidfd;
 mod status;
+mod way;
 
 pub use allocator::WipingAllocator;
 pub use file::{Access, NotOpened, open_regular};
@@ -25,3 +26,4 @@ pub use harden::{Error as HardenError, Protection, Report, harden, shield, verif
 pub use pages::{Backing, Error as PagesError, SecretPages};
 pub use pidfd::{Info as PidfdInfo, InfoError as PidfdInfoError, peer_groups, pidfd_info};
 pub use status::cgroup_mount;
+pub use way::{Entry, Flaw, Found, Untrusted, follow, read_trusted, remedy};

@@ -6,6 +6,8 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use claviger_kernel::Untrusted;
+
 use crate::Settings;
 use crate::dns::{Resolver, ResolverError};
 use crate::endpoint::EndpointRules;
@@ -40,9 +42,9 @@ pub enum SetupError {
         path: PathBuf,
         /// What is wrong: it cannot be read, or has no usable certificate.
         why: &'static str,
-        /// The system's error about the file.
+        /// What is wrong with the file or its way.
         #[source]
-        source: Option<std::io::Error>,
+        source: Option<Untrusted>,
     },
     /// The system has no trust roots, and `ca` gives none.
     #[error("this system has no CA certificates; install them, or set `ca`")]
@@ -129,7 +131,7 @@ fn bundle(of: &'static str, path: &Path) -> Result<Roots, SetupError> {
         RootsError::Unreadable(source) => SetupError::Ca {
             of,
             path: path.to_owned(),
-            why: "the CA bundle cannot be read",
+            why: "the CA bundle cannot be used",
             source: Some(source),
         },
         RootsError::Unusable => SetupError::Ca {

@@ -7,11 +7,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use ::aws_lc_rs::digest::{SHA256, digest};
+use claviger_kernel::Untrusted;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
@@ -33,27 +33,23 @@ pub struct Roots(Arc<RootCertStore>);
 /// Why there are no trust roots.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// The bundle cannot be read.
-    #[error("cannot read the CA bundle")]
-    Unreadable(#[source] io::Error),
-    /// The bundle is no PEM, too large, or has no certificate that can be used.
+    /// The bundle cannot be read, or other users could change it.
+    #[error("cannot use the CA bundle")]
+    Unreadable(#[source] Untrusted),
+    /// The bundle is no PEM, or has no certificate that can be used.
     #[error("the CA bundle has no usable certificate")]
     Unusable,
 }
 
 impl Roots {
-    /// The certificates of a PEM bundle, and no others.
+    /// The certificates of a PEM bundle, and no others. A user who can change the bundle can pose as the issuer, so the file
+    /// is judged as the configuration is.
     ///
     /// # Errors
-    /// If the file cannot be read, or holds no usable certificate.
+    /// If the file is not trusted or cannot be read, or holds no usable certificate.
     pub fn bundle(path: &Path) -> Result<Self, RootsError> {
-        let length = std::fs::metadata(path)
-            .map_err(RootsError::Unreadable)?
-            .len();
-        if length > MAX_BUNDLE {
-            return Err(RootsError::Unusable);
-        }
-        let pem = std::fs::read(path).map_err(RootsError::Unreadable)?;
+        let pem =
+            claviger_kernel::read_trusted(path, MAX_BUNDLE).map_err(RootsError::Unreadable)?;
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|_pem| RootsError::Unusable)?;
