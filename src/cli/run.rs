@@ -118,8 +118,9 @@ fn exit_of_sockets(error: &ListenError) -> Exit {
     match error {
         ListenError::Live(_) => Exit::Exists,
         ListenError::NotASocket(_)
-        | ListenError::OpenDirectory(..)
-        | ListenError::ForeignDirectory(..)
+        | ListenError::Untrusted(_)
+        | ListenError::OpenDirectory { .. }
+        | ListenError::NotADirectory(_)
         | ListenError::Os(..)
         | ListenError::Activation(..)
         | ListenError::Unfit(_) => Exit::System,

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use claviger_backend::{Backend, BackendName, Class, SecretSource};
 use claviger_backend_file as file;
+use claviger_kernel::Untrusted;
 use claviger_runtime::clock::Clock;
 use claviger_runtime::telemetry::Causes;
 
@@ -141,12 +142,17 @@ pub(crate) enum Fault {
     /// The sealed local file is not in order.
     #[error(transparent)]
     File(file::Error),
+    /// Another user could replace the sealed local file or its key.
+    #[error("another user could replace the store or its key, because {0}")]
+    Way(Untrusted),
 }
 
 impl Error {
     /// Whether the next start may succeed without a change to the configuration or to what it names.
     fn is_passing(&self) -> bool {
-        let Fault::File(error) = &self.fault;
+        let Fault::File(error) = &self.fault else {
+            return false;
+        };
         // A damaged store and a wrong key do not heal, although readers of cached values treat them as transient.
         !matches!(
             error,
@@ -236,18 +242,32 @@ async fn open(
                 file::FileStore::new(settings.clone()).kept_by(Arc::<PageKeeper>::clone(keeper));
             let backend = name.clone();
             // A check finds a local fault now; the store opens again whenever it is rekeyed on disk.
+            let settings = settings.clone();
             tokio::task::spawn_blocking(move || {
-                store.check()?;
+                store.check().map_err(Fault::File)?;
+                judge_ways(&settings).map_err(Fault::Way)?;
                 Ok(file::backend(backend, store))
             })
             .await
-            .unwrap_or_else(|_stopped| Err(file::Error::Stopped { wrote: false }))
-            .map_err(|error| Error {
+            .unwrap_or_else(|_stopped| Err(Fault::File(file::Error::Stopped { wrote: false })))
+            .map_err(|fault| Error {
                 backend: name.clone(),
-                fault: Fault::File(error),
+                fault,
             })
         }
     }
+}
+
+/// The store judges its directory and its key file themselves; this judges what leads to them.
+fn judge_ways(settings: &file::FileSettings) -> Result<(), Untrusted> {
+    let key = match &settings.key {
+        file::StoreKey::KeyFile(path) | file::StoreKey::PassphraseFile(path) => Some(path),
+        file::StoreKey::Passphrase(_) => None,
+    };
+    [Some(&settings.directory), key]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| claviger_kernel::follow(path).map(drop))
 }
 
 #[cfg(test)]

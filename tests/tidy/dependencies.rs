@@ -78,6 +78,7 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
         "claviger-server",
         &[
             "claviger-core",
+            "claviger-kernel",
             "claviger-oauth-wire",
             "claviger-proto",
             "claviger-runtime",

@@ -18,6 +18,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use claviger_kernel::{Flaw, Untrusted};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::process::umask;
@@ -35,16 +36,22 @@ pub enum ListenError {
     /// There is a file of another type.
     #[error("{0} exists and is not a socket; move it away or configure another `server.socket`")]
     NotASocket(PathBuf),
-    /// Other users could replace the socket.
-    #[error(
-        "the directory {0} can be written by others (mode {1:o}); run `chmod go-w {0}`, because a user who can write to it can replace the socket"
-    )]
-    OpenDirectory(PathBuf, u32),
-    /// The directory belongs to another user, who can replace the socket.
-    #[error(
-        "the directory {0} belongs to uid {1}, who could replace the socket; it must belong to root or to the daemon's user"
-    )]
-    ForeignDirectory(PathBuf, u32),
+    /// Other users could replace the socket: by its directory, or by one on the way to it.
+    #[error("other users could replace the socket, because {0}")]
+    Untrusted(Untrusted),
+    /// Other users can enter the directory of the admin socket.
+    #[error("other users can enter {}, the directory of the admin socket (mode {mode:o}); {remedy}", path.display())]
+    OpenDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// What to do.
+        remedy: String,
+    },
+    /// The path of the directory leads to something else.
+    #[error("{0} is not a directory; configure another `server.socket`")]
+    NotADirectory(PathBuf),
     /// A system call failed.
     #[error("cannot {1} {0}")]
     Os(PathBuf, &'static str, #[source] io::Error),
@@ -58,6 +65,18 @@ pub enum ListenError {
         "what socket activation passed as `{0}` is no listening unix socket with a path; set ListenStream= of its socket unit to a path"
     )]
     Unfit(&'static str),
+}
+
+impl From<Untrusted> for ListenError {
+    fn from(error: Untrusted) -> Self {
+        match error {
+            Untrusted {
+                path,
+                what: Flaw::System(why),
+            } => Self::Os(path, "inspect", why),
+            untrusted => Self::Untrusted(untrusted),
+        }
+    }
 }
 
 /// A listening socket, and what must be kept while it listens.
@@ -111,6 +130,23 @@ impl Sockets {
         let broker = bind(&settings.socket, 0o755, broker_mode, settings.socket_group)?;
         let admin = bind(&settings.admin_socket, 0o700, 0o600, None)?;
         Ok(Self { broker, admin })
+    }
+
+    /// Says whether [`Sockets::bind`] would refuse the places of the sockets. Changes nothing, and does not look for a daemon
+    /// that serves there.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn judge(settings: &Settings) -> Result<(), ListenError> {
+        for (path, mode) in [(&settings.socket, 0o755), (&settings.admin_socket, 0o700)] {
+            // With socket activation only root can look into the directory of the admin socket.
+            if directory::judge(directory_of(path), mode)?
+                && let Err(error @ ListenError::NotASocket(_)) = is_socket(path)
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Takes over two sockets of the service manager, in the order of `names`. `None` stands for a descriptor that is no unix
@@ -187,8 +223,7 @@ fn bind(
     group: Option<u32>,
 ) -> Result<Bound, ListenError> {
     let os = |doing| move |error| ListenError::Os(path.to_owned(), doing, error);
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    directory::prepare(parent, directory_mode)?;
+    directory::prepare(directory_of(path), directory_mode)?;
     let lock = lock(path)?;
     clear(path)?;
     // No access for its initial group until the group is changed.
@@ -209,6 +244,10 @@ fn bind(
             .map_err(os("change the mode of"))?;
     }
     Ok(bound)
+}
+
+fn directory_of(socket: &Path) -> &Path {
+    socket.parent().unwrap_or(Path::new("/"))
 }
 
 /// Takes the lock beside the socket, so that two daemons that start together do not both bind it.
@@ -233,13 +272,8 @@ fn lock(path: &Path) -> Result<File, ListenError> {
 /// Removes a dead socket; refuses to touch anything else.
 fn clear(path: &Path) -> Result<(), ListenError> {
     let os = |doing, error| ListenError::Os(path.to_owned(), doing, error);
-    let meta = match fs::symlink_metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(os("inspect", error)),
-    };
-    if !meta.file_type().is_socket() {
-        return Err(ListenError::NotASocket(path.to_owned()));
+    if !is_socket(path)? {
+        return Ok(());
     }
     match UnixStream::connect(path) {
         Ok(_answered) => Err(ListenError::Live(path.to_owned())),
@@ -248,5 +282,15 @@ fn clear(path: &Path) -> Result<(), ListenError> {
             fs::remove_file(path).map_err(|error| os("remove the dead", error))
         }
         Err(error) => Err(os("probe", error)),
+    }
+}
+
+/// Whether there is a socket; `false` if there is nothing. Anything else is an error.
+fn is_socket(path: &Path) -> Result<bool, ListenError> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(ListenError::NotASocket(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(ListenError::Os(path.to_owned(), "inspect", error)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::lchown;
 use std::os::unix::net::SocketAddr;
 
 use super::*;
@@ -81,7 +82,7 @@ fn a_directory_that_others_can_replace_is_refused() {
     let open = |mode| fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
     open(0o777);
     let error = Sockets::bind(&settings).unwrap_err();
-    assert!(matches!(&error, ListenError::OpenDirectory(path, 0o777) if path == directory.path()));
+    assert!(is_writable(&error, directory.path()), "{error}");
     // With the sticky bit, as in /tmp, a user cannot replace the files of another.
     open(0o1777);
     drop(Sockets::bind(&settings).unwrap());
@@ -93,10 +94,60 @@ fn a_directory_that_others_can_replace_is_refused() {
     fs::set_permissions(&bad, Permissions::from_mode(0o777)).unwrap();
     std::os::unix::fs::symlink(&good, bad.join("run")).unwrap();
     let linked = self::settings(&bad);
-    assert!(matches!(
-        Sockets::bind(&linked),
-        Err(ListenError::OpenDirectory(path, _)) if path == bad
-    ));
+    let error = Sockets::bind(&linked).unwrap_err();
+    assert!(is_writable(&error, &bad), "{error}");
+}
+
+fn is_writable(error: &ListenError, directory: &Path) -> bool {
+    let ListenError::Untrusted(Untrusted { path, what }) = error else {
+        return false;
+    };
+    path == directory && matches!(what, Flaw::Writable { mode: 0o777, .. })
+}
+
+#[test]
+fn a_foreign_link_in_a_sticky_directory_is_refused() {
+    let directory = Folder::new();
+    let shared = directory.path().join("shared");
+    let good = directory.path().join("good");
+    fs::create_dir_all(&good).unwrap();
+    fs::create_dir_all(&shared).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+    std::os::unix::fs::symlink(&good, shared.join("run")).unwrap();
+    drop(Sockets::bind(&settings(&shared)).unwrap());
+    if lchown(shared.join("run"), Some(42_001), None).is_err() {
+        return; // Only root gives a link away.
+    }
+    let error = Sockets::bind(&settings(&shared)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("shared/run belongs to user 42001"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_mode_of_a_shared_directory_is_not_to_be_changed() {
+    let directory = Folder::new();
+    let shared = directory.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+    let settings = Settings {
+        socket: shared.join("x.sock"),
+        ..settings(directory.path())
+    };
+    for refused in [
+        Sockets::judge(&settings),
+        Sockets::bind(&settings).map(drop),
+    ] {
+        let said = refused.unwrap_err().to_string();
+        assert!(
+            said.contains("of claviger's own") && !said.contains("chmod"),
+            "{said}"
+        );
+    }
+    assert!(!shared.join("x.sock").exists());
 }
 
 #[test]
@@ -106,7 +157,10 @@ fn a_foreign_directory_on_the_way_is_refused() {
         return; // Only root gives a directory away.
     }
     let error = Sockets::bind(&settings(directory.path())).unwrap_err();
-    assert!(matches!(error, ListenError::ForeignDirectory(_, 42_001)));
+    assert!(
+        error.to_string().contains("belongs to user 42001"),
+        "{error}"
+    );
 }
 
 #[test]
