@@ -9,11 +9,13 @@ use prost_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{CONFIG, Exit, Failure, client, output, run};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Problem, Problems};
 use crate::daemon::{Probe, ProbeError, probe, trial};
 use crate::registry::{self, Backends};
 use claviger_core::rotation::{Mark, Reason};
 use claviger_runtime::clock::{Clock, SystemClock};
+use claviger_runtime::telemetry::Causes;
+use claviger_server::Sockets;
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -49,6 +51,15 @@ pub(super) fn check(args: &CheckArgs, as_json: bool, out: &mut dyn Write) -> Res
         Ok(config) => config,
         Err(problems) => return refuse(args, &problems, as_json, out),
     };
+    if let Err(error) = Sockets::judge(&config.server) {
+        let problem = Problem::at("server".to_owned(), Causes(&error).to_string());
+        return refuse(
+            args,
+            &Problems::new(&config.origin, vec![problem]),
+            as_json,
+            out,
+        );
+    }
     let findings = Findings::of(config, args)?;
     if as_json {
         output::json(out, &findings.describe())?;

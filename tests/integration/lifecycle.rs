@@ -41,6 +41,7 @@ table![
     the_inherited_umask_does_not_restrict_the_socket,
     a_failed_start_leaves_no_socket,
     a_daemon_that_must_not_start_says_why,
+    a_mounted_config_map_is_read,
     a_log_that_is_not_read_stops_no_request,
     a_backend_that_cannot_be_opened_names_the_reason,
     a_damaged_file_is_named_in_the_log,
@@ -693,6 +694,10 @@ fn set_mode(path: &Path, mode: u32) {
 /// What is wrong with a node, the daemon's exit code, and the text that its error must contain.
 type Fault = (&'static str, fn(&Node), i32, &'static [&'static str]);
 
+fn issuer_with(line: &str) -> String {
+    format!("[issuers.other]\nissuer = \"https://auth.example\"\n{line}\n")
+}
+
 fn make_pipe(path: &Path) {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -718,13 +723,70 @@ const FAULTS: &[Fault] = &[
         &["chmod go-w"],
     ),
     (
-        "a link",
+        "a link through a directory that others can write",
         |node| {
-            fs::rename(node.config_path(), node.path("real.toml")).unwrap();
-            symlink(node.path("real.toml"), node.config_path()).unwrap();
+            fs::create_dir(node.path("open")).unwrap();
+            fs::rename(node.config_path(), node.path("open/real.toml")).unwrap();
+            symlink(node.path("open/real.toml"), node.config_path()).unwrap();
+            set_mode(&node.path("open"), 0o777);
         },
         78,
-        &["symbolic link"],
+        &["is not safe", "/open can be written", "chmod go-w"],
+    ),
+    (
+        "a CA that others can write",
+        |node| {
+            fs::write(node.path("ca.pem"), "x").unwrap();
+            set_mode(&node.path("ca.pem"), 0o666);
+            append(
+                node,
+                &issuer_with(&format!("ca = \"{}\"", node.path("ca.pem").display())),
+            );
+        },
+        78,
+        &["issuers.other: ca: ", "ca.pem can be written", "chmod go-w"],
+    ),
+    (
+        "a CA that is a pipe",
+        |node| {
+            make_pipe(&node.path("ca.pem"));
+            append(
+                node,
+                &issuer_with(&format!("ca = \"{}\"", node.path("ca.pem").display())),
+            );
+        },
+        78,
+        &["issuers.other: ca: ", "is not a regular file"],
+    ),
+    (
+        "a CA of the resolver that is a pipe",
+        |node| {
+            make_pipe(&node.path("ca.pem"));
+            append(
+                node,
+                &issuer_with(&format!(
+                    "dns = {{ ca = \"{}\" }}",
+                    node.path("ca.pem").display()
+                )),
+            );
+        },
+        78,
+        &["issuers.other: dns.ca: ", "is not a regular file"],
+    ),
+    (
+        "a key in a directory that others can write",
+        |node| {
+            fs::create_dir(node.path("open")).unwrap();
+            fs::rename(node.path("store.key"), node.path("open/key")).unwrap();
+            let text = node.configuration().replace("store.key", "open/key");
+            node.write("claviger.toml", &text);
+            set_mode(&node.path("open"), 0o777);
+        },
+        78,
+        &[
+            "backends.local: another user could replace",
+            "/open can be written",
+        ],
     ),
     (
         "a directory",
@@ -783,6 +845,26 @@ const FAULTS: &[Fault] = &[
         71,
         &["chmod go-w"],
     ),
+    (
+        "a socket in a directory that others use",
+        |node| {
+            let (shared, admin) = (node.path("shared"), node.admin_socket());
+            fs::create_dir(&shared).unwrap();
+            set_mode(&shared, 0o1777);
+            let line = format!("socket = \"{}\"", node.socket().display());
+            let other = format!(
+                "socket = \"{}/x.sock\"\nadmin_socket = \"{}\"",
+                shared.display(),
+                admin.display()
+            );
+            node.write(
+                "claviger.toml",
+                &node.configuration().replace(&line, &other),
+            );
+        },
+        71,
+        &["a directory of claviger's own", "/shared/claviger"],
+    ),
 ];
 
 fn append(node: &Node, text: &str) {
@@ -796,6 +878,8 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
         make(&node);
         let finished = refused(&node, &node.config_path());
         assert_eq!(finished.code, Some(*code), "{fault}: {finished:?}");
+        let check = claviger(&["check", "--config", node.config_path().to_str().unwrap()]);
+        assert!(matches!(check.code, Some(66 | 78)), "{fault}: {check:?}");
         for word in *words {
             assert!(
                 finished.err.contains(word),
@@ -823,6 +907,20 @@ fn a_daemon_that_must_not_start_says_why() -> Result<(), String> {
         assert_eq!(finished.code, Some(78), "{finished:?}");
         assert!(finished.err.contains("chown root"), "{finished:?}");
     }
+    Ok(())
+}
+
+fn a_mounted_config_map_is_read() -> Result<(), String> {
+    let node = run(Node::new());
+    let text = node.write_configuration();
+    let version = node.path("volume/..2026");
+    fs::create_dir_all(&version).unwrap();
+    fs::rename(text, version.join("claviger.toml")).unwrap();
+    symlink("..2026", node.path("volume/..data")).unwrap();
+    let linked = node.path("volume/claviger.toml");
+    symlink("..data/claviger.toml", &linked).unwrap();
+    let check = claviger(&["check", "--config", linked.to_str().unwrap()]);
+    assert_eq!(check.code, Some(0), "{check:?}");
     Ok(())
 }
 
