@@ -10,6 +10,7 @@ use clap::Args;
 use claviger_demo::Error;
 
 use crate::cli::{Exit, Failure};
+use claviger_core::peer::is_overflow;
 use claviger_runtime::telemetry::Causes;
 
 #[derive(Args, Clone, Debug)]
@@ -25,6 +26,17 @@ pub(super) fn demo(
     executable: Option<PathBuf>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let user = rustix::process::geteuid().as_raw();
+    if is_overflow(user) {
+        let what = format!(
+            "a daemon identifies no process of user {user}, because the kernel reports it for users that it cannot name"
+        );
+        return Err(Failure::new(
+            Exit::Denied,
+            what,
+            "Run the demo as another user.",
+        ));
+    }
     Ok(claviger_demo::run(args.stay, executable, out)?)
 }
 

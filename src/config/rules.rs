@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::names::Declared;
 use crate::config::reader::Section;
 use crate::config::{Context, accounts, tokens};
+use claviger_core::peer::is_overflow;
 use claviger_core::policy::{Rule, ScopeLimit, Selector};
 use claviger_oauth::TokenSettings;
 use claviger_oauth_wire::Scopes;
@@ -33,7 +34,7 @@ pub(super) fn read(
 
 fn rule(context: &Context<'_>, section: &Section<'_>, defined: &[TokenSettings]) -> Rule {
     let selector = Selector {
-        user: accounts::user(context, section, "user"),
+        user: user(context, section),
         group: accounts::group(context, section, "group"),
         unit: unit(section),
         container: container(section),
@@ -119,6 +120,16 @@ fn warn_beyond_definition(section: &Section<'_>, scopes: &Scopes, definitions: &
             section.report.warning(&section.place_at("scopes"), message);
         }
     }
+}
+
+fn user(context: &Context<'_>, section: &Section<'_>) -> Option<u32> {
+    let user = accounts::user(context, section, "user")?;
+    if is_overflow(user) {
+        let message = "claviger refuses every process of this user, because the kernel reports it for processes of \
+             users that it cannot name; give the program a user of its own";
+        context.report.problem(&section.place_at("user"), message);
+    }
+    Some(user)
 }
 
 fn unit(section: &Section<'_>) -> Option<String> {

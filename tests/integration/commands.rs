@@ -249,6 +249,10 @@ fn explain_decides_as_a_request_would() -> Result<(), String> {
         json(&program.node, &secret)["reason"],
         "the configuration has no secret \"api\""
     );
+    let overflow = json(&program.node, &["explain", "api", "--user", "65534"]);
+    assert_eq!(overflow["allowed"], false);
+    let reason = overflow["reason"].as_str().unwrap();
+    assert!(reason.starts_with("UNIDENTIFIED: "), "{reason}");
     let user = json(&program.node, &["explain", "payroll", "--user", "42001"]);
     assert_eq!(user["allowed"], false);
     assert_eq!(

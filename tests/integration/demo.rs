@@ -18,6 +18,7 @@ use crate::table;
 table![
     the_demo_shows_everything_and_leaves_nothing,
     the_demo_needs_no_privileges,
+    a_demo_of_the_overflow_user_says_why_not,
     an_interrupted_demo_leaves_nothing,
     a_demo_without_a_usable_folder_says_what_to_do,
 ];
@@ -60,6 +61,17 @@ fn the_demo_needs_no_privileges() -> Result<(), String> {
     let finished = finish(&mut command, b"");
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(is_empty(place.path()), "the folder is gone");
+    Ok(())
+}
+
+fn a_demo_of_the_overflow_user_says_why_not() -> Result<(), String> {
+    need_root()?;
+    let place = tempfile::tempdir().unwrap();
+    let mut command = Command::new(within_reach(Path::new(BINARY)));
+    command.arg("demo").env("TMPDIR", place.path()).uid(65_534);
+    let finished = finish(&mut command, b"");
+    assert_eq!(finished.code, Some(77), "{finished:?}");
+    assert!(finished.err.contains("as another user"), "{finished:?}");
     Ok(())
 }
 

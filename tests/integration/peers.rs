@@ -16,7 +16,7 @@ use crate::lent::{ANNA, Lender, Lent};
 use crate::node::{Node, own_uid, run};
 use crate::program::{BINARY, Program};
 use crate::table;
-use crate::wire::{connect, heard};
+use crate::wire::{bounded, connect, heard};
 
 table![
     an_orphan_is_not_served_on_its_parents_connection,
@@ -28,6 +28,7 @@ table![
     an_old_kernel_distinguishes_only_users_and_operators_are_warned,
     a_daemon_in_a_pid_namespace_refuses_outside_peers,
     a_daemon_in_a_user_namespace_refuses_unmapped_users,
+    a_process_of_the_overflow_user_is_told_why_it_is_refused,
 ];
 
 /// The refusal of a request on a passed-on connection.
@@ -220,6 +221,9 @@ fn an_old_kernel_distinguishes_only_users_and_operators_are_warned() -> Result<(
     })
 }
 
+/// The user that the kernel reports for every user that it cannot name.
+const OVERFLOW: u32 = 65_534;
+
 /// The binary inside a namespace.
 fn unshared(options: &[&str]) -> Command {
     let mut command = Command::new("unshare");
@@ -247,7 +251,27 @@ fn a_daemon_in_a_pid_namespace_refuses_outside_peers() -> Result<(), String> {
 fn a_daemon_in_a_user_namespace_refuses_unmapped_users() -> Result<(), String> {
     need_root()?;
     let (heard, log) = heard_outside(unshared(&["--user"]))?;
-    assert_eq!(heard, b"", "closed without an answer");
+    let heard = String::from_utf8(heard).unwrap();
+    assert!(
+        heard.starts_with("HTTP/1.1 401 ") && heard.contains("UNIDENTIFIED"),
+        "{heard}"
+    );
     assert!(log.contains("a peer cannot be identified"), "{log}");
+    Ok(())
+}
+
+fn a_process_of_the_overflow_user_is_told_why_it_is_refused() -> Result<(), String> {
+    need_root()?;
+    run(async {
+        let daemon = TestDaemon::new().await;
+        let refused = (Code::Unauthenticated, "UNIDENTIFIED".to_owned());
+        let lent = Lent::by(OVERFLOW, &daemon.node.socket());
+        assert_eq!(why(lent.caller().await.token("api").await), refused);
+        let mut lent = Lent::by(OVERFLOW, &daemon.node.socket());
+        bounded(&lent.stream);
+        let answer = String::from_utf8(heard(&mut lent.stream).unwrap()).unwrap();
+        assert!(answer.contains("\"UNIDENTIFIED\""), "{answer}");
+        daemon.stop().await;
+    });
     Ok(())
 }

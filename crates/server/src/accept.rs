@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::answers::Problem;
 use crate::caps::{Caps, Slot};
 use crate::connection;
 use crate::context::Shared;
@@ -22,6 +23,7 @@ use crate::workers::Workers;
 use claviger_core::broker::Caller;
 use claviger_core::peer::{self, Peer, Pinned};
 use claviger_runtime::clock::Pace;
+use claviger_runtime::reason::Reason;
 use claviger_runtime::telemetry::Causes;
 
 /// How long to pause when descriptors have run out. Without a pause the loop would spin: the pending connection stays pending.
@@ -76,7 +78,7 @@ impl Acceptor {
     /// all of its slots must not keep this loop busy with pinning.
     fn admit(&self, stream: UnixStream) {
         let admitted = self.slot(&stream).and_then(|slot| {
-            let peer = Pinned::of(&stream, &self.shared.peers).map_err(Refusal::Unidentified)?;
+            let peer = Pinned::of(&stream, &self.shared.peers);
             // The socket is registered again with the worker's runtime.
             let stream = stream.into_std().map_err(Refusal::Stream)?;
             Ok(Arrival { stream, peer, slot })
@@ -111,7 +113,7 @@ impl Acceptor {
 /// A connection on its way to a worker.
 struct Arrival {
     stream: StdUnixStream,
-    peer: Pinned,
+    peer: Result<Pinned, peer::Error>,
     slot: Slot,
 }
 
@@ -128,21 +130,27 @@ impl Arrival {
             },
             Err(refusal) => {
                 refusal.note(&shared.metrics);
-                // In this order: a peer that sees the end of its connection finds its slot free.
-                drop(slot);
-                drop(stream);
+                if !matches!(refusal, Refusal::Unidentified(peer::Error::Unmapped { .. })) {
+                    // In this order: a peer that sees the end of its connection finds its slot free.
+                    drop(slot);
+                    drop(stream);
+                } else if let Ok(stream) = UnixStream::from_std(stream) {
+                    let problem = Problem::new(Reason::Unidentified);
+                    connection::refuse(stream, problem, slot, &shared.settings.limits).await;
+                }
             }
         }
     }
 }
 
 async fn identify(
-    peer: Pinned,
+    peer: Result<Pinned, peer::Error>,
     only: Option<&Operators>,
     shared: &Shared,
 ) -> Result<Peer, Refusal> {
     // The deadline for the first bytes bounds this as well, so that an attestor cannot keep a slot for longer.
     let limit = shared.settings.limits.preface;
+    let peer = peer.map_err(Refusal::Unidentified)?;
     let peer = tokio::time::timeout(limit, peer.identify(&shared.peers))
         .await
         .map_err(|_elapsed| Refusal::Unattested)?

@@ -4,10 +4,14 @@
 //! drains: streams in progress may finish, watches end, and the caller reconnects. Old connections are not kept because one
 //! copy of the last answer stays in the write buffer of an idle one.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,8 +19,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+use crate::answers::Problem;
 use crate::caps::Slot;
 use crate::context::{Context, Shared};
+use crate::dialect::Dialect;
 use crate::dispatch::Dispatch;
 use crate::preface::Preface;
 use crate::settings::Limits;
@@ -63,6 +69,31 @@ where
     if ended.is_err() {
         // The peer caused it, and the library's text may quote what the peer sent.
         tracing::debug!(target: "claviger::server", "connection ended by a protocol or stream error");
+    }
+}
+
+/// Answers the first request of a peer that is not served with `problem`, and closes the connection.
+pub(crate) async fn refuse<S>(stream: S, problem: Problem, slot: Slot, limits: &Limits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answered = CancellationToken::new();
+    let service = service_fn(|request: Request<Incoming>| {
+        answered.cancel();
+        let response = Dialect::of(&request).refuse(problem.clone());
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let io = TokioIo::new(Preface::new(stream, limits.preface, Some(slot)));
+    let builder = protocol(limits);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let ended = tokio::select! {
+        _ended = connection.as_mut() => true,
+        () = answered.cancelled() => false,
+    };
+    if !ended {
+        connection.as_mut().graceful_shutdown();
+        // The peer may not read the answer.
+        drop(tokio::time::timeout(limits.preface, connection).await);
     }
 }
 

@@ -54,13 +54,18 @@ impl Host {
         })
     }
 
+    /// Whether the kernel reports this user for processes whose user has no number here.
+    pub(super) fn is_overflow(&self, uid: u32) -> bool {
+        uid == self.overflow_uid
+    }
+
     /// Rejects the overflow ids, and drops such supplementary groups.
     ///
     /// The overflow uid is rejected even where it is a mapped user, usually `nobody`, because many unrelated processes may run
     /// as it. The overflow gid is the primary group of many Debian system users, so it is rejected only if some gids are
     /// unmapped.
     pub(super) fn check_ids(&self, facts: &mut Facts) -> Result<(), Error> {
-        if facts.uid == self.overflow_uid || facts.uid == u32::MAX {
+        if self.is_overflow(facts.uid) || facts.uid == u32::MAX {
             return Err(Error::Unmapped { id: facts.uid });
         }
         if !self.all_gids_mapped {

@@ -41,6 +41,13 @@ pub fn cgroup_of(text: &str) -> Option<Cgroup> {
     cgroup::line(text).and_then(|path| cgroup::parse(path).ok())
 }
 
+/// Whether processes of this user are never identified, because the kernel reports the user for any process whose own has no
+/// number in the daemon's user namespace. Usually 65534, `nobody`.
+#[must_use]
+pub fn is_overflow(uid: u32) -> bool {
+    Host::get().is_ok_and(|host| host.is_overflow(uid))
+}
+
 /// How peers are identified.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {

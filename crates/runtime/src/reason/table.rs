@@ -46,6 +46,9 @@ reasons! {
     /// The process that connected has exited, or changed its user or cgroup.
     PeerChanged: "peer_changed" "PEER_CHANGED", Unauthenticated 401, Denied act,
         "Connect from the process that uses the answer; connections cannot be passed on.";
+    /// The process runs as the overflow user, which stands for every user without a number on this host.
+    Unidentified: "unidentified" "UNIDENTIFIED", Unauthenticated 401, Denied act,
+        "Run the program as a user of its own, and the daemon in the host's user namespace: the kernel reports user 65534 (often `nobody`) for every user that it cannot name.";
     /// The header is missing, or a proxy or browser made the request.
     NotForClaviger: "not_for_claviger" "NOT_FOR_CLAVIGER", PermissionDenied 403, Denied act,
         "Connect to the socket directly and send the header `claviger-request: true`, which proves that the request was made for claviger.";

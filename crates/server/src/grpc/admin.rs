@@ -12,13 +12,16 @@ use crate::grpc::{convert, status};
 use crate::operator::{BackendOverview, IssuerOverview, Overview};
 use claviger_core::audit::{Counts, Operation, Released};
 use claviger_core::broker::{Explained, Question, Unknown};
-use claviger_core::peer::{Cgroup, Facts};
+use claviger_core::peer::{self, Cgroup, Facts, is_overflow};
 use claviger_core::policy::Action;
 use claviger_core::{secrets, tokens};
 use claviger_runtime::reason::{Reasoned, advice};
 
 /// The most names that one refresh may list.
 const MOST_NAMES: usize = 256;
+
+/// Why a process of the overflow user gets nothing, whatever the rules say.
+const OVERFLOW: &str = "UNIDENTIFIED: the process runs as the overflow user (65534, often `nobody`), which the kernel reports for every user that it cannot name; run it as a user of its own";
 
 /// The service on one connection.
 pub(crate) struct Service {
@@ -65,9 +68,7 @@ impl Admin for Service {
                 0 => described(request.peer.unwrap_or_default()),
                 pid => Facts::of_pid(pid, &self.context.shared.peers)
                     .await
-                    .map_err(|_gone| {
-                        Problem::invalid("pid", "no such process, or it cannot be identified")
-                    })?,
+                    .map_err(|error| unexplained(&error))?,
             },
             name: request.name,
         };
@@ -225,12 +226,24 @@ impl Service {
     }
 }
 
+fn unexplained(error: &peer::Error) -> Problem {
+    let remedy = if matches!(error, peer::Error::Unmapped { .. }) {
+        OVERFLOW
+    } else {
+        "no such process, or it cannot be identified"
+    };
+    Problem::invalid("pid", remedy)
+}
+
 fn explanation(question: &Question, explained: Released<Explained>) -> v1::ExplainResponse {
     let Explained {
         explanation,
         unknown,
     } = explained.into_inner();
+    // Its requests are refused before any rule is read.
+    let unidentified = is_overflow(question.facts.uid);
     let (rule, reason) = match (&explanation.decision, &unknown) {
+        _ if unidentified => (0, OVERFLOW.to_owned()),
         (Ok(allowed), _) => (allowed.rule, format!("rule {} allows it", allowed.rule)),
         (Err(_), Some(unknown)) => (0, missing(question.action, &question.name, unknown)),
         (Err(denial), None) => (0, denial.to_string()),
@@ -241,7 +254,7 @@ fn explanation(question: &Question, explained: Released<Explained>) -> v1::Expla
         .ok()
         .and_then(|allowed| allowed.scopes.as_ref());
     v1::ExplainResponse {
-        allowed: explanation.decision.is_ok(),
+        allowed: explanation.decision.is_ok() && !unidentified,
         rule,
         reason,
         peer: Some(description(&question.facts)),
