@@ -17,6 +17,7 @@ table![
     health_and_readiness_need_no_rule,
     readiness_names_the_token_that_fails,
     requests_and_their_statuses,
+    a_request_that_names_another_server_is_refused,
     every_answer_forbids_storing_and_framing,
     refusals_have_retry_after,
     a_rejected_token_is_reported,
@@ -152,6 +153,29 @@ fn readiness_names_the_token_that_fails() -> Result<(), String> {
     Ok(())
 }
 
+fn a_request_that_names_another_server_is_refused() -> Result<(), String> {
+    with_daemon(|daemon| {
+        for (target, hosts, status) in [
+            ("/v1/token/api", "", 200),
+            ("/v1/token/api", "host: claviger\n", 200),
+            ("/v1/token/api", "host: localhost\n", 200),
+            ("/v1/token/api", "host: localhost:80\n", 403),
+            ("/v1/token/api", "host: evil.example\n", 403),
+            ("/v1/token/api", "host: claviger\nhost: claviger\n", 403),
+            ("http://claviger/v1/token/api", "host: claviger\n", 403),
+            ("http://evil.example/health", "", 403),
+            ("/health", "host: evil.example\n", 403),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\n{hosts}claviger-request: true\n");
+            let answers = http(
+                &daemon.node.socket(),
+                &format!("{head}connection: close\n\n"),
+            );
+            assert_eq!(answers[0].status, status, "{target} {hosts:?}");
+        }
+    })
+}
+
 fn requests_and_their_statuses() -> Result<(), String> {
     with_daemon(|daemon| {
         let socket = daemon.node.socket();
@@ -176,6 +200,25 @@ fn requests_and_their_statuses() -> Result<(), String> {
                 403,
                 "NOT_FOR_CLAVIGER",
             ),
+            (
+                "GET /v1/token/api",
+                "claviger-request: true\ncookie: a=b",
+                403,
+                "NOT_FOR_CLAVIGER",
+            ),
+            (
+                "GET /v1/secret/password?version=1",
+                meant,
+                400,
+                "INVALID_REQUEST",
+            ),
+            (
+                "GET /v1/token/api?fingerprint=x",
+                meant,
+                400,
+                "INVALID_REQUEST",
+            ),
+            ("GET /health?verbose", meant, 400, "INVALID_REQUEST"),
             ("GET /nothing", "", 403, "NOT_FOR_CLAVIGER"),
             ("GET /v1/token/payroll", meant, 403, "DENIED"),
             ("GET /v1/token/unknown", meant, 403, "DENIED"),
@@ -430,12 +473,6 @@ fn unusual_requests_are_answered_or_refused_completely() -> Result<(), String> {
             assert_eq!(answers.len(), 1, "{request:.60}: {answers:?}");
             assert_eq!(answers[0].status, status, "{request:.60}");
         }
-        // A request line with another host's URL is treated as an unknown path, not proxied.
-        let answers = http(
-            &socket,
-            &format!("GET http://evil.example/v1/token/api HTTP/1.1\n{meant}\n\n"),
-        );
-        assert_eq!(answers[0].status, 200);
         // The daemon ignores an upgrade to HTTP/2.
         let upgrade = "connection: upgrade, http2-settings\nupgrade: h2c\nhttp2-settings: AAMAAABk";
         let request = format!("{get}\nhost: claviger\nclaviger-request: true\n{upgrade}\n\n");

@@ -321,7 +321,7 @@ fn malformed_frames_do_not_affect_other_peers() -> Result<(), String> {
     ]
     .concat();
     let text =
-        b"GET /v1/token/api?scope=read:demo HTTP/1.1\r\nhost: c\r\nclaviger-request: true\r\n\r\n";
+        b"GET /v1/token/api?scope=read:demo HTTP/1.1\r\nhost: claviger\r\nclaviger-request: true\r\n\r\n";
     for round in 0..4000 {
         let mut bytes = if round % 4 == 0 {
             text.to_vec()

@@ -124,7 +124,7 @@ fn a_closed_connection_frees_its_slot() -> Result<(), String> {
         let daemon = TestDaemon::on(node).await;
         let socket = daemon.node.socket();
         for _ in 0..50 {
-            let request = b"GET /health HTTP/1.1\r\nhost: c\r\nconnection: close\r\n\r\n";
+            let request = b"GET /health HTTP/1.1\r\nhost: claviger\r\nconnection: close\r\n\r\n";
             let stream = tokio::task::block_in_place(|| {
                 let mut stream = connect(&socket);
                 stream.write_all(request).unwrap();

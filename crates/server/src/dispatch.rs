@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use claviger_proto::{REQUEST_HEADER, REQUEST_HEADER_VALUE};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
@@ -24,13 +24,17 @@ use crate::dialect::Dialect;
 use claviger_runtime::reason::Reason;
 
 /// Headers that a proxy or a browser adds. Nothing legitimate on a unix socket has them.
-const FOREIGN_HEADERS: [&str; 5] = [
-    "x-forwarded-for",
+const FOREIGN_HEADERS: [&str; 6] = [
+    "cookie",
     "forwarded",
-    "via",
     "origin",
-    "sec-fetch-site",
+    "referer",
+    "via",
+    "x-real-ip",
 ];
+
+/// What other such headers begin with.
+const FOREIGN_PREFIXES: [&str; 2] = ["sec-fetch-", "x-forwarded-"];
 
 /// Serves one connection's requests.
 #[derive(Clone, Debug)]
@@ -63,10 +67,14 @@ impl From<Unwelcome> for Problem {
 }
 
 fn guard(headers: &HeaderMap) -> Result<(), Unwelcome> {
-    if FOREIGN_HEADERS
-        .iter()
-        .any(|name| headers.contains_key(*name))
-    {
+    let foreign = |name: &HeaderName| {
+        let name = name.as_str();
+        FOREIGN_HEADERS.contains(&name)
+            || FOREIGN_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+    };
+    if headers.keys().any(foreign) {
         return Err(Unwelcome::Forwarded);
     }
     // Exactly once: with two, a proxy on the way may have checked the other one.
@@ -126,7 +134,7 @@ mod tests {
             .iter()
             .map(|(name, value)| {
                 (
-                    http::HeaderName::from_static(name),
+                    HeaderName::from_static(name),
                     http::HeaderValue::from_static(value),
                 )
             })
@@ -145,7 +153,8 @@ mod tests {
             let twice = [("claviger-request", "true"), ("claviger-request", other)];
             assert_eq!(guard(&headers(&twice)), Err(Unwelcome::NoHeader), "{other}");
         }
-        for name in FOREIGN_HEADERS {
+        let prefixed = ["sec-fetch-mode", "x-forwarded-host", "x-forwarded-for"];
+        for name in FOREIGN_HEADERS.into_iter().chain(prefixed) {
             let map = headers(&[("claviger-request", "true"), (name, "x")]);
             assert_eq!(guard(&map), Err(Unwelcome::Forwarded), "{name}");
         }

@@ -18,7 +18,7 @@ mod metadata;
 
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use serde_json::json;
 use tonic::body::Body;
@@ -31,6 +31,16 @@ use claviger_core::broker::{Rejection, TokenRequest};
 use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::reason::Reason;
+
+/// The hosts that a request can name.
+const HOSTS: [&str; 2] = ["claviger", "localhost"];
+
+const NOT_ADDRESSED: &str = "the request is addressed to another server; its target is a path such as /v1/token/NAME, and its host `claviger` or `localhost`";
+
+/// The parameters of a request for a token.
+const OF_TOKEN: &[&str] = &["scope", "min_remaining", "force_refresh"];
+/// The parameters of a report of a rejected token.
+const OF_REPORT: &[&str] = &["scope", "fingerprint", "http_status", "www_authenticate"];
 
 /// The status of a report that names none: the path says that the token was rejected.
 const UNAUTHORIZED: u32 = 401;
@@ -45,18 +55,40 @@ pub(crate) async fn answer(
     let query = request.uri().query().unwrap_or_default();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let reply = match (request.method(), segments.as_slice()) {
+        _ if !is_addressed(&request) => {
+            Reply::problem(&Problem::new(Reason::NotForClaviger).with_remedy(NOT_ADDRESSED))
+        }
+        (&Method::GET, ["health" | "ready"]) if !query.is_empty() => no_parameters(),
         (&Method::GET, ["health"]) => health(context),
         (&Method::GET, ["ready"]) => ready(context, welcome.is_ok()).await,
         (_, ["health" | "ready"]) => Reply::method("GET"),
         (method, segments) => match welcome {
             Err(problem) => Reply::problem(&problem),
             Ok(()) if context.shared.face == Face::Admin => {
-                for_operators(context, method, segments).await
+                for_operators(context, method, segments, query).await
             }
             Ok(()) => for_programs(context, method, segments, query).await,
         },
     };
     reply.into_response()
+}
+
+/// Whether the request is addressed to this daemon and no proxy: its target is a path, and its host is one of [`HOSTS`] or
+/// absent. HTTP/2 has the host in its target.
+fn is_addressed<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(http::header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let host = host.is_none_or(|host| HOSTS.iter().any(|known| host == known));
+    let target = request.uri().authority();
+    let target = target.is_none_or(|target| {
+        request.version() == Version::HTTP_2 && HOSTS.contains(&target.as_str())
+    });
+    host && second.is_none() && target
+}
+
+fn no_parameters() -> Reply {
+    let remedy = "this path has no parameters; leave the query out";
+    Reply::problem(&Problem::new(Reason::InvalidRequest).with_remedy(remedy))
 }
 
 /// The answer to a request that is refused before it is routed.
@@ -79,6 +111,7 @@ async fn for_programs(context: &Context, method: &Method, segments: &[&str], que
     match (method, segments) {
         (&Method::GET, ["v1", "token", name]) => get_token(context, name, query).await,
         (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(context, name, query).await,
+        (&Method::GET, ["v1", "secret", _]) if !query.is_empty() => no_parameters(),
         (&Method::GET, ["v1", "secret", name]) => get_secret(context, name).await,
         (_, ["v1", "token" | "secret", _]) => Reply::method("GET"),
         (_, ["v1", "token", _, "rejected"]) => Reply::method("POST"),
@@ -89,7 +122,12 @@ async fn for_programs(context: &Context, method: &Method, segments: &[&str], que
 }
 
 /// The paths of the admin socket. Other requests of operators use gRPC.
-async fn for_operators(context: &Context, method: &Method, segments: &[&str]) -> Reply {
+async fn for_operators(
+    context: &Context,
+    method: &Method,
+    segments: &[&str],
+    query: &str,
+) -> Reply {
     let (subject, segment) = match segments {
         [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
         [".well-known", "oauth-protected-resource", name] => (Subject::Token, name),
@@ -101,6 +139,9 @@ async fn for_operators(context: &Context, method: &Method, segments: &[&str]) ->
     };
     if method != Method::GET {
         return Reply::method("GET");
+    }
+    if !query.is_empty() {
+        return no_parameters();
     }
     context.note_name(segment);
     let name = match name(segment) {
@@ -183,10 +224,14 @@ struct Query {
 }
 
 impl Query {
-    /// Reads a query; an unknown parameter is refused rather than ignored.
-    fn read(text: &str) -> Result<Self, Problem> {
+    /// Reads a query of a path that has `parameters`; any other one is refused rather than ignored.
+    fn read(text: &str, parameters: &[&str]) -> Result<Self, Problem> {
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if !parameters.contains(&&*name) {
+                let remedy = format!("the parameters of this path are {}", parameters.join(", "));
+                return Err(Problem::new(Reason::InvalidRequest).with_remedy(remedy));
+            }
             match &*name {
                 "scope" => query
                     .scopes
@@ -212,12 +257,7 @@ impl Query {
                     })?;
                     query.http_status = Some(status);
                 }
-                "www_authenticate" => query.www_authenticate = value.into_owned(),
-                _ => {
-                    return Err(Problem::new(Reason::InvalidRequest).with_remedy(
-                        "there are the parameters scope, min_remaining, force_refresh, fingerprint, http_status and www_authenticate",
-                    ));
-                }
+                _ => query.www_authenticate = value.into_owned(),
             }
         }
         Ok(query)
@@ -244,7 +284,7 @@ async fn get_token(context: &Context, segment: &str, query: &str) -> Reply {
     context.note_name(segment);
     let read = || {
         let name = name(segment)?;
-        let query = Query::read(query)?;
+        let query = Query::read(query, OF_TOKEN)?;
         let want = Want {
             min_remaining: query.min_remaining,
             force_refresh: query.force_refresh,
@@ -278,7 +318,7 @@ async fn get_token(context: &Context, segment: &str, query: &str) -> Reply {
 async fn rejected(context: &Context, segment: &str, query: &str) -> Reply {
     context.note_name(segment);
     let read = || {
-        let query = Query::read(query)?;
+        let query = Query::read(query, OF_REPORT)?;
         let scopes = query.scopes()?;
         if query.fingerprint.is_empty() {
             return Err(Problem::invalid(
@@ -328,8 +368,11 @@ mod tests {
 
     #[test]
     fn queries_are_read_whole_or_refused() {
-        let query =
-            Query::read("scope=read+write&scope=more&min_remaining=60&force_refresh=true").unwrap();
+        let query = Query::read(
+            "scope=read+write&scope=more&min_remaining=60&force_refresh=true",
+            OF_TOKEN,
+        )
+        .unwrap();
         assert_eq!(query.scopes, ["read", "write", "more"]);
         assert_eq!(query.min_remaining, Duration::from_mins(1));
         assert!(query.force_refresh);
@@ -338,12 +381,16 @@ mod tests {
             "min_remaining=-1",
             "force_refresh=1",
             "scopes=a",
-            "http_status=unauthorized",
+            "fingerprint=x",
             "a",
         ] {
-            assert!(Query::read(bad).is_err(), "{bad}");
+            assert!(Query::read(bad, OF_TOKEN).is_err(), "{bad}");
         }
-        assert!(Query::read("scope=a%22").unwrap().scopes().is_err());
+        for bad in ["http_status=unauthorized", "min_remaining=1"] {
+            assert!(Query::read(bad, OF_REPORT).is_err(), "{bad}");
+        }
+        let odd = Query::read("scope=a%22", OF_TOKEN).unwrap();
+        assert!(odd.scopes().is_err());
     }
 
     #[test]
