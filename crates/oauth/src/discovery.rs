@@ -223,11 +223,13 @@ impl IssuerDocument {
             let kind = match flaw {
                 EndpointFlaw::Insecure => ErrorKind::InsecureEndpoint,
                 EndpointFlaw::Address => ErrorKind::AddressRefused,
-                EndpointFlaw::NotUrl | EndpointFlaw::Extras => ErrorKind::Metadata,
+                EndpointFlaw::NotUrl | EndpointFlaw::Extras | EndpointFlaw::NotNormal => {
+                    ErrorKind::Metadata
+                }
             };
             // User, password and query stay out of it.
             let fact = match Url::parse(text) {
-                Ok(url) if flaw != EndpointFlaw::Extras => {
+                Ok(url) if matches!(flaw, EndpointFlaw::Insecure | EndpointFlaw::Address) => {
                     let origin = url.origin().ascii_serialization();
                     format!("the metadata's {field} is at {}", printable(&origin))
                 }

@@ -23,6 +23,9 @@ pub enum EndpointFlaw {
     /// It has a user, a password or a fragment; or it is an issuer and has a query.
     #[error("it has a user, a password, a query or a fragment")]
     Extras,
+    /// Metadata writes it in another form than it would be sent in.
+    #[error("metadata does not write it in its normal form")]
+    NotNormal,
     /// Metadata names a literal address that is not public.
     #[error("metadata names an address that is not allowed")]
     Address,
@@ -103,6 +106,11 @@ impl EndpointRules {
             && literal.is_some_and(|address| !self.policy.permits(address))
         {
             return Err(EndpointFlaw::Address);
+        }
+        // The parser repairs as browsers do: backslashes, tabs, other alphabets, numbers as addresses. Another reader of the
+        // document, or of the log, would see another server.
+        if url.as_str() != text {
+            return Err(EndpointFlaw::NotNormal);
         }
         Ok(url)
     }

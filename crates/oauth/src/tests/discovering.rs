@@ -226,6 +226,28 @@ async fn clear_text_needs_development_and_loopback_on_both_ends() {
     assert_eq!(text, "HTTP OAuth endpoints not allowed in production");
 }
 
+#[test]
+fn an_endpoint_is_in_its_normal_form() {
+    // As browsers repair it, each is https://tokens.example/token or a literal address.
+    let rules = rules(&issuer_settings(ISSUER)).unwrap();
+    for endpoint in [
+        r"https:\\tokens.example\token",
+        "https://tokens.example/to\tken",
+        " https://tokens.example/token",
+        "https:tokens.example/token",
+        "https:///tokens.example/token",
+        "https://tokens.example:443/token",
+        "https://TOKENS.example/token",
+        "https://tokens。example/token",
+        "https://0x08080808/token",
+        "https://tokens.example/a/../token",
+        "https://tokens.example/tök",
+    ] {
+        let refused = rules.discovered(endpoint);
+        assert_eq!(refused, Err(EndpointFlaw::NotNormal), "{endpoint}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn concurrent_callers_share_one_request() {
     let mut settings = issuer_settings(ISSUER);

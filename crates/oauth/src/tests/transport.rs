@@ -325,7 +325,7 @@ async fn bundles_that_are_none_are_setup_errors() {
     for (path, text) in [
         (
             PathBuf::from("/nonexistent/ca.pem"),
-            "ca: /nonexistent/ca.pem: the CA bundle cannot be read".to_owned(),
+            "ca: /nonexistent/ca.pem: the CA bundle cannot be used".to_owned(),
         ),
         (
             empty.path().to_owned(),
