@@ -40,6 +40,7 @@ fn rule(context: &Context<'_>, section: &Section<'_>, defined: &[TokenSettings])
         container: container(section),
         executable: executable(section),
     };
+    warn_of_no_match(section, &selector);
     section.unsupported(&["pod", "sha256", "keys"]);
     let primary = ["user", "group", "unit", "container"];
     if !primary.iter().any(|key| section.has(key)) {
@@ -63,6 +64,25 @@ fn rule(context: &Context<'_>, section: &Section<'_>, defined: &[TokenSettings])
         tokens,
         scopes,
         secrets,
+    }
+}
+
+/// Warns of selectors that are valid and match no process, or only those of the daemon's user.
+fn warn_of_no_match(section: &Section<'_>, selector: &Selector) {
+    let of_session = |unit: &String| {
+        let scope = unit.strip_suffix(".scope");
+        unit.starts_with("user@") || scope.is_some_and(|stem| stem.starts_with("session-"))
+    };
+    if selector.unit.as_ref().is_some_and(of_session) {
+        let message = "never matches: what runs in a user's session or user manager belongs to no unit of the system; \
+             select it by user";
+        section.report.warning(&section.place_at("unit"), message);
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if selector.executable.is_some() && selector.user != Some(own) {
+        let message = "the kernel shows the daemon, which has no capabilities, only the executables of its own user; \
+             the rule matches no process of another one";
+        section.report.warning(&section.place_at("exe"), message);
     }
 }
 

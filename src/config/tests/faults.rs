@@ -161,6 +161,18 @@ fn what_is_probably_not_meant_is_a_warning() {
             "secrets.database",
             "no process can request it",
         ),
+        (
+            "\"billing@1.service\"",
+            "\"user@1000.service\"",
+            "allow[1].unit",
+            "never matches",
+        ),
+        (
+            "\"billing@1.service\"",
+            "\"session-1.scope\"",
+            "allow[1].unit",
+            "never matches",
+        ),
         ("[refresh]", issuer, "issuers.spare", "no client names"),
         (
             "[refresh]",
@@ -171,8 +183,13 @@ fn what_is_probably_not_meant_is_a_warning() {
     ];
     for (from, to, path, says) in rows {
         let config = parse(&changed(from, to)).unwrap_or_else(|problems| panic!("{problems}"));
-        let [warning] = config.warnings.as_slice() else {
-            panic!("{:?}", config.warnings)
+        let (of_executable, others): (Vec<_>, Vec<_>) = config
+            .warnings
+            .iter()
+            .partition(|warning| warning.path == "allow[1].exe");
+        assert!(of_executable[0].message.contains("its own user"));
+        let [warning] = others.as_slice() else {
+            panic!("{others:?}")
         };
         assert_eq!(warning.path, path);
         assert!(warning.message.contains(says), "{warning}");

@@ -60,7 +60,10 @@ fn reference(text: &str) -> SecretRef {
 #[test]
 fn a_complete_file_becomes_the_components_settings() {
     let config = parse(COMPLETE).unwrap();
-    assert_eq!(config.warnings, []);
+    let [warning] = config.warnings.as_slice() else {
+        panic!("{:?}", config.warnings)
+    };
+    assert_eq!(warning.path, "allow[1].exe", "of another user's program");
     assert_eq!(config.mode, Mode::Dev);
     assert!(config.require_backend_at_start && config.log.json);
     assert_eq!(config.log.level, tracing::Level::DEBUG);
