@@ -19,6 +19,7 @@ use crate::table;
 table![
     an_interrupted_prompt_restores_the_terminal,
     a_token_on_a_terminal_comes_with_a_warning,
+    a_daemon_on_a_terminal_begins_with_its_own_words,
     status_watch_shows_a_restarted_daemon,
 ];
 
@@ -115,6 +116,18 @@ fn an_interrupted_prompt_restores_the_terminal() -> Result<(), String> {
             "echo, line mode and signals are restored"
         );
     }
+    Ok(())
+}
+
+fn a_daemon_on_a_terminal_begins_with_its_own_words() -> Result<(), String> {
+    let node = run(Node::new());
+    let config = node.write_configuration();
+    let mut terminal = Terminal::new();
+    let mut daemon = terminal.run(&["run", "--config", config.to_str().unwrap()])?;
+    let first = terminal.shows("\n");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(first.contains(" claviger"), "{first}");
     Ok(())
 }
 

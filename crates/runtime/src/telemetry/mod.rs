@@ -11,13 +11,16 @@ mod event;
 mod queue;
 
 use std::error::Error;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::{fmt, panic};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -63,7 +66,8 @@ pub fn start(settings: &Settings) -> Log {
             .with_current_span(true)
             .boxed()
     } else {
-        layer.with_ansi(io::stderr().is_terminal()).boxed()
+        // Colors need a feature that is not built in; without it the library would complain on a terminal.
+        layer.with_ansi(false).fmt_fields(text_fields()).boxed()
     };
     // Fails if the process logs already, and then to the first log.
     drop(
@@ -72,6 +76,44 @@ pub fn start(settings: &Settings) -> Log {
             .try_init(),
     );
     Log::new(queue)
+}
+
+/// Fields as `name=value`, where a value that is not one plain word is quoted and escaped. The library quotes only values of
+/// the type `str`, so that a text of several words would look like several fields.
+fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    format::debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => writer.write_str(&text),
+            name if is_plain(&text) || is_quoted(&text) => write!(writer, "{name}={text}"),
+            name => write!(writer, "{name}={text:?}"),
+        }
+    })
+    .delimited(" ")
+}
+
+/// Whether a value can be read without quotes.
+fn is_plain(text: &str) -> bool {
+    let needs_quotes =
+        |letter: char| letter.is_whitespace() || letter.is_control() || matches!(letter, '"' | '=');
+    !text.is_empty() && !text.contains(needs_quotes)
+}
+
+/// Whether the text is one quoted string already.
+fn is_quoted(text: &str) -> bool {
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inner.is_some_and(|inner| {
+        let mut escaped = false;
+        for letter in inner.chars() {
+            if (letter == '"' && !escaped) || letter.is_control() {
+                return false;
+            }
+            escaped = letter == '\\' && !escaped;
+        }
+        !escaped
+    })
 }
 
 /// Makes panics report only their source location, because the message may quote a secret.
@@ -125,6 +167,26 @@ mod tests {
         let system = io::Error::from(io::ErrorKind::PermissionDenied);
         let said = Causes(&Failed::Said(Box::new(Failed::Io(system)))).to_string();
         assert_eq!(said, "backends.local: cannot open /x: permission denied");
+    }
+
+    #[test]
+    fn a_value_of_several_words_is_quoted_once() {
+        let queue = Arc::new(Queue::default());
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(Arc::clone(&queue))
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(text_fields());
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let (name, detail, forged) = ("api", "two words", "\"a\" b=\"c\"");
+            tracing::info!(name, plain = %name, detail = %detail, forged = %forged, number = 7, "a message");
+        });
+        let records = queue.take_all();
+        let text = String::from_utf8(records.front().unwrap().clone()).unwrap();
+        let fields =
+            r#"a message name="api" plain=api detail="two words" forged="\"a\" b=\"c\"" number=7"#;
+        assert!(text.trim_end().ends_with(fields), "{text}");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Queue {
         state.take_dropped()
     }
 
-    fn take_all(&self) -> VecDeque<Vec<u8>> {
+    pub(super) fn take_all(&self) -> VecDeque<Vec<u8>> {
         std::mem::take(&mut self.lock().waiting)
     }
 
