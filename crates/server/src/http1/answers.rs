@@ -1,11 +1,13 @@
 //! The answers of the HTTP dialect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 use tonic::body::Body;
 
@@ -98,7 +100,7 @@ impl Reply {
     }
 }
 
-/// A token, with the names that RFC 6749 §5.1 gives its fields.
+/// A token: the fields of RFC 6749 §5.1 as it defines them, and the others as `claviger token --output json` has them.
 pub(super) fn token(answer: &Released<Answer>) -> Reply {
     let held = &answer.token;
     Reply::json(
@@ -107,13 +109,20 @@ pub(super) fn token(answer: &Released<Answer>) -> Reply {
             "access_token": token_text(held),
             "token_type": held.token_type(),
             "expires_in": answer.lifetime_left.as_secs(),
-            "expires_at": held.expires().wall().as_secs(),
+            "expires_at": date(held.expires().wall()),
             "scope": held.scopes().to_string(),
+            "scopes": held.scopes().iter().collect::<Vec<_>>(),
             "freshness": answer.freshness.as_str(),
             "generation": held.generation(),
             "fingerprint": held.fingerprint(),
         }),
     )
+}
+
+/// A time in UTC, as RFC 3339 writes it.
+fn date(since_epoch: Duration) -> String {
+    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+    Timestamp { seconds, nanos: 0 }.to_string()
 }
 
 /// A secret's value as the body, and what is known of it in headers.
