@@ -47,6 +47,10 @@ const TESTS: &[Test] = &[
         "a_peer_that_changes_its_user_is_refused",
         a_peer_that_changes_its_user_is_refused,
     ),
+    (
+        "a_peer_with_more_groups_than_are_read_is_refused",
+        a_peer_with_more_groups_than_are_read_is_refused,
+    ),
     ("a_reused_pid_is_another_peer", a_reused_pid_is_another_peer),
     (
         "an_orphan_cannot_use_its_parents_connection",
@@ -190,6 +194,24 @@ fn two_users_are_two_peers() -> Result<(), String> {
         .join(",");
     let (_three, third) = socket.connected("connect", &["1003", &text]);
     assert_eq!(identify(&third).unwrap().facts().groups, many);
+    Ok(())
+}
+
+fn a_peer_with_more_groups_than_are_read_is_refused() -> Result<(), String> {
+    need_root()?;
+    let socket = Socket::new();
+    let groups = |count: u32| {
+        let groups = (2000..2000 + count).map(|group| group.to_string());
+        groups.collect::<Vec<_>>().join(",")
+    };
+    let (_most, stream) = socket.connected("connect", &["1001", &groups(1024)]);
+    assert_eq!(identify(&stream).unwrap().facts().groups.len(), 1024);
+    let (_more, stream) = socket.connected("connect", &["1001", &groups(1025)]);
+    let refused = identify(&stream).unwrap_err();
+    assert!(
+        matches!(refused, Error::TooManyGroups { most: 1024 }),
+        "{refused}"
+    );
     Ok(())
 }
 

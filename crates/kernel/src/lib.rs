@@ -24,6 +24,8 @@ pub use allocator::WipingAllocator;
 pub use file::{Access, NotOpened, open_regular};
 pub use harden::{Error as HardenError, Protection, Report, harden, shield, verify};
 pub use pages::{Backing, Error as PagesError, SecretPages};
-pub use pidfd::{Info as PidfdInfo, InfoError as PidfdInfoError, peer_groups, pidfd_info};
+pub use pidfd::{
+    Info as PidfdInfo, InfoError as PidfdInfoError, MOST_PEER_GROUPS, peer_groups, pidfd_info,
+};
 pub use status::cgroup_mount;
 pub use way::{Entry, Flaw, Found, Untrusted, follow, read_trusted, remedy};

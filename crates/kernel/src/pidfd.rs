@@ -80,44 +80,39 @@ fn zeroed_info() -> libc::pidfd_info {
     }
 }
 
-/// The supplementary groups that the peer of `socket` had when it connected.
+/// The most supplementary groups that are read of a peer. Any user with subordinate ids can have 65,536, and reading them all
+/// for each connection would cost more than everything else that is read.
+pub const MOST_PEER_GROUPS: usize = 1024;
+
+/// The supplementary groups that the peer of `socket` had when it connected; `None` if there are more than
+/// [`MOST_PEER_GROUPS`], of which the kernel then copies none.
 ///
 /// # Errors
-/// The kernel's error; `InvalidData` if the kernel reports more groups than a process can have.
-pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
-    /// The limit of Linux on the groups of a process.
-    const MOST: usize = 65_536;
-    let descriptor = socket.as_fd().as_raw_fd();
-    let mut groups = vec![0_u32; 32];
-    loop {
-        let bytes = size_of_val(groups.as_slice());
-        let mut length = libc::socklen_t::try_from(bytes).map_err(io::Error::other)?;
-        // SAFETY: the pointer and `length` describe the buffer of `groups`, and the kernel writes whole ids no further.
-        #[expect(unsafe_code, reason = "a socket option without a safe wrapper")]
-        let result = unsafe {
-            libc::getsockopt(
-                descriptor,
-                libc::SOL_SOCKET,
-                libc::SO_PEERGROUPS,
-                groups.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        let count = usize::try_from(length).map_err(io::Error::other)? / size_of::<u32>();
-        if result == 0 {
-            groups.truncate(count);
-            return Ok(groups);
-        }
+/// The kernel's error.
+pub fn peer_groups(socket: impl AsFd) -> io::Result<Option<Vec<u32>>> {
+    let mut groups = [0_u32; MOST_PEER_GROUPS];
+    let mut length = libc::socklen_t::try_from(size_of_val(&groups)).map_err(io::Error::other)?;
+    // SAFETY: the pointer and `length` describe the buffer of `groups`, and the kernel writes whole ids no further.
+    #[expect(unsafe_code, reason = "a socket option without a safe wrapper")]
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
         let error = io::Error::last_os_error();
-        // The buffer is too small; the kernel has reported the size that it needs.
-        if error.raw_os_error() != Some(libc::ERANGE) {
-            return Err(error);
-        }
-        if count <= groups.len() || count > MOST {
-            return Err(io::Error::from(io::ErrorKind::InvalidData));
-        }
-        groups.resize(count, 0);
+        // The buffer is too small.
+        return match error.raw_os_error() {
+            Some(libc::ERANGE) => Ok(None),
+            _ => Err(error),
+        };
     }
+    let count = usize::try_from(length).map_err(io::Error::other)? / size_of::<u32>();
+    Ok(groups.get(..count).map(<[u32]>::to_vec))
 }
 
 #[cfg(test)]
@@ -168,7 +163,7 @@ mod tests {
             .iter()
             .map(|group| group.as_raw())
             .collect();
-        assert_eq!(peer_groups(&socket).unwrap(), mine);
+        assert_eq!(peer_groups(&socket).unwrap(), Some(mine));
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(peer_groups(null).is_err(), "not a socket");
     }

@@ -1,8 +1,8 @@
 //! Accepting connections, within limits.
 //!
-//! Owns the accept loop. It only accepts, counts, pins the process that connected and hands over: a slow attestor holds up one
-//! worker's task and never this loop. Never spins: out of descriptors it pauses. The number of
-//! connections is bounded by `caps`. A connection whose peer cannot be identified is closed without an answer.
+//! Owns the accept loop. It only accepts, counts and hands over: whatever identifying a peer costs, it costs a worker. Never
+//! spins: out of descriptors it pauses. The number of connections is bounded by `arrivals` until their peers are identified,
+//! and by `caps`. A connection whose peer cannot be identified is closed without an answer.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::answers::Problem;
+use crate::arrivals::{Arrivals, Arrived};
 use crate::caps::{Caps, Slot};
 use crate::connection;
 use crate::context::Shared;
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::operators::Operators;
 use crate::workers::Workers;
 use claviger_core::broker::Caller;
-use claviger_core::peer::{self, Peer, Pinned};
+use claviger_core::peer::{self, Account, Peer, Pinned};
 use claviger_runtime::clock::Pace;
 use claviger_runtime::reason::Reason;
 use claviger_runtime::telemetry::Causes;
@@ -36,6 +37,7 @@ pub(crate) const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) listener: UnixListener,
+    pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) caps: Arc<Caps>,
     /// The peers that are admitted; `None`: all.
     pub(crate) only: Option<Arc<Operators>>,
@@ -74,14 +76,16 @@ impl Acceptor {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Takes a slot, pins the peer and hands the connection to a worker; or closes it. The slot comes first: a user that has
-    /// all of its slots must not keep this loop busy with pinning.
+    /// Counts the connection and hands it to a worker; or closes it.
     fn admit(&self, stream: UnixStream) {
-        let admitted = self.slot(&stream).and_then(|slot| {
-            let peer = Pinned::of(&stream, &self.shared.peers);
+        let admitted = self.count(&stream).and_then(|(arrived, slot)| {
             // The socket is registered again with the worker's runtime.
             let stream = stream.into_std().map_err(Refusal::Stream)?;
-            Ok(Arrival { stream, peer, slot })
+            Ok(Arrival {
+                stream,
+                arrived,
+                slot,
+            })
         });
         match admitted {
             Ok(arrival) => self.hand_over(arrival),
@@ -90,11 +94,12 @@ impl Acceptor {
     }
 
     /// The uid is the one that the kernel noted when the peer connected, here as for its identity.
-    fn slot(&self, stream: &UnixStream) -> Result<Slot, Refusal> {
-        let uid = stream.peer_cred().map_err(Refusal::Stream)?.uid();
-        self.caps
-            .take(uid, &self.shared.metrics)
-            .ok_or(Refusal::Full { uid })
+    fn count(&self, stream: &UnixStream) -> Result<(Arrived, Slot), Refusal> {
+        let account = Account::of(stream).map_err(Refusal::Unidentified)?;
+        let uid = account.uid;
+        let arrived = self.arrivals.admit(account, self.shared.clock.now());
+        let slot = self.caps.take(uid, &self.shared.metrics);
+        arrived.zip(slot).ok_or(Refusal::Full { uid })
     }
 
     fn hand_over(&self, arrival: Arrival) {
@@ -113,15 +118,19 @@ impl Acceptor {
 /// A connection on its way to a worker.
 struct Arrival {
     stream: StdUnixStream,
-    peer: Result<Pinned, peer::Error>,
+    arrived: Arrived,
     slot: Slot,
 }
 
 impl Arrival {
     /// Identifies the peer, and serves it unless it is refused. Runs on a worker.
     async fn serve(self, only: Option<&Operators>, shared: Arc<Shared>) {
-        let Self { stream, peer, slot } = self;
-        match identify(peer, only, &shared).await {
+        let Self {
+            stream,
+            arrived,
+            slot,
+        } = self;
+        match identify(&stream, arrived, only, &shared).await {
             Ok(peer) => match UnixStream::from_std(stream) {
                 Ok(stream) => {
                     connection::serve(stream, Caller::Process(peer), slot, shared).await;
@@ -144,14 +153,21 @@ impl Arrival {
 }
 
 async fn identify(
-    peer: Result<Pinned, peer::Error>,
+    stream: &StdUnixStream,
+    arrived: Arrived,
     only: Option<&Operators>,
     shared: &Shared,
 ) -> Result<Peer, Refusal> {
+    let identified = async {
+        let turn = arrived.turn(&*shared.clock).await;
+        let pinned = Pinned::of(stream, &shared.peers)?;
+        // Attestors may wait, and do so for several connections at once.
+        drop(turn);
+        pinned.attest(&shared.peers).await
+    };
     // The deadline for the first bytes bounds this as well, so that an attestor cannot keep a slot for longer.
     let limit = shared.settings.limits.preface;
-    let peer = peer.map_err(Refusal::Unidentified)?;
-    let peer = tokio::time::timeout(limit, peer.identify(&shared.peers))
+    let peer = tokio::time::timeout(limit, identified)
         .await
         .map_err(|_elapsed| Refusal::Unattested)?
         .map_err(Refusal::Unidentified)?;

@@ -1,7 +1,7 @@
 //! Room for descriptors.
 //!
 //! Owns the limit on open descriptors, as far as the process may raise it by itself. Each connection takes two, its socket and
-//! the pidfd of its peer. If they ran out before the slots for connections do, the peer that connects most would keep operators out
+//! the pidfd of its peer; one whose peer is not identified yet takes one. If they ran out before the slots for connections do, the peer that connects most would keep operators out
 //! and the daemon from asking an issuer.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -12,6 +12,7 @@
 
 mod accept;
 mod answers;
+mod arrivals;
 mod caps;
 mod connection;
 mod context;
@@ -49,6 +50,7 @@ pub use settings::{Limits, Settings};
 pub use workers::Pulse;
 
 use accept::Acceptor;
+use arrivals::Arrivals;
 use caps::Caps;
 use claviger_core::broker::Broker;
 use claviger_core::peer;
@@ -130,6 +132,7 @@ impl Server {
         ] {
             let acceptor = Acceptor {
                 listener: register(&bound.listener)?,
+                arrivals: Arc::new(Arrivals::new(limits)),
                 caps: Arc::new(caps),
                 only,
                 warnings: Pace::new(accept::WARNING_INTERVAL, Duration::ZERO),

@@ -20,6 +20,13 @@ impl Caller {
         }
     }
 
+    /// Forgets its groups that are not `named`.
+    pub(crate) fn keep_groups(&mut self, named: impl Fn(u32) -> bool) {
+        match self {
+            Self::Process(peer) => peer.keep_groups(named),
+        }
+    }
+
     /// Checks that it is still the caller that was judged. Before every release.
     ///
     /// # Errors

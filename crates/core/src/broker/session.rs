@@ -38,8 +38,10 @@ struct Known {
 }
 
 impl Broker {
-    /// Begins a session for the other end of a new connection.
-    pub fn session(&self, caller: Caller) -> Session {
+    /// Begins a session for the other end of a new connection. Of its groups those are kept that a rule names now.
+    pub fn session(&self, mut caller: Caller) -> Session {
+        let world = self.world();
+        caller.keep_groups(|group| world.policy.names_group(group));
         let budget = self.budgets.of(caller.facts(), self.clock.now());
         Session {
             recorder: Recorder::new(Arc::clone(&budget.trail)),

@@ -25,6 +25,14 @@ pub enum Error {
         /// The overflow id that the kernel reported.
         id: u32,
     },
+    /// It had more supplementary groups than are read of a peer.
+    #[error(
+        "the process that connected has more than {most} supplementary groups; start it with fewer"
+    )]
+    TooManyGroups {
+        /// The most that are read.
+        most: usize,
+    },
     /// It has exited, possibly after passing its connection to another process.
     #[error("the process that connected has exited")]
     Exited,

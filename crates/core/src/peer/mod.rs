@@ -8,9 +8,8 @@
 //! that its process is alive. The security boundary is user, systemd system unit and container. The executable only narrows: a
 //! process can pass its connection to a child and execute another program.
 //!
-//! Identification has two steps. [`Pinned::of`] makes a few system calls and never waits, so an accept loop can call it;
-//! [`Pinned::identify`] reads `/proc` and runs the attestors, which may wait, so it belongs on the connection's own worker. A
-//! peer is immutable and may be shared. Next: `process` for the order of the checks, and `cgroup` for the meaning of a path.
+//! Identification has two steps, both on the connection's own worker: [`Pinned::of`] asks the kernel and never waits;
+//! [`Pinned::attest`] runs the attestors, which may wait. A peer is immutable and may be shared. Next: `process` for the order of the checks, and `cgroup` for the meaning of a path.
 
 mod attest;
 mod cgroup;
@@ -19,7 +18,7 @@ mod facts;
 mod host;
 mod process;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -71,18 +70,16 @@ pub struct Peer {
     process: Option<Process>,
 }
 
-/// A process pinned when it connected, but not yet identified: see [`Pinned::identify`].
+/// A process that is pinned, but that no attestor has seen yet: see [`Pinned::attest`].
 #[derive(Debug)]
-pub struct Pinned {
-    /// Its ids, which the kernel recorded when it connected.
-    facts: Facts,
-    /// `None` if the kernel cannot pin it.
-    pidfd: Option<OwnedFd>,
-}
+pub struct Pinned(Peer);
 
 impl Pinned {
-    /// Reads the ids of the process that connected `socket`, a connected unix socket, and pins that process. A few system
-    /// calls; never waits.
+    /// Reads from the kernel which process connected `socket`, a connected unix socket, and pins that process. Some system
+    /// calls, and reads of `/proc` whose length no peer can choose; never waits.
+    ///
+    /// A process that has exited is refused first, and one with more groups than are read before `/proc` is: any user can make
+    /// such processes, as many as it likes.
     ///
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
@@ -92,45 +89,86 @@ impl Pinned {
         let credentials = getsockopt(&socket, sockopt::PeerCredentials)
             .map_err(|error| Error::Credentials(error.into()))?;
         let pid = Pid::from_raw(credentials.pid()).ok_or(Error::OutsidePidNamespace)?;
+        let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
+            Ok(pidfd) => Some(pidfd),
+            // Only this error means an old kernel. With any other, the peer cannot be pinned.
+            Err(Errno::ENOPROTOOPT) if settings.allow_legacy_pid_attestation => Some(open(pid)?),
+            Err(Errno::ENOPROTOOPT) => None,
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(Error::Exited),
+            Err(error) => return Err(Error::Pidfd(error.into())),
+        };
+        if pidfd.as_ref().is_some_and(process::has_exited) {
+            return Err(Error::Exited);
+        }
         let groups = claviger_kernel::peer_groups(socket).map_err(Error::Credentials)?;
+        let most = claviger_kernel::MOST_PEER_GROUPS;
         let mut facts = Facts {
             uid: credentials.uid(),
             gid: credentials.gid(),
-            groups,
+            groups: groups.ok_or(Error::TooManyGroups { most })?,
             pid: pid.as_raw_pid().unsigned_abs(),
             ..Facts::default()
         };
         host.check_ids(&mut facts)?;
-        let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
-            Ok(pidfd) => pidfd,
-            // Only this error means an old kernel. With any other, the peer cannot be pinned.
-            Err(Errno::ENOPROTOOPT) if settings.allow_legacy_pid_attestation => open(pid)?,
-            Err(Errno::ENOPROTOOPT) => return Ok(Self { facts, pidfd: None }),
-            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(Error::Exited),
-            Err(error) => return Err(Error::Pidfd(error.into())),
-        };
-        Ok(Self {
-            facts,
-            pidfd: Some(pidfd),
-        })
+        let process = pidfd
+            .map(|pidfd| Process::pin(pidfd, &mut facts, host))
+            .transpose()?;
+        Ok(Self(Peer { facts, process }))
     }
 
-    /// Reads the cgroup of the process and runs the attestors. Waits as long as the attestors do.
+    /// Runs the attestors. Waits as long as they do.
     ///
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
-    pub async fn identify(self, settings: &Settings) -> Result<Peer, Error> {
-        let Self { mut facts, pidfd } = self;
-        let process = match pidfd {
-            Some(pidfd) => {
-                let process = Process::pin(pidfd, &mut facts, Host::get()?)?;
-                process.attest(&mut facts, &settings.attestors).await?;
-                Some(process)
-            }
-            None => None,
-        };
+    pub async fn attest(self, settings: &Settings) -> Result<Peer, Error> {
+        let Self(Peer { mut facts, process }) = self;
+        if let Some(process) = &process {
+            process.attest(&mut facts, &settings.attestors).await?;
+        }
         Ok(Peer { facts, process })
     }
+}
+
+/// Where a connection comes from, as far as the kernel says at once. For bounds alone, not for rights: see [`Pinned`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// Effective user id of the process that connected.
+    pub uid: u32,
+    /// Whether that process is of the daemon's own user and in the daemon's own cgroup: the daemon itself, or a health check
+    /// beside it. Where the kernel does not say (before Linux 6.13), only the daemon itself.
+    pub beside_daemon: bool,
+}
+
+impl Account {
+    /// Asks the kernel about the process that connected `socket`, a connected unix socket. One system call, and some more for
+    /// processes of the daemon's own user.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] if it is no unix socket.
+    pub fn of(socket: impl AsFd) -> Result<Self, Error> {
+        let socket = socket.as_fd();
+        let credentials = getsockopt(&socket, sockopt::PeerCredentials)
+            .map_err(|error| Error::Credentials(error.into()))?;
+        let own_user = credentials.uid() == rustix::process::geteuid().as_raw();
+        let own = rustix::process::getpid();
+        let itself = || Pid::from_raw(credentials.pid()) == Some(own);
+        Ok(Self {
+            uid: credentials.uid(),
+            beside_daemon: own_user && (itself() || shares_cgroup(socket, own)),
+        })
+    }
+}
+
+/// Whether the process that connected `socket` is in the cgroup of process `own`, as far as the kernel says.
+fn shares_cgroup(socket: BorrowedFd<'_>, own: Pid) -> bool {
+    let cgroup_of = |pidfd: OwnedFd| {
+        let info = claviger_kernel::pidfd_info(pidfd.as_fd()).ok()?;
+        info.cgroup_id
+    };
+    getsockopt(&socket, sockopt::PeerPidfd)
+        .ok()
+        .and_then(cgroup_of)
+        .is_some_and(|cgroup| open(own).ok().and_then(cgroup_of) == Some(cgroup))
 }
 
 impl Peer {
@@ -139,12 +177,18 @@ impl Peer {
     /// # Errors
     /// See [`Error`]. Whatever it is, the connection must be closed unanswered.
     pub async fn identify(socket: impl AsFd, settings: &Settings) -> Result<Self, Error> {
-        Pinned::of(socket, settings)?.identify(settings).await
+        Pinned::of(socket, settings)?.attest(settings).await
     }
 
     /// The facts read when it connected.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Forgets the supplementary groups that are not `named`, so that no peer chooses how much is kept of it.
+    pub(crate) fn keep_groups(&mut self, named: impl Fn(u32) -> bool) {
+        self.facts.groups.retain(|group| named(*group));
+        self.facts.groups.shrink_to_fit();
     }
 
     /// Whether it is pinned. If not, [`Peer::confirm`] always succeeds, and only user and groups are known.
@@ -235,6 +279,31 @@ mod tests {
             Pinned::of(&file, &Settings::default()),
             Err(Error::Credentials(_))
         ));
+    }
+
+    #[test]
+    fn only_named_groups_are_kept() {
+        let facts = Facts {
+            groups: (0..1024).collect(),
+            ..Facts::default()
+        };
+        let mut peer = Peer {
+            facts,
+            process: None,
+        };
+        peer.keep_groups(|group| [7, 9, 2000].contains(&group));
+        assert_eq!(peer.facts().groups, [7, 9]);
+        assert!(peer.facts.groups.capacity() < 8);
+    }
+
+    #[test]
+    fn the_daemon_is_beside_itself_and_no_other_user_is() {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let account = Account::of(&socket).unwrap();
+        assert!(account.beside_daemon);
+        assert_eq!(account.uid, rustix::process::geteuid().as_raw());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(Account::of(&file), Err(Error::Credentials(_))));
     }
 
     #[tokio::test]

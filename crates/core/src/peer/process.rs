@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Process {
             Err(PidfdInfoError::Foreign) => return Err(Error::OutsidePidNamespace),
             Err(error @ PidfdInfoError::Refused(_)) => return Err(Error::Info(error)),
         };
-        facts.nested = process.alive_or(is_nested(facts.pid))?;
+        facts.nested = process.alive_or(is_nested(process.pidfd.as_fd()))?;
         if let Some(mount) = &host.cgroup_mount {
             let (cgroup, id) = process.alive_or(read_cgroup(facts.pid, mount))?;
             if process.has_info && named != Some(id) {
@@ -162,19 +162,23 @@ impl Process {
         })
     }
 
-    /// A pidfd becomes readable when its process exits. If polling fails, the process counts as exited.
     fn has_exited(&self) -> bool {
-        let mut polled = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        loop {
-            match poll(&mut polled, Some(&now)) {
-                Ok(ready) => return ready != 0,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return true,
-            }
+        has_exited(&self.pidfd)
+    }
+}
+
+/// A pidfd becomes readable when its process exits. If polling fails, the process counts as exited.
+pub(super) fn has_exited(pidfd: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    loop {
+        match poll(&mut polled, Some(&now)) {
+            Ok(ready) => return ready != 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return true,
         }
     }
 }
@@ -201,9 +205,10 @@ pub(super) fn credentials(pid: u32) -> Result<Facts, Error> {
     facts().ok_or_else(|| Error::Hidden(io::ErrorKind::InvalidData.into()))
 }
 
-/// Whether process `pid` is in a pid namespace below that of the daemon's `/proc`. This never changes.
-fn is_nested(pid: u32) -> Result<bool, Error> {
-    let text = read(&format!("/proc/{pid}/status"))?;
+/// Whether the process of `pidfd` is in a pid namespace below that of the daemon's `/proc`. This never changes. Read from the
+/// daemon's own descriptor: the process's `status` has its groups as well, as many as it set since it connected.
+fn is_nested(pidfd: BorrowedFd<'_>) -> Result<bool, Error> {
+    let text = read(&format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     // One pid per namespace, from the outermost visible here. Kernels without namespaces omit the line.
     let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     Ok(pids.is_some_and(|pids| pids.split_ascii_whitespace().count() > 1))

@@ -4,7 +4,7 @@
 //! connection and never change; a reload makes a new policy, and each connection computes its rights anew at its next request.
 //! Permits are made in advance and shared, so that a decision hands one out without copying it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::peer::Facts;
@@ -15,15 +15,24 @@ use claviger_oauth_wire::Scopes;
 #[derive(Clone, Debug)]
 pub struct Policy {
     rules: Arc<[Rule]>,
+    /// The groups that rules name.
+    groups: Arc<HashSet<u32>>,
 }
 
 impl Policy {
     /// A policy of `rules`, in their order.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
+        let groups = rules.iter().filter_map(|rule| rule.selector.group);
         Self {
+            groups: Arc::new(groups.collect()),
             rules: rules.into(),
         }
+    }
+
+    /// Whether any rule names this group. Constant time.
+    pub(crate) fn names_group(&self, group: u32) -> bool {
+        self.groups.contains(&group)
     }
 
     /// The rules, in order.
