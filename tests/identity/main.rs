@@ -51,6 +51,10 @@ const TESTS: &[Test] = &[
         "a_peer_with_more_groups_than_are_read_is_refused",
         a_peer_with_more_groups_than_are_read_is_refused,
     ),
+    (
+        "a_peer_without_its_main_thread_is_refused",
+        a_peer_without_its_main_thread_is_refused,
+    ),
     ("a_reused_pid_is_another_peer", a_reused_pid_is_another_peer),
     (
         "an_orphan_cannot_use_its_parents_connection",
@@ -228,6 +232,15 @@ fn a_peer_that_changes_its_user_is_refused() -> Result<(), String> {
         matches!(identify(&stream), Err(Error::Changed(Changed::User))),
         "a new identification fails, too"
     );
+    Ok(())
+}
+
+fn a_peer_without_its_main_thread_is_refused() -> Result<(), String> {
+    need_pidfd()?;
+    let socket = Socket::new();
+    let (_actor, stream) = socket.connected("headless", &[]);
+    let refused = identify(&stream).unwrap_err();
+    assert!(matches!(refused, Error::NoMainThread), "{refused}");
     Ok(())
 }
 

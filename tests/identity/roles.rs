@@ -27,6 +27,7 @@ pub(crate) const ALL: &[Role] = &[
     ("connect", connect),
     ("orphan", orphan),
     ("hold", hold),
+    ("headless", headless),
     ("execute", execute),
     ("daemon", daemon),
     ("describe", describe),
@@ -104,15 +105,45 @@ fn execute(arguments: &[String]) {
     panic!("{}", Command::new(&arguments[1]).exec());
 }
 
+/// Connects from another thread when the main thread has ended.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "without a main thread, no exit code can be returned"
+)]
+fn headless(arguments: &[String]) {
+    let path = arguments[0].clone();
+    let pid = std::process::id();
+    std::thread::spawn(move || {
+        let stat = format!("/proc/self/task/{pid}/stat");
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        let stream = UnixStream::connect(path).unwrap();
+        write_line("connected");
+        while read_line().is_some() {}
+        drop(stream);
+        std::process::exit(0);
+    });
+    // A filter is one thread's own, and this action ends that thread alone.
+    filter(libc::SYS_getppid, Vec::new(), SeccompAction::KillThread);
+    panic!("{}", nix::unistd::getppid());
+}
+
 /// Makes the kernel answer `errno` to a system call whose argument number `argument` is `value`.
 fn deny(call: libc::c_long, argument: u8, value: u64, errno: i32) {
     let condition =
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
     let rule = SeccompRule::new(vec![condition.unwrap()]).unwrap();
+    let errno = SeccompAction::Errno(errno.unsigned_abs());
+    filter(call, vec![rule], errno);
+}
+
+/// Has the kernel do `action` instead of a system call that matches one of the rules; without rules, always.
+fn filter(call: libc::c_long, rules: Vec<SeccompRule>, action: SeccompAction) {
     let filter = SeccompFilter::new(
-        [(call, vec![rule])].into(),
+        [(call, rules)].into(),
         SeccompAction::Allow,
-        SeccompAction::Errno(errno.unsigned_abs()),
+        action,
         std::env::consts::ARCH.try_into().unwrap(),
     );
     apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();

@@ -36,6 +36,11 @@ pub enum Error {
     /// It has exited, possibly after passing its connection to another process.
     #[error("the process that connected has exited")]
     Exited,
+    /// Its main thread has exited and others go on: the kernel would describe the thread that is dead.
+    #[error(
+        "the main thread of the process that connected has exited; keep it until the program ends"
+    )]
+    NoMainThread,
     /// The kernel did not return a pidfd for it.
     #[error("the kernel did not return a pidfd for the process that connected")]
     Pidfd(#[source] io::Error),

@@ -53,6 +53,9 @@ impl Process {
             Err(error @ PidfdInfoError::Refused(_)) => return Err(Error::Info(error)),
         };
         facts.nested = process.alive_or(is_nested(process.pidfd.as_fd()))?;
+        if process.alive_or(has_no_main_thread(facts.pid))? {
+            return Err(Error::NoMainThread);
+        }
         if let Some(mount) = &host.cgroup_mount {
             let (cgroup, id) = process.alive_or(read_cgroup(facts.pid, mount))?;
             if process.has_info && named != Some(id) {
@@ -212,6 +215,18 @@ fn is_nested(pidfd: BorrowedFd<'_>) -> Result<bool, Error> {
     // One pid per namespace, from the outermost visible here. Kernels without namespaces omit the line.
     let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     Ok(pids.is_some_and(|pids| pids.split_ascii_whitespace().count() > 1))
+}
+
+/// Whether the main thread of process `pid` has exited. The others of that process may have moved to another cgroup since, and
+/// `/proc` shows that of the main thread.
+fn has_no_main_thread(pid: u32) -> Result<bool, Error> {
+    // Of the thread alone: the file of the process adds up all of its threads.
+    let text = read(&format!("/proc/{pid}/task/{pid}/stat"))?;
+    // The name before the state is in parentheses, and may have some of its own.
+    let state = text
+        .rsplit_once(") ")
+        .and_then(|(_, fields)| fields.chars().next());
+    Ok(matches!(state, None | Some('Z' | 'X')))
 }
 
 /// The current cgroup of process `pid`, and the inode of its directory.
