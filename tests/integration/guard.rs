@@ -350,7 +350,8 @@ fn an_operator_connects_when_programs_use_all_connections() -> Result<(), String
     actor::need_root()?;
     run(async {
         let mut node = Node::new().await;
-        node.limits = "connections = 8\nconnections_per_uid = 4".to_owned();
+        // The ninth is for a user that has none yet.
+        node.limits = "connections = 9\nconnections_per_uid = 4".to_owned();
         let daemon = TestDaemon::on(node).await;
         let mut held = Vec::new();
         for uid in [ANNA, BERT] {

@@ -372,7 +372,7 @@ fn malformed_frames_do_not_affect_other_peers() -> Result<(), String> {
 }
 
 fn a_daemon_raises_its_descriptor_limit() -> Result<(), String> {
-    for (limit, soft, warned) in [("512:8192", "2432", false), ("512:600", "600", true)] {
+    for (limit, soft, warned) in [("512:8192", "3472", false), ("512:600", "600", true)] {
         let mut command = Command::new("prlimit");
         if command.arg("--version").output().is_err() {
             return Err("needs prlimit".to_owned());

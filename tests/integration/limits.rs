@@ -22,6 +22,7 @@ use crate::wire::{
 table![
     a_silent_connection_is_closed,
     one_user_cannot_use_up_the_connections_of_others,
+    peers_without_a_rule_take_no_connection_of_others,
     a_closed_connection_frees_its_slot,
     one_user_cannot_use_up_the_requests_of_others,
     an_unread_answer_counts_as_an_open_request,
@@ -103,15 +104,56 @@ fn one_user_cannot_use_up_the_connections_of_others() -> Result<(), String> {
             (ANNA, false),
         ]
         .into_iter()
-        .chain([(BERT, true), (BERT, true), (BERT, false), (ANNA, false)])
-        {
+        .chain([
+            (BERT, true),
+            (BERT, true),
+            // The oldest of the user that has most makes room, until both have as many.
+            (BERT, true),
+            (BERT, false),
+            (ANNA, false),
+        ]) {
             let lent = Lent::by(uid, &socket);
             let answered = is_served(lent.stream.try_clone().unwrap()).await;
             assert_eq!(answered, served, "uid {uid}, with {} held", held.len());
             held.push(lent);
         }
+        let mut oldest = held[0].stream.try_clone().unwrap();
+        let closed = tokio::task::block_in_place(|| until_closed(&mut oldest));
+        assert_eq!(closed.map(drop), Ok(()));
         let status = daemon.admin().await.status().await.unwrap();
         assert_eq!(status.server.unwrap().connections_refused, 3);
+        daemon.stop().await;
+        Ok(())
+    })
+}
+
+fn peers_without_a_rule_take_no_connection_of_others() -> Result<(), String> {
+    need_root()?;
+    run(async {
+        let clara = 42_003;
+        let mut node = Node::new().await;
+        node.limits = "connections = 8\nconnections_per_uid = 4".to_owned();
+        let rule = format!("[[allow]]\nuser = {clara}\ntokens = [\"api\"]\n");
+        node.rules.push_str(&rule);
+        let daemon = TestDaemon::on(node).await;
+        let socket = daemon.node.socket();
+        let mut held = Vec::new();
+        for uid in [ANNA, BERT].repeat(3) {
+            let lent = Lent::by(uid, &socket);
+            assert!(is_served(lent.stream.try_clone().unwrap()).await);
+            held.push(lent);
+        }
+        let mut callers = Vec::new();
+        for _ in 0..4 {
+            let lent = Lent::by(clara, &socket);
+            let mut caller = lent.caller().await;
+            assert!(caller.token("api").await.is_ok());
+            callers.push(caller);
+            held.push(lent);
+        }
+        let status = daemon.admin().await.status().await.unwrap();
+        let server = status.server.unwrap();
+        assert_eq!((server.connections, server.connections_refused), (11, 0));
         daemon.stop().await;
         Ok(())
     })

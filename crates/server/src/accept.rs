@@ -14,15 +14,16 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::answers::Problem;
 use crate::arrivals::{Arrivals, Arrived};
-use crate::caps::{Caps, Slot};
+use crate::caps::Caps;
 use crate::connection;
 use crate::context::Shared;
 use crate::listen::Bound;
 use crate::metrics::Metrics;
 use crate::operators::Operators;
+use crate::pool::{Owner, Slot};
 use crate::workers::Workers;
-use claviger_core::broker::Caller;
-use claviger_core::peer::{self, Account, Peer, Pinned};
+use claviger_core::broker::{Caller, Session};
+use claviger_core::peer::{self, Account, Peer, Pinned, Principal};
 use claviger_runtime::clock::Pace;
 use claviger_runtime::reason::Reason;
 use claviger_runtime::telemetry::Causes;
@@ -78,13 +79,13 @@ impl Acceptor {
 
     /// Counts the connection and hands it to a worker; or closes it.
     fn admit(&self, stream: UnixStream) {
-        let admitted = self.count(&stream).and_then(|(arrived, slot)| {
+        let admitted = self.count(&stream).and_then(|arrived| {
             // The socket is registered again with the worker's runtime.
             let stream = stream.into_std().map_err(Refusal::Stream)?;
             Ok(Arrival {
-                stream,
                 arrived,
-                slot,
+                stream,
+                caps: Arc::clone(&self.caps),
             })
         });
         match admitted {
@@ -94,12 +95,11 @@ impl Acceptor {
     }
 
     /// The uid is the one that the kernel noted when the peer connected, here as for its identity.
-    fn count(&self, stream: &UnixStream) -> Result<(Arrived, Slot), Refusal> {
+    fn count(&self, stream: &UnixStream) -> Result<Arrived, Refusal> {
         let account = Account::of(stream).map_err(Refusal::Unidentified)?;
-        let uid = account.uid;
-        let arrived = self.arrivals.admit(account, self.shared.clock.now());
-        let slot = self.caps.take(uid, &self.shared.metrics);
-        arrived.zip(slot).ok_or(Refusal::Full { uid })
+        self.arrivals
+            .admit(account, self.shared.clock.now())
+            .ok_or(Refusal::Full { uid: account.uid })
     }
 
     fn hand_over(&self, arrival: Arrival) {
@@ -117,44 +117,73 @@ impl Acceptor {
 
 /// A connection on its way to a worker.
 struct Arrival {
-    stream: StdUnixStream,
     arrived: Arrived,
-    slot: Slot,
+    stream: StdUnixStream,
+    caps: Arc<Caps>,
 }
 
 impl Arrival {
     /// Identifies the peer, and serves it unless it is refused. Runs on a worker.
     async fn serve(self, only: Option<&Operators>, shared: Arc<Shared>) {
-        let Self {
-            stream,
-            arrived,
-            slot,
-        } = self;
-        match identify(&stream, arrived, only, &shared).await {
-            Ok(peer) => match UnixStream::from_std(stream) {
-                Ok(stream) => {
-                    connection::serve(stream, Caller::Process(peer), slot, shared).await;
-                }
-                Err(error) => Refusal::Stream(error).note(&shared.metrics),
+        match self.admit(only, &shared).await {
+            Ok(Admitted { session, slot }) => match self.into_stream() {
+                Ok(stream) => connection::serve(stream, session, slot, shared).await,
+                Err(refusal) => refusal.note(&shared.metrics),
             },
             Err(refusal) => {
+                // Noted first: a peer that sees the end of its connection finds it counted.
                 refusal.note(&shared.metrics);
-                if !matches!(refusal, Refusal::Unidentified(peer::Error::Unmapped { .. })) {
-                    // In this order: a peer that sees the end of its connection finds its slot free.
-                    drop(slot);
-                    drop(stream);
-                } else if let Ok(stream) = UnixStream::from_std(stream) {
-                    let problem = Problem::new(Reason::Unidentified);
-                    connection::refuse(stream, problem, slot, &shared.settings.limits).await;
+                if let Refusal::Unidentified(peer::Error::Unmapped { .. }) = refusal {
+                    self.explain(&shared).await;
                 }
             }
         }
     }
+
+    /// Tells a peer that the kernel cannot name why it is not served.
+    async fn explain(self, shared: &Shared) {
+        let owner = Owner {
+            principal: Principal::of_user(self.arrived.account.uid),
+            permitted: false,
+            beside_daemon: false,
+        };
+        let slot = self.caps.take(&owner, &shared.metrics);
+        if let (Some(slot), Ok(stream)) = (slot, self.into_stream()) {
+            let problem = Problem::new(Reason::Unidentified);
+            connection::refuse(stream, problem, slot, &shared.settings.limits).await;
+        }
+    }
+
+    /// The connection, on the worker's runtime. It waits no more.
+    fn into_stream(self) -> Result<UnixStream, Refusal> {
+        UnixStream::from_std(self.stream).map_err(Refusal::Stream)
+    }
+
+    /// Identifies the peer and takes a slot among its equals.
+    async fn admit(&self, only: Option<&Operators>, shared: &Shared) -> Result<Admitted, Refusal> {
+        let peer = identify(&self.stream, &self.arrived, only, shared).await?;
+        let uid = peer.facts().uid;
+        let session = shared.broker.session(Caller::Process(peer));
+        let owner = Owner {
+            principal: session.facts().principal(),
+            permitted: only.is_some() || session.is_selected(&shared.broker),
+            beside_daemon: self.arrived.account.beside_daemon,
+        };
+        let slot = self.caps.take(&owner, &shared.metrics);
+        let slot = slot.ok_or(Refusal::Full { uid })?;
+        Ok(Admitted { session, slot })
+    }
+}
+
+/// What a connection is served with.
+struct Admitted {
+    session: Session,
+    slot: Slot,
 }
 
 async fn identify(
     stream: &StdUnixStream,
-    arrived: Arrived,
+    arrived: &Arrived,
     only: Option<&Operators>,
     shared: &Shared,
 ) -> Result<Peer, Refusal> {

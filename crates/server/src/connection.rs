@@ -1,8 +1,8 @@
 //! One connection, from its preface to its end.
 //!
-//! Owns the protocol limits and the connection's age. A connection is shut down gracefully when it reaches its age or the daemon
-//! drains: streams in progress may finish, watches end, and the caller reconnects. Old connections are not kept because one
-//! copy of the last answer stays in the write buffer of an idle one.
+//! Owns the protocol limits and the connection's age. A connection is shut down gracefully when it reaches its age, the daemon
+//! drains or its slot is needed for another: streams in progress may finish, watches end, and the caller reconnects. Old
+//! connections are not kept because one copy of the last answer stays in the write buffer of an idle one.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -20,19 +20,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::answers::Problem;
-use crate::caps::Slot;
 use crate::context::{Context, Shared};
 use crate::dialect::Dialect;
 use crate::dispatch::Dispatch;
+use crate::pool::Slot;
 use crate::preface::Preface;
 use crate::settings::Limits;
-use claviger_core::broker::Caller;
+use claviger_core::broker::Session;
 
 /// The window of HTTP/2 that no connection can go below (RFC 9113 §6.9.2).
 const WINDOW: u32 = 65_535;
 
+/// How long an idle connection may take to close when its slot is needed: enough for a request that was on its way.
+const EVICTION: Duration = Duration::from_secs(1);
+
 /// Serves one connection to its end.
-pub(crate) async fn serve<S>(stream: S, caller: Caller, slot: Slot, shared: Arc<Shared>)
+pub(crate) async fn serve<S>(stream: S, session: Session, slot: Slot, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -40,7 +43,7 @@ where
     let closing = CancellationToken::new();
     let dispatch = Dispatch {
         context: Context {
-            session: Arc::new(shared.broker.session(caller)),
+            session: Arc::new(session),
             shared: Arc::clone(&shared),
             closing: closing.clone(),
             span: Span::none(),
@@ -48,23 +51,26 @@ where
         requests: slot.requests(),
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
     };
+    let evicted = slot.evicted();
     let io = TokioIo::new(Preface::new(stream, limits.preface, Some(slot)));
     let builder = protocol(limits);
     let mut connection = pin!(builder.serve_connection(io, dispatch));
+    // A request may take its whole limit; the connection is then closed whatever is unfinished.
+    let grace = limits.request.saturating_add(Duration::from_secs(1));
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = tokio::time::sleep(spread(limits.connection_age)) => None,
-        () = shared.drain.begun() => None,
+        ended = connection.as_mut() => Ok(ended),
+        () = tokio::time::sleep(spread(limits.connection_age)) => Err(grace),
+        () = shared.drain.begun() => Err(grace),
+        () = evicted.cancelled() => Err(EVICTION),
     };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        closing.cancel();
-        connection.as_mut().graceful_shutdown();
-        // A request may take its whole limit; the connection is then closed whatever is unfinished.
-        let grace = limits.request.saturating_add(Duration::from_secs(1));
-        let last = tokio::time::timeout(grace, connection);
-        last.await.unwrap_or(Ok(()))
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(grace) => {
+            closing.cancel();
+            connection.as_mut().graceful_shutdown();
+            let last = tokio::time::timeout(grace, connection);
+            last.await.unwrap_or(Ok(()))
+        }
     };
     if ended.is_err() {
         // The peer caused it, and the library's text may quote what the peer sent.
@@ -77,7 +83,7 @@ pub(crate) async fn refuse<S>(stream: S, problem: Problem, slot: Slot, limits: &
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let answered = CancellationToken::new();
+    let (answered, evicted) = (CancellationToken::new(), slot.evicted());
     let service = service_fn(|request: Request<Incoming>| {
         answered.cancel();
         let response = Dialect::of(&request).refuse(problem.clone());
@@ -88,6 +94,7 @@ where
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         _ended = connection.as_mut() => true,
+        () = evicted.cancelled() => true,
         () = answered.cancelled() => false,
     };
     if !ended {

@@ -7,16 +7,19 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Limits;
-use crate::caps::OPERATORS;
+use crate::arrivals;
+use crate::caps::Caps;
 
 /// What everything else takes: listeners, files, issuers, the threads' own.
 const OTHERS: u64 = 256;
 
 /// How many descriptors these limits may take.
 fn needed(limits: &Limits) -> u64 {
-    let connections = limits.connections.saturating_add(OPERATORS);
-    let connections = u64::try_from(connections).unwrap_or(u64::MAX);
-    connections.saturating_mul(2).saturating_add(OTHERS)
+    let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
+    number(Caps::most(limits))
+        .saturating_mul(2)
+        .saturating_add(number(arrivals::most(limits)))
+        .saturating_add(OTHERS)
 }
 
 /// Raises the limit to what is needed, as far as possible, and says what to do if that is not far enough.
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn each_connection_takes_two() {
-        assert_eq!(needed(&Limits::DEFAULT), 2 * (1024 + 64) + 256);
+        assert_eq!(needed(&Limits::DEFAULT), 2 * (1024 + 328) + 512 + 256);
         let most = Limits {
             connections: usize::MAX,
             ..Limits::DEFAULT

@@ -18,9 +18,10 @@ use tonic::body::Body;
 use tracing::Instrument as _;
 
 use crate::answers::Problem;
-use crate::caps::{AnswerBody, Requests};
+use crate::body::AnswerBody;
 use crate::context::Context;
 use crate::dialect::Dialect;
+use crate::pool::Requests;
 use claviger_runtime::reason::Reason;
 
 /// Headers that a proxy or a browser adds. Nothing legitimate on a unix socket has them.

@@ -13,6 +13,7 @@
 mod accept;
 mod answers;
 mod arrivals;
+mod body;
 mod caps;
 mod connection;
 mod context;
@@ -25,6 +26,7 @@ mod listen;
 mod metrics;
 mod operator;
 mod operators;
+mod pool;
 mod preface;
 mod reloaded;
 mod settings;

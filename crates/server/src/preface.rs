@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::caps::Slot;
+use crate::pool::Slot;
 
 /// 24 bytes of HTTP/2 preface and 9 of the first frame's header (RFC 9113 §3.4, §4.1).
 const ENOUGH: usize = 33;
@@ -111,12 +111,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
 mod tests {
     use std::sync::Arc;
 
+    use claviger_core::peer::Principal;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::Limits;
     use crate::caps::Caps;
-    use crate::{Limits, Metrics};
+    use crate::pool::Owner;
 
     #[tokio::test]
     async fn the_slot_is_free_when_the_peer_sees_the_end() {
@@ -124,8 +126,13 @@ mod tests {
             connections_per_uid: 1,
             ..Limits::default()
         };
-        let (caps, metrics) = (Arc::new(Caps::for_programs(&limits)), Arc::default());
-        let take = |metrics: &Arc<Metrics>| caps.take(1, metrics);
+        let (caps, metrics) = (Caps::for_programs(&limits), Arc::default());
+        let owner = Owner {
+            principal: Principal::of_user(1),
+            permitted: true,
+            beside_daemon: false,
+        };
+        let take = |metrics| caps.take(&owner, metrics);
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut preface = Preface::new(ours, Duration::from_secs(5), take(&metrics));
         assert!(take(&metrics).is_none());

@@ -19,13 +19,13 @@ pub struct Settings {
 /// Bounds on what peers can make the daemon hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections of peers that a rule selects, in all.
     pub connections: usize,
-    /// Connections per uid.
+    /// Connections of one uid in one unit or container.
     pub connections_per_uid: usize,
-    /// Open requests in all: those whose answer is not written yet, streams included.
+    /// Open requests of peers that a rule selects, in all: those whose answer is not written yet, streams included.
     pub open_requests: usize,
-    /// Open requests per uid.
+    /// Open requests of one uid in one unit or container.
     pub open_requests_per_uid: usize,
     /// HTTP/2 streams per connection.
     pub streams: u32,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::audit::Trail;
-use crate::peer::Facts;
+use crate::peer::{Facts, Principal};
 use claviger_runtime::clock::{Moment, Pace};
 
 /// The most identities that are tracked at once.
@@ -61,18 +61,11 @@ fn pace(settings: BudgetSettings) -> Pace {
     Pace::new(interval, interval.saturating_mul(ahead))
 }
 
-/// The owner of a budget. Not the whole cgroup: a peer that may create cgroups below its own would get a budget with each.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Identity {
-    uid: u32,
-    owner: Option<String>,
-}
-
 /// All budgets.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     settings: BudgetSettings,
-    tracked: Mutex<HashMap<Identity, Arc<Budget>>>,
+    tracked: Mutex<HashMap<Principal, Arc<Budget>>>,
 }
 
 impl Budgets {
@@ -86,14 +79,7 @@ impl Budgets {
 
     /// The budget of a peer. Connections of one identity share it.
     pub(crate) fn of(&self, facts: &Facts, now: Moment) -> Arc<Budget> {
-        let identity = Identity {
-            uid: facts.uid,
-            owner: facts
-                .cgroup
-                .as_ref()
-                .and_then(|cgroup| cgroup.owner())
-                .map(str::to_owned),
-        };
+        let identity = facts.principal();
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         if tracked.len() >= MOST_TRACKED && !tracked.contains_key(&identity) {
             tracked.retain(|_, budget| !budget.is_whole(now) || Arc::strong_count(budget) > 1);

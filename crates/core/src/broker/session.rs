@@ -58,6 +58,11 @@ impl Session {
         self.caller.facts()
     }
 
+    /// Whether any rule in force selects the peer.
+    pub fn is_selected(&self, broker: &Broker) -> bool {
+        self.view(broker).rights.is_selected()
+    }
+
     /// Checks that the peer is still alive, still the same user and still in the same cgroup. Before every release.
     ///
     /// # Errors

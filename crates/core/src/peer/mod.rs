@@ -27,7 +27,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub use attest::{AttestError, Attestor, Evidence, ProcExecutable};
 pub use error::{Changed, Error};
-pub use facts::{Cgroup, Facts};
+pub use facts::{Cgroup, Facts, Principal};
 pub use host::Support;
 
 use host::Host;

@@ -86,6 +86,11 @@ struct Granted {
 }
 
 impl Rights {
+    /// Whether any rule selects the peer.
+    pub(crate) fn is_selected(&self) -> bool {
+        self.selected
+    }
+
     fn of(&mut self, name: &Arc<str>) -> &mut Granted {
         self.by_name.entry(Arc::clone(name)).or_default()
     }
