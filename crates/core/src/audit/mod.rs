@@ -3,7 +3,7 @@
 //! Owns [`Released`], which the encoders of answers accept and nothing else: `Audit::release` alone makes one, and it
 //! writes the record first. So an answer without a record does not compile. Owns the counts of decisions, and what has been
 //! recorded about each peer: the first release of each generation to an identity is an event, repeats are counted alone, and
-//! a flood of refusals is throttled. Never decides anything and never holds a credential: a record says who, what, by which
+//! a flood of refusals is throttled, for each peer and for all. Never decides anything and never holds a credential: a record says who, what, by which
 //! rule and with which outcome.
 //!
 //! A repeated release costs one uncontended lock and one atomic addition: no allocation, no system call. Lives as long as
@@ -24,10 +24,11 @@ pub use metrics::Counts;
 pub(crate) use metrics::Metrics;
 pub use operation::Operation;
 pub use released::Released;
+use trail::Refusals;
 pub(crate) use trail::{Recorder, Trail};
 
 use crate::peer::Facts;
-use claviger_runtime::clock::Clock;
+use claviger_runtime::clock::{Clock, Pace};
 use claviger_runtime::reason::Reason;
 use claviger_runtime::telemetry::{Causes, EVENTS};
 
@@ -51,6 +52,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) denied: bool,
     /// Whether the peer is over its budget.
     pub(crate) limited: bool,
+    /// Whether no rule selects the peer. Such peers share the records of one: there may be any number of them.
+    pub(crate) stranger: bool,
     /// The reason that the caller is given.
     pub(crate) reason: Reason,
     /// The error itself. Holds no secret and no text of a third party.
@@ -70,6 +73,10 @@ impl fmt::Debug for Refusal<'_> {
 pub(crate) struct Audit {
     metrics: Metrics,
     clock: Arc<dyn Clock>,
+    /// Bounds the records of refusals in all.
+    refusals: Pace,
+    /// Bounds those of peers that no rule selects, together.
+    strangers: Refusals,
 }
 
 impl Audit {
@@ -78,6 +85,8 @@ impl Audit {
         Self {
             metrics: Metrics::default(),
             clock,
+            refusals: trail::all_refusals(),
+            strangers: Refusals::default(),
         }
     }
 
@@ -117,7 +126,12 @@ impl Audit {
             self.metrics
                 .count(entry.operation, |counters| &counters.failed);
         }
-        if let Some(suppressed) = recorder.may_record_refusal(self.clock.now()) {
+        let refusals = if refusal.stranger {
+            &self.strangers
+        } else {
+            recorder.refusals()
+        };
+        if let Some(suppressed) = refusals.may_record(&self.refusals, self.clock.now()) {
             refused(entry, refusal, suppressed);
         }
     }

@@ -163,6 +163,7 @@ async fn a_flood_of_refusals_is_counted_and_throttled() {
     let refusal = |denied, limited| Refusal {
         denied,
         limited,
+        stranger: false,
         reason: Reason::Denied,
         detail: &crate::peer::Changed::Exited,
     };
@@ -185,6 +186,43 @@ async fn a_flood_of_refusals_is_counted_and_throttled() {
         failed: 2,
     };
     assert!(audit.metrics().read().contains(&expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_any_number_of_peers_fill_no_log() {
+    let (log, _guard) = Log::start();
+    let clock = Arc::new(SteppedClock::default());
+    let audit = Audit::new(Arc::clone(&clock) as Arc<dyn Clock>);
+    let peer = peer();
+    let asked = entry(&peer, Operation::GetToken, "api");
+    let flood = |stranger| {
+        let refusal = Refusal {
+            denied: true,
+            limited: false,
+            stranger,
+            reason: Reason::Denied,
+            detail: &crate::peer::Changed::Exited,
+        };
+        for _ in 0..1000 {
+            audit.refuse(&Recorder::new(Arc::default()), &asked, &refusal);
+        }
+        log.lines().len()
+    };
+    assert_eq!(flood(true), 5, "as if they were one");
+    assert_eq!(flood(false), 5, "ten in all");
+    clock.suspend(std::time::Duration::from_secs(1));
+    assert_eq!(flood(true), 1);
+    assert_eq!(flood(false), 9);
+    clock.suspend(std::time::Duration::from_secs(1));
+    let refusal = Refusal {
+        denied: true,
+        limited: false,
+        stranger: true,
+        reason: Reason::Denied,
+        detail: &crate::peer::Changed::Exited,
+    };
+    audit.refuse(&Recorder::new(Arc::default()), &asked, &refusal);
+    assert!(log.lines()[0].contains("suppressed=999"));
 }
 
 #[test]

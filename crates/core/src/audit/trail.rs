@@ -19,6 +19,12 @@ const REFUSALS: Rate = Rate {
     burst: 5,
 };
 
+/// Records of refusals in all: at most 20 in any second, ten per second in the long run.
+const ALL_REFUSALS: Rate = Rate {
+    interval: Duration::from_millis(100),
+    burst: 10,
+};
+
 /// Records of first releases that one identity may cause: 64 at once, ten per second.
 const RELEASES: Rate = Rate {
     interval: Duration::from_millis(100),
@@ -77,22 +83,54 @@ fn lock(remembered: &Mutex<Remembered>) -> MutexGuard<'_, Remembered> {
     remembered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bounds the records of refusals of some peers.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    pace: Pace,
+    /// Those that were not recorded since the last one that was.
+    suppressed: AtomicU64,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self {
+            pace: REFUSALS.pace(),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Refusals {
+    /// Whether a refusal may be recorded now, within the bound on `all`; if so, how many were left out before it.
+    pub(super) fn may_record(&self, all: &Pace, now: Moment) -> Option<u64> {
+        match self.pace.take(now).and_then(|()| all.take(now)) {
+            Ok(()) => Some(self.suppressed.swap(0, Ordering::Relaxed)),
+            Err(_wait) => {
+                self.suppressed.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+/// The bound on the records of all refusals.
+pub(super) fn all_refusals() -> Pace {
+    ALL_REFUSALS.pace()
+}
+
 /// What has been recorded about one identity.
 #[derive(Debug)]
 pub(crate) struct Trail {
-    refusals: Pace,
+    refusals: Refusals,
     releases: Pace,
-    /// Refusals that were not recorded since the last one that was.
-    suppressed: AtomicU64,
     remembered: Mutex<Remembered>,
 }
 
 impl Default for Trail {
     fn default() -> Self {
         Self {
-            refusals: REFUSALS.pace(),
+            refusals: Refusals::default(),
             releases: RELEASES.pace(),
-            suppressed: AtomicU64::new(0),
             remembered: Mutex::default(),
         }
     }
@@ -101,7 +139,7 @@ impl Default for Trail {
 impl Trail {
     /// Whether both rates are whole again, so that forgetting the trail makes room for no flood.
     pub(crate) fn is_whole(&self, now: Moment) -> bool {
-        self.refusals.is_whole(now) && self.releases.is_whole(now)
+        self.refusals.pace.is_whole(now) && self.releases.is_whole(now)
     }
 }
 
@@ -141,15 +179,8 @@ impl Recorder {
         first
     }
 
-    /// Whether a refusal may be recorded now; if so, how many were left out before it.
-    pub(super) fn may_record_refusal(&self, now: Moment) -> Option<u64> {
-        let suppressed = &self.trail.suppressed;
-        match self.trail.refusals.take(now) {
-            Ok(()) => Some(suppressed.swap(0, Ordering::Relaxed)),
-            Err(_wait) => {
-                suppressed.fetch_add(1, Ordering::Relaxed);
-                None
-            }
-        }
+    /// What bounds the records of refusals of this identity.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.trail.refusals
     }
 }

@@ -188,6 +188,8 @@ impl Broker {
         let refusal = Refusal {
             denied,
             limited: matches!(error, Error::Limited { .. }),
+            // Operators need no rule.
+            stranger: !entry.operation.is_operators() && !session.is_selected(self),
             reason: error.reason(),
             detail: &error,
         };
