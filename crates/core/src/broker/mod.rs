@@ -24,7 +24,8 @@ mod tests;
 mod token;
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 pub use budget::BudgetSettings;
 pub use caller::Caller;
@@ -41,7 +42,7 @@ use crate::broker::budget::Budgets;
 use crate::policy::Policy;
 use crate::secrets::Secrets;
 use crate::tokens::{Contact, Tokens};
-use claviger_runtime::clock::Clock;
+use claviger_runtime::clock::{Clock, Moment};
 use claviger_runtime::reason::Reasoned as _;
 
 /// What is in force: rules, tokens and secrets that belong together. Replaced as a whole.
@@ -62,6 +63,13 @@ impl World {
     pub fn is_ready(&self) -> bool {
         self.secrets.is_ready() && self.tokens.is_ready()
     }
+
+    fn verdict(&self) -> Verdict {
+        Verdict {
+            ready: self.is_ready(),
+            contact: self.tokens.contact(),
+        }
+    }
 }
 
 /// Where the broker finds the world in force. The daemon keeps it together with everything else that a reload replaces, so
@@ -79,7 +87,28 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     /// Beside the world: records and counts outlive a reload.
     audit: Audit,
+    recent: Mutex<Option<Recent>>,
 }
+
+/// How the daemon does, for health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether everything that is configured can be served.
+    pub ready: bool,
+    /// What the requests so far say about the issuers.
+    pub contact: Contact,
+}
+
+/// The last verdict that peers were given, and on which world.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    generation: u64,
+    at: Moment,
+    verdict: Verdict,
+}
+
+/// How long a verdict is repeated to peers, any number of which may ask.
+const RECENT: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// A broker that decides by the world that `current` gives at the time, and limits each peer by `budget`.
@@ -92,6 +121,7 @@ impl Broker {
             current,
             budgets: Budgets::new(budget),
             audit: Audit::new(Arc::clone(&clock)),
+            recent: Mutex::default(),
             clock,
         }
     }
@@ -106,14 +136,26 @@ impl Broker {
         self.world().generation == generation
     }
 
-    /// Whether everything that is configured can be served now. Computed from memory; sends nothing.
-    pub fn ready(&self) -> bool {
-        self.world().is_ready()
+    /// How the daemon does. Computed from memory, by looking at each token and secret; sends nothing.
+    pub fn verdict(&self) -> Verdict {
+        self.world().verdict()
     }
 
-    /// What the requests so far say about the issuers. Computed from memory; sends nothing.
-    pub fn contact(&self) -> Contact {
-        self.world().tokens.contact()
+    /// How the daemon did at most a second ago. Computed once in that time, and after a reload, however many peers ask.
+    pub fn recent_verdict(&self) -> Verdict {
+        let (world, now) = (self.world(), self.clock.now());
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = recent
+            .filter(|known| known.generation == world.generation && now.since(known.at) < RECENT);
+        let verdict = known.map_or_else(|| world.verdict(), |known| known.verdict);
+        if known.is_none() {
+            *recent = Some(Recent {
+                generation: world.generation,
+                at: now,
+                verdict,
+            });
+        }
+        verdict
     }
 
     /// Counts of decisions since the start, for each operation.

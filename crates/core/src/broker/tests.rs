@@ -1,6 +1,7 @@
 //! What is decided while something waits: reloads and budgets, with an issuer that answers when the test lets it.
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,7 @@ use crate::tokens::source::{
 };
 use crate::tokens::{self, Answer, Definition, Fingerprints, Report, Want};
 use claviger_oauth_wire::Scopes;
-use claviger_runtime::clock::SystemClock;
+use claviger_runtime::clock::{SteppedClock, SystemClock};
 use claviger_runtime::reason::Reasoned as _;
 use claviger_runtime::shutdown::Drain;
 
@@ -27,6 +28,8 @@ struct Issuer {
     asked: Semaphore,
     allowed: Semaphore,
     clock: SystemClock,
+    /// How often readiness looked at the credential.
+    looked_at: AtomicUsize,
 }
 
 #[async_trait]
@@ -53,6 +56,7 @@ impl TokenSource for Issuer {
     }
 
     fn credential(&self) -> CredentialState {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
         CredentialState {
             number: 1,
             is_available: true,
@@ -96,6 +100,7 @@ impl Stage {
             asked: Semaphore::new(0),
             allowed: Semaphore::new(0),
             clock: SystemClock,
+            looked_at: AtomicUsize::new(0),
         });
         let drain = Drain::new(Handle::current());
         let socket = UnixStream::pair().unwrap().0;
@@ -299,6 +304,29 @@ async fn each_release_is_counted_and_reloads_keep_the_counts() {
         stage.counted(),
         [("get_token", [1, 1, 0]), ("watch_token", [2, 1, 0])]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_computed_once_a_second_for_peers() {
+    let stage = Stage::new(20).await;
+    let clock = Arc::new(SteppedClock::default());
+    let current = Arc::<Worlds>::clone(&stage.worlds);
+    let budget = BudgetSettings::default();
+    let broker = Broker::new(current, budget, Arc::clone(&clock) as _);
+    let looked_at = || stage.issuer.looked_at.swap(0, Ordering::Relaxed);
+    looked_at();
+    assert!((0..100).all(|_| broker.recent_verdict().ready));
+    let once = looked_at();
+    assert!((1..100).contains(&once), "{once}");
+    clock.suspend(Duration::from_secs(1));
+    assert!((0..100).all(|_| broker.recent_verdict().ready));
+    assert_eq!(looked_at(), once);
+    stage.reload(Vec::new());
+    looked_at();
+    assert!((0..100).all(|_| broker.recent_verdict().ready));
+    assert_eq!(looked_at(), once, "a reload counts at once");
+    assert!((0..100).all(|_| broker.verdict().ready));
+    assert_eq!(looked_at(), 100 * once);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use crate::answers::Problem;
 use crate::context::{Context, Face};
 use answers::Reply;
 use claviger_core::audit::Operation;
-use claviger_core::broker::{Rejection, TokenRequest};
+use claviger_core::broker::{Rejection, TokenRequest, Verdict};
 use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::reason::Reason;
@@ -172,12 +172,20 @@ enum Subject {
     Token,
 }
 
+/// How the daemon does: at this moment for operators, a moment ago for the many others who may ask.
+fn verdict(context: &Context) -> Verdict {
+    match context.shared.face {
+        Face::Admin => context.shared.broker.verdict(),
+        Face::Broker => context.shared.broker.recent_verdict(),
+    }
+}
+
 /// Status 200 while the daemon answers at all; the body says whether issuers gave tokens so far. Every peer may ask, so it is read
 /// from memory.
 fn health(context: &Context) -> Reply {
-    let ready = context.shared.broker.ready();
+    let Verdict { ready, contact } = verdict(context);
     let timestamp = context.shared.clock.now().wall.as_secs();
-    let oauth = context.shared.broker.contact().as_str();
+    let oauth = contact.as_str();
     let status = if ready { "healthy" } else { "unhealthy" };
     Reply::json(
         StatusCode::OK,
@@ -189,7 +197,7 @@ fn health(context: &Context) -> Reply {
 /// claviger header is not given the names.
 async fn ready(context: &Context, meant: bool) -> Reply {
     let broker = &context.shared.broker;
-    let ready = broker.ready();
+    let ready = verdict(context).ready;
     let status = if ready {
         StatusCode::OK
     } else {
