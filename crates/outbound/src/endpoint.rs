@@ -109,11 +109,30 @@ impl EndpointRules {
         }
         // The parser repairs as browsers do: backslashes, tabs, other alphabets, numbers as addresses. Another reader of the
         // document, or of the log, would see another server.
-        if url.as_str() != text {
+        if url.as_str() != text && url.as_str() != normalized(text) {
             return Err(EndpointFlaw::NotNormal);
         }
         Ok(url)
     }
+}
+
+/// The URL with its scheme and host in lower case and without the default port of HTTPS, which proxied servers write. No reader
+/// takes either for another server.
+fn normalized(text: &str) -> String {
+    let authority = text.find("://").map_or(0, |at| at.saturating_add(3));
+    let length = text
+        .bytes()
+        .skip(authority)
+        .position(|byte| byte == b'/')
+        .map_or(text.len(), |at| authority.saturating_add(at));
+    let (origin, path) = text.split_at_checked(length).unwrap_or((text, ""));
+    let origin = origin.to_ascii_lowercase();
+    let is_https = origin.starts_with("https://");
+    let origin = origin
+        .strip_suffix(":443")
+        .filter(|_| is_https)
+        .unwrap_or(&origin);
+    format!("{origin}{path}")
 }
 
 /// Checks the address of an egress proxy: `http://HOST:PORT`, without a user, a path or a query.
