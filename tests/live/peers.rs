@@ -218,7 +218,7 @@ async fn grpc_callers_are_identified_by_the_kernel() {
             return;
         };
         // Headers in which a peer claims another identity change nothing.
-        let claim = format!("x-forwarded-uid: {STRANGER}");
+        let claim = format!("x-remote-uid: {STRANGER}");
         let answer = curl(
             command,
             &world.site.socket(),
