@@ -99,7 +99,7 @@ fn request_span(peer: &Facts, method: impl FnOnce() -> String) -> Span {
         outcome = tracing::field::Empty,
     );
     if !span.is_disabled() {
-        span.record("method", cut(&method()));
+        span.record("method", method());
     }
     span
 }

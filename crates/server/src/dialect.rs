@@ -32,13 +32,14 @@ impl Dialect {
         }
     }
 
-    /// The method of a request, as records name it: the path of a gRPC method, or the method of HTTP and the path.
+    /// The method of a request, as records name it: one that this dialect has, or `unknown`. A path of a peer may hold a
+    /// secret that was pasted into it.
     pub(crate) fn method<B>(self, request: &Request<B>) -> String {
-        let path = request.uri().path();
-        match self {
-            Self::Grpc => path.to_owned(),
-            Self::Http => format!("{} {path}", request.method()),
-        }
+        let known = match self {
+            Self::Grpc => grpc::method_name(request.uri().path()),
+            Self::Http => http1::route(request).map(str::to_owned),
+        };
+        known.unwrap_or_else(|| "unknown".to_owned())
     }
 
     /// Whether a request asks for the health of the daemon, which needs no header of claviger. Plain HTTP has such paths too;
@@ -73,6 +74,50 @@ impl Dialect {
         match self {
             Self::Grpc => grpc::failure(response),
             Self::Http => http1::failure(response),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_name_no_path_that_a_peer_made_up() {
+        for (dialect, method, path, expected) in [
+            (
+                Dialect::Grpc,
+                "POST",
+                "/claviger.v1.Tokens/GetToken",
+                "/claviger.v1.Tokens/GetToken",
+            ),
+            (
+                Dialect::Grpc,
+                "POST",
+                "/claviger.v1.Tokens/s3cret",
+                "unknown",
+            ),
+            (
+                Dialect::Http,
+                "GET",
+                "/v1/token/s3cret",
+                "GET /v1/token/NAME",
+            ),
+            (
+                Dialect::Http,
+                "POST",
+                "/v1/token/s3cret/rejected",
+                "POST /v1/token/NAME/rejected",
+            ),
+            (Dialect::Http, "GET", "/s3cret", "unknown"),
+            (Dialect::Http, "DELETE", "/v1/token/s3cret", "unknown"),
+        ] {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .body(())
+                .unwrap();
+            assert_eq!(dialect.method(&request), expected);
         }
     }
 }

@@ -369,7 +369,7 @@ async fn each_request_is_one_span_with_its_method_name_and_outcome_at_debug_alon
             "answered",
         ),
         ("/claviger.v1.Admin/Explain", None, None, "invalid_request"),
-        ("GET /v1/secret/password", Some("password"), None, "denied"),
+        ("GET /v1/secret/NAME", Some("password"), None, "denied"),
         ("GET /health", None, None, "answered"),
     ];
     assert_eq!(spans.len(), expected.len(), "{spans:#?}");

@@ -81,6 +81,12 @@ pub(super) fn find(path: &str) -> Option<Method> {
         .find(|method| method.name == name && method.service.path() == service)
 }
 
+/// The name of the method that a path names, for records; `None` if there is none.
+pub(crate) fn name(path: &str) -> Option<String> {
+    let Method { service, name, .. } = find(path)?;
+    Some(format!("/{}/{name}", service.path()))
+}
+
 /// The services of claviger on one socket, for reflection.
 pub(crate) fn served(face: Face) -> &'static [&'static str] {
     match face {

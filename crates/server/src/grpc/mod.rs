@@ -29,7 +29,7 @@ use crate::standard::AnyService;
 use claviger_runtime::reason::Reason;
 use methods::{Method, Service};
 
-pub(crate) use methods::served;
+pub(crate) use methods::{name as method_name, served};
 pub(crate) use status::{failure, refuse};
 
 /// The header that names the compression of a request's messages (the gRPC protocol over HTTP/2).

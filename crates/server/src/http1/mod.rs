@@ -91,6 +91,25 @@ fn no_parameters() -> Reply {
     Reply::problem(&Problem::new(Reason::InvalidRequest).with_remedy(remedy))
 }
 
+/// The route of a request, for records; `None` if there is none.
+pub(crate) fn route<B>(request: &Request<B>) -> Option<&'static str> {
+    let segments: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+    Some(match (request.method(), segments.as_slice()) {
+        (&Method::GET, ["health"]) => "GET /health",
+        (&Method::GET, ["ready"]) => "GET /ready",
+        (&Method::GET, ["v1", "token", _]) => "GET /v1/token/NAME",
+        (&Method::POST, ["v1", "token", _, "rejected"]) => "POST /v1/token/NAME/rejected",
+        (&Method::GET, ["v1", "secret", _]) => "GET /v1/secret/NAME",
+        (&Method::GET, [".well-known", "oauth-authorization-server", _]) => {
+            "GET /.well-known/oauth-authorization-server/ISSUER"
+        }
+        (&Method::GET, [".well-known", "oauth-protected-resource", _]) => {
+            "GET /.well-known/oauth-protected-resource/TOKEN"
+        }
+        _ => return None,
+    })
+}
+
 /// The answer to a request that is refused before it is routed.
 pub(crate) fn refuse(problem: &Problem) -> Response<Body> {
     Reply::problem(problem).into_response()
@@ -143,11 +162,11 @@ async fn for_operators(
     if !query.is_empty() {
         return no_parameters();
     }
-    context.note_name(segment);
     let name = match name(segment) {
         Ok(name) => name,
         Err(problem) => return Reply::problem(&problem),
     };
+    context.note_name(name);
     let overview = context
         .shared
         .broker
@@ -289,9 +308,9 @@ fn name(segment: &str) -> Result<&str, Problem> {
 }
 
 async fn get_token(context: &Context, segment: &str, query: &str) -> Reply {
-    context.note_name(segment);
     let read = || {
         let name = name(segment)?;
+        context.note_name(name);
         let query = Query::read(query, OF_TOKEN)?;
         let want = Want {
             min_remaining: query.min_remaining,
