@@ -124,8 +124,7 @@ impl Reasoned for IssuerNotRefreshed {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown => "The configuration has no issuer of that name.",
-            Self::Failed(error) => error.remedy(),
-            Self::Configured | Self::Stopping => self.reason().remedy(),
+            Self::Failed(_) | Self::Configured | Self::Stopping => self.reason().remedy(),
         }
     }
 

@@ -61,14 +61,6 @@ impl Reasoned for Error {
         }
     }
 
-    fn remedy(&self) -> &'static str {
-        match self {
-            Self::Denied(_) | Self::PeerChanged(_) | Self::Limited { .. } => self.reason().remedy(),
-            Self::Token(error) => error.remedy(),
-            Self::Secret(error) => error.remedy(),
-        }
-    }
-
     fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::Denied(_) | Self::PeerChanged(_) => None,

@@ -84,8 +84,7 @@ impl Reasoned for NotRefreshed {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown => "The configuration has no token or secret of that name.",
-            Self::Secret(error) => error.remedy(),
-            Self::Token(error) => error.remedy(),
+            Self::Secret(_) | Self::Token(_) => self.reason().remedy(),
         }
     }
 

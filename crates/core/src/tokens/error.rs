@@ -69,19 +69,6 @@ impl Reasoned for Error {
         }
     }
 
-    fn remedy(&self) -> &'static str {
-        match self {
-            Self::Issuer { error, .. } => error.remedy(),
-            Self::Unknown
-            | Self::Scopes
-            | Self::TooShort { .. }
-            | Self::Limited { .. }
-            | Self::OverBudget { .. }
-            | Self::Pending { .. }
-            | Self::Stopping => self.reason().remedy(),
-        }
-    }
-
     fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::Unknown | Self::Scopes | Self::TooShort { .. } => None,

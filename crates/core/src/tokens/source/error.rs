@@ -292,10 +292,6 @@ impl Reasoned for Error {
         self.kind.reason()
     }
 
-    fn remedy(&self) -> &'static str {
-        self.kind.remedy()
-    }
-
     fn detail(&self) -> Detail {
         self.kind.detail_with(&self.detail)
     }
