@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::ErrorKind;
 use crate::failed::Failed;
+use crate::{ErrorKind, outcome};
 use claviger_core::tokens::source::Urgency;
 use claviger_runtime::clock::{Breaker, BreakerSettings, Clock};
 
@@ -106,16 +106,5 @@ impl Drop for Admission<'_> {
 
 /// Whether a failure shows that the issuer itself responds: it refused, or answered something else than a token.
 fn has_answered(kind: ErrorKind) -> bool {
-    !matches!(
-        kind,
-        ErrorKind::Timeout
-            | ErrorKind::ConnectTimeout
-            | ErrorKind::NameNotResolved
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::Unreachable
-            | ErrorKind::ProxyRefused
-            | ErrorKind::NotTls
-            | ErrorKind::HandshakeFailed
-            | ErrorKind::Unavailable { .. }
-    )
+    !outcome::is_silent(kind) && !matches!(kind, ErrorKind::Unavailable { .. })
 }

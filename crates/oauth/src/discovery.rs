@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::document::{Change, Document, Kept, Known, Reader};
 use crate::failed::Failed;
-use crate::{EndpointFlaw, ErrorKind, IssuerSettings, MetadataChange};
+use crate::{EndpointFlaw, ErrorKind, IssuerSettings, MetadataChange, outcome};
 use claviger_oauth_wire::Scopes;
 use claviger_oauth_wire::metadata::{self, Metadata};
 use claviger_outbound::endpoint::EndpointRules;
@@ -250,24 +250,17 @@ fn known_methods(stated: &[String]) -> Vec<&'static str> {
 
 /// Failures that another path on the same host would meet as well.
 fn is_about_the_host(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Timeout
-            | ErrorKind::ConnectTimeout
-            | ErrorKind::NameNotResolved
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::Unreachable
-            | ErrorKind::ProxyRefused
-            | ErrorKind::AddressRefused
-            | ErrorKind::NotTls
-            | ErrorKind::HandshakeFailed
-            | ErrorKind::Untrusted
-            | ErrorKind::SelfSigned
-            | ErrorKind::CertificateExpired
-            | ErrorKind::CertificateNotYetValid
-            | ErrorKind::NameMismatch
-            | ErrorKind::CertificateInvalid
-            | ErrorKind::PinMismatch
-            | ErrorKind::RateLimited { .. }
-    )
+    outcome::is_silent(kind)
+        || matches!(
+            kind,
+            ErrorKind::AddressRefused
+                | ErrorKind::Untrusted
+                | ErrorKind::SelfSigned
+                | ErrorKind::CertificateExpired
+                | ErrorKind::CertificateNotYetValid
+                | ErrorKind::NameMismatch
+                | ErrorKind::CertificateInvalid
+                | ErrorKind::PinMismatch
+                | ErrorKind::RateLimited { .. }
+        )
 }

@@ -64,6 +64,21 @@ pub(crate) fn may_resend(lost: Lost) -> bool {
     }
 }
 
+/// Whether nothing at the other end has spoken TLS and HTTP within the limits: any request to that host would fail alike.
+pub(crate) fn is_silent(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Timeout
+            | ErrorKind::ConnectTimeout
+            | ErrorKind::NameNotResolved
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Unreachable
+            | ErrorKind::ProxyRefused
+            | ErrorKind::NotTls
+            | ErrorKind::HandshakeFailed
+    )
+}
+
 /// Whether a retry may be answered with another status.
 pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
