@@ -37,7 +37,7 @@ impl Dialect {
     pub(crate) fn method<B>(self, request: &Request<B>) -> String {
         let known = match self {
             Self::Grpc => grpc::method_name(request.uri().path()),
-            Self::Http => http1::route(request).map(str::to_owned),
+            Self::Http => http1::route_name(request),
         };
         known.unwrap_or_else(|| "unknown".to_owned())
     }

@@ -15,6 +15,7 @@
 
 mod answers;
 mod metadata;
+mod route;
 
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ use claviger_core::broker::{Rejection, TokenRequest, Verdict};
 use claviger_core::tokens::Want;
 use claviger_oauth_wire::Scopes;
 use claviger_runtime::reason::Reason;
+use route::Route;
+
+pub(crate) use route::name as route_name;
 
 /// The hosts that a request can name.
 const HOSTS: [&str; 2] = ["claviger", "localhost"];
@@ -51,23 +55,23 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
     welcome: Result<(), Problem>,
 ) -> Response<Body> {
-    let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let reply = match (request.method(), segments.as_slice()) {
+    let route = Route::of(request.uri().path());
+    let reply = match (route, welcome) {
         _ if !is_addressed(&request) => {
             Reply::problem(&Problem::new(Reason::NotForClaviger).with_remedy(NOT_ADDRESSED))
         }
-        (&Method::GET, ["health" | "ready"]) if !query.is_empty() => no_parameters(),
-        (&Method::GET, ["health"]) => health(context),
-        (&Method::GET, ["ready"]) => ready(context, welcome.is_ok()).await,
-        (_, ["health" | "ready"]) => Reply::method("GET"),
-        (method, segments) => match welcome {
-            Err(problem) => Reply::problem(&problem),
-            Ok(()) if context.shared.face == Face::Admin => {
-                for_operators(context, method, segments, query).await
+        (Some(route @ (Route::Health | Route::Ready)), welcome) => {
+            match wrong(route, request.method(), query) {
+                Some(wrong) => wrong,
+                None if route == Route::Health => health(context),
+                None => ready(context, welcome.is_ok()).await,
             }
-            Ok(()) => for_programs(context, method, segments, query).await,
+        }
+        (_, Err(problem)) => Reply::problem(&problem),
+        (route, Ok(())) => match context.shared.face {
+            Face::Admin => for_operators(context, route, request.method(), query).await,
+            Face::Broker => for_programs(context, route, request.method(), query).await,
         },
     };
     reply.into_response()
@@ -91,23 +95,12 @@ fn no_parameters() -> Reply {
     Reply::problem(&Problem::new(Reason::InvalidRequest).with_remedy(remedy))
 }
 
-/// The route of a request, for records; `None` if there is none.
-pub(crate) fn route<B>(request: &Request<B>) -> Option<&'static str> {
-    let segments: Vec<&str> = request.uri().path().split('/').skip(1).collect();
-    Some(match (request.method(), segments.as_slice()) {
-        (&Method::GET, ["health"]) => "GET /health",
-        (&Method::GET, ["ready"]) => "GET /ready",
-        (&Method::GET, ["v1", "token", _]) => "GET /v1/token/NAME",
-        (&Method::POST, ["v1", "token", _, "rejected"]) => "POST /v1/token/NAME/rejected",
-        (&Method::GET, ["v1", "secret", _]) => "GET /v1/secret/NAME",
-        (&Method::GET, [".well-known", "oauth-authorization-server", _]) => {
-            "GET /.well-known/oauth-authorization-server/ISSUER"
-        }
-        (&Method::GET, [".well-known", "oauth-protected-resource", _]) => {
-            "GET /.well-known/oauth-protected-resource/TOKEN"
-        }
-        _ => return None,
-    })
+/// The refusal of a request whose method or query its route does not take, for routes without parameters.
+fn wrong(route: Route<'_>, method: &Method, query: &str) -> Option<Reply> {
+    if method != route.method() {
+        return Some(Reply::method(route.method()));
+    }
+    (!query.is_empty()).then(no_parameters)
 }
 
 /// The answer to a request that is refused before it is routed.
@@ -126,41 +119,44 @@ fn no_such_path(remedy: &'static str) -> Reply {
 }
 
 /// The paths of the broker socket.
-async fn for_programs(context: &Context, method: &Method, segments: &[&str], query: &str) -> Reply {
-    match (method, segments) {
-        (&Method::GET, ["v1", "token", name]) => get_token(context, name, query).await,
-        (&Method::POST, ["v1", "token", name, "rejected"]) => rejected(context, name, query).await,
-        (&Method::GET, ["v1", "secret", _]) if !query.is_empty() => no_parameters(),
-        (&Method::GET, ["v1", "secret", name]) => get_secret(context, name).await,
-        (_, ["v1", "token" | "secret", _]) => Reply::method("GET"),
-        (_, ["v1", "token", _, "rejected"]) => Reply::method("POST"),
-        _ => no_such_path(
-            "there are /v1/token/NAME, /v1/token/NAME/rejected, /v1/secret/NAME, /health and /ready",
-        ),
+async fn for_programs(
+    context: &Context,
+    route: Option<Route<'_>>,
+    method: &Method,
+    query: &str,
+) -> Reply {
+    match route {
+        Some(route @ (Route::Token(_) | Route::Rejected(_))) if method != route.method() => {
+            Reply::method(route.method())
+        }
+        Some(Route::Token(name)) => get_token(context, name, query).await,
+        Some(Route::Rejected(name)) => rejected(context, name, query).await,
+        Some(route @ Route::Secret(name)) => match wrong(route, method, query) {
+            Some(wrong) => wrong,
+            None => get_secret(context, name).await,
+        },
+        Some(Route::Health | Route::Ready | Route::Issuer(_) | Route::Resource(_)) | None => {
+            no_such_path(
+                "there are /v1/token/NAME, /v1/token/NAME/rejected, /v1/secret/NAME, /health and /ready",
+            )
+        }
     }
 }
 
 /// The paths of the admin socket. Other requests of operators use gRPC.
 async fn for_operators(
     context: &Context,
+    route: Option<Route<'_>>,
     method: &Method,
-    segments: &[&str],
     query: &str,
 ) -> Reply {
-    let (subject, segment) = match segments {
-        [".well-known", "oauth-authorization-server", name] => (Subject::Issuer, name),
-        [".well-known", "oauth-protected-resource", name] => (Subject::Token, name),
-        _ => {
-            return no_such_path(
-                "there are /.well-known/oauth-authorization-server/ISSUER, /.well-known/oauth-protected-resource/TOKEN, /health and /ready; else operators use `claviger` or gRPC, and programs the broker socket",
-            );
-        }
+    let Some(route @ (Route::Issuer(segment) | Route::Resource(segment))) = route else {
+        return no_such_path(
+            "there are /.well-known/oauth-authorization-server/ISSUER, /.well-known/oauth-protected-resource/TOKEN, /health and /ready; else operators use `claviger` or gRPC, and programs the broker socket",
+        );
     };
-    if method != Method::GET {
-        return Reply::method("GET");
-    }
-    if !query.is_empty() {
-        return no_parameters();
+    if let Some(wrong) = wrong(route, method, query) {
+        return wrong;
     }
     let name = match name(segment) {
         Ok(name) => name,
@@ -177,18 +173,11 @@ async fn for_operators(
             |_world| async { context.shared.operator.overview() },
         )
         .await;
-    match (overview, subject) {
-        (Err(error), _) => Reply::problem(&Problem::of(&error)),
-        (Ok(overview), Subject::Issuer) => metadata::of_issuer(&overview, name),
-        (Ok(overview), Subject::Token) => metadata::of_token(&overview, name),
+    match overview {
+        Err(error) => Reply::problem(&Problem::of(&error)),
+        Ok(overview) if matches!(route, Route::Issuer(_)) => metadata::of_issuer(&overview, name),
+        Ok(overview) => metadata::of_token(&overview, name),
     }
-}
-
-/// Whose metadata an operator asks for.
-#[derive(Clone, Copy, Debug)]
-enum Subject {
-    Issuer,
-    Token,
 }
 
 /// How the daemon does: at this moment for operators, a moment ago for the many others who may ask.
