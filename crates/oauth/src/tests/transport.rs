@@ -263,13 +263,12 @@ async fn a_request_is_a_plain_post_over_tls() {
     assert!(body.starts_with("grant_type=client_credentials&scope=read"));
 }
 
-#[tokio::test]
-async fn issuers_may_speak_http2_over_tls_1_2() {
-    let ca = authority();
-    let (certificate, key) = leaf(&ca);
+/// Accepts HTTP/2 over these versions of TLS, with a certificate of `ca`.
+fn http2(ca: &Authority, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsAcceptor {
+    let (certificate, key) = leaf(ca);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS12])
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(
@@ -278,7 +277,13 @@ async fn issuers_may_speak_http2_over_tls_1_2() {
         )
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[tokio::test]
+async fn issuers_may_speak_http2_over_tls_1_2() {
+    let ca = authority();
+    let acceptor = http2(&ca, &[&rustls::version::TLS12]);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -522,19 +527,7 @@ async fn floods_around_the_body_are_bounded_too() {
 #[tokio::test]
 async fn interim_answers_over_http2_are_counted_too() {
     let ca = authority();
-    let (certificate, key) = leaf(&ca);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = http2(&ca, rustls::ALL_VERSIONS);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
